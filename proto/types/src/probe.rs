@@ -1,0 +1,203 @@
+//! What the coordinator may ask an agent to look at, and the answers. Read-only, all of it.
+
+use alloc::{
+    collections::BTreeMap,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AbsPath, UnitName, Version,
+    outcome::RunningUnit,
+    step::{HealthProbe, VersionSource},
+};
+
+/// A look. In a recipe's `detect:` as in the stream's `Observe`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Probe {
+    /// The host: system, memory, space, boot.
+    Host {},
+    /// A unit, its main process and the executable in memory.
+    Unit {
+        /// The service.
+        unit: UnitName,
+        /// The binary it should be running.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<AbsPath>,
+    },
+    /// The local etcd member, and every other member as seen from here.
+    Etcd {},
+    /// The version that a service answers.
+    Version {
+        /// Where it is read.
+        source: VersionSource,
+    },
+    /// Whether a service is well.
+    Health {
+        /// What is asked.
+        probe: HealthProbe,
+    },
+}
+
+/// The answer to a [`Probe`] of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Observation {
+    /// See [`HostFacts`].
+    Host(HostFacts),
+    /// See [`UnitView`].
+    Unit(UnitView),
+    /// See [`EtcdView`].
+    Etcd(EtcdView),
+    /// The version answered.
+    Version(VersionView),
+    /// The health probe's end.
+    Health(HealthView),
+}
+
+/// What a version source answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VersionView {
+    /// The version.
+    pub version: Version,
+    /// Who answered.
+    pub source: String,
+}
+
+/// What a health probe found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HealthView {
+    /// Did it pass?
+    pub well: bool,
+    /// The answer in words: `200`, `connection refused`.
+    pub detail: String,
+}
+
+/// Facts of a host. Shown, never trusted as a label.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostFacts {
+    /// `Debian GNU/Linux 12 (bookworm)`.
+    pub os: String,
+    /// `6.1.0-18-amd64`.
+    pub kernel: String,
+    /// `x86_64`.
+    pub arch: String,
+    /// What the host calls itself.
+    pub hostname: String,
+    /// Logical processors.
+    pub cpus: u32,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes free for staging where the agent keeps its state.
+    pub state_free_bytes: u64,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// `/etc/machine-id`.
+    pub machine_id: String,
+    /// Seconds since boot.
+    pub uptime_s: u64,
+}
+
+/// A unit as systemd and the process table have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UnitView {
+    /// The unit.
+    pub unit: UnitName,
+    /// systemd's word: `active`, `failed`, …
+    pub active_state: String,
+    /// `running`, `start-limit-hit`, …
+    pub sub_state: String,
+    /// The main process, where there is one.
+    pub running: Option<RunningUnit>,
+    /// Does the file at the asked path have the inode that is in memory? `None` when no path was asked.
+    pub runs_the_file: Option<bool>,
+}
+
+/// An etcd cluster as one node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EtcdView {
+    /// What the local member says of itself, or why it does not.
+    pub local: Result<EtcdStatus, String>,
+    /// The member list as the local member has it (or, if it is down, as another member of the policy's list has it).
+    pub members: Vec<EtcdMember>,
+    /// Raised alarms: `NOSPACE on 8e9e05c52164694d`.
+    pub alarms: Result<Vec<String>, String>,
+    /// The cluster's version (`/version`, `etcdcluster`), or why it is not known.
+    pub cluster_version: Result<Version, String>,
+    /// `true` when a linearizable read through the local member succeeded: it sees a quorum.
+    pub linearizable: Result<(), String>,
+}
+
+/// One member, as the asking node sees it by dialling it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EtcdMember {
+    /// Hex id.
+    pub id: String,
+    /// Its name; empty for a member that was added and never started.
+    pub name: String,
+    /// A learner does not vote.
+    pub learner: bool,
+    /// What it answered to this node, or why it did not.
+    pub status: Result<EtcdStatus, String>,
+}
+
+/// A member's own answer (maintenance Status).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EtcdStatus {
+    /// Hex id of the cluster.
+    pub cluster: String,
+    /// Hex id of the member.
+    pub member: String,
+    /// The binary's version.
+    pub version: Version,
+    /// Hex id of the leader that it knows; `0` when it knows none.
+    pub leader: String,
+    /// Its raft term.
+    pub raft_term: u64,
+    /// Its raft index.
+    pub raft_index: u64,
+    /// Its applied index.
+    pub raft_applied: u64,
+    /// Its database's size in bytes.
+    pub db_size: i64,
+    /// Errors that it reports of itself.
+    pub errors: Vec<String>,
+}
+
+impl EtcdStatus {
+    /// Does it lead, by its own word?
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.leader == self.member
+    }
+
+    /// Does it know a leader?
+    #[must_use]
+    pub fn knows_leader(&self) -> bool {
+        self.leader != "0" && !self.leader.is_empty()
+    }
+}
+
+/// Facts as `key: value`, for `node show`.
+#[must_use]
+pub fn fact_lines(facts: &HostFacts) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        ("os", facts.os.clone()),
+        ("kernel", facts.kernel.clone()),
+        ("arch", facts.arch.clone()),
+        ("hostname", facts.hostname.clone()),
+        ("cpus", facts.cpus.to_string()),
+        ("bootId", facts.boot_id.clone()),
+        ("machineId", facts.machine_id.clone()),
+    ])
+}

@@ -1,0 +1,294 @@
+//! The steps that a section is made of: what a recipe names and an agent does.
+//!
+//! A recipe's step and a section's step are one type, so nothing is lost between the file that an
+//! operator reads and the program that a node runs. What a step needs beside its own fields (the
+//! artifact, the versions) stands once in the [`Section`](crate::Section).
+
+use alloc::string::String;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AbsPath, Millis, UnitName};
+
+/// One step. In YAML `restartUnit: {unit: etcd.service}`; a step without fields is its bare name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Step {
+    /// Fetch the section's artifact into the agent's store: resumed, size-limited, digest and signature checked.
+    FetchArtifact(FetchArtifact),
+    /// Everything `swapBinary` will demand, looked at ahead of time: target, space, architecture, policy.
+    CheckSwap(SwapBinary),
+    /// Put the fetched artifact in the place of a binary. Disrupts nothing: the old process goes on.
+    SwapBinary(SwapBinary),
+    /// Stop a unit.
+    StopUnit(UnitStep),
+    /// Start a unit.
+    StartUnit(UnitStep),
+    /// Restart a unit.
+    RestartUnit(UnitStep),
+    /// Take a verified etcd snapshot, encrypt it on the node, copy it to the coordinator.
+    SnapshotEtcd(SnapshotEtcd),
+    /// If this node's member leads, hand leadership to a healthy voter.
+    MoveEtcdLeader(Within),
+    /// See that the unit's main process runs the file that lies at the path, and nothing older.
+    RunningExecutable(RunningExecutable),
+    /// See that this node's etcd member answers, is in the cluster, knows a leader and has the target version.
+    EtcdMemberHealthy(Within),
+    /// See that the service itself answers the target version.
+    ServiceVersion(ServiceVersion),
+    /// See that the service's health probe passes.
+    Healthy(Healthy),
+    /// Do nothing. For measuring what a section costs.
+    Nothing(Nothing),
+}
+
+impl Step {
+    /// The step's name as it stands in a recipe.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::FetchArtifact(_) => "fetchArtifact",
+            Self::CheckSwap(_) => "checkSwap",
+            Self::SwapBinary(_) => "swapBinary",
+            Self::StopUnit(_) => "stopUnit",
+            Self::StartUnit(_) => "startUnit",
+            Self::RestartUnit(_) => "restartUnit",
+            Self::SnapshotEtcd(_) => "snapshotEtcd",
+            Self::MoveEtcdLeader(_) => "moveEtcdLeader",
+            Self::RunningExecutable(_) => "runningExecutable",
+            Self::EtcdMemberHealthy(_) => "etcdMemberHealthy",
+            Self::ServiceVersion(_) => "serviceVersion",
+            Self::Healthy(_) => "healthy",
+            Self::Nothing(_) => "nothing",
+        }
+    }
+
+    /// Does the step only look? Such a step may stand under `verify` and is never undone.
+    #[must_use]
+    pub const fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            Self::CheckSwap(_)
+                | Self::RunningExecutable(_)
+                | Self::EtcdMemberHealthy(_)
+                | Self::ServiceVersion(_)
+                | Self::Healthy(_)
+        )
+    }
+
+    /// Can the step take the service out of service?
+    #[must_use]
+    pub const fn disrupts(&self) -> bool {
+        matches!(self, Self::StopUnit(_) | Self::StartUnit(_) | Self::RestartUnit(_))
+    }
+
+    /// Every step's name, for `Hello` and for the planner's refusal of what an agent lacks.
+    pub const ALL: [&'static str; 13] = [
+        "fetchArtifact",
+        "checkSwap",
+        "swapBinary",
+        "stopUnit",
+        "startUnit",
+        "restartUnit",
+        "snapshotEtcd",
+        "moveEtcdLeader",
+        "runningExecutable",
+        "etcdMemberHealthy",
+        "serviceVersion",
+        "healthy",
+        "nothing",
+    ];
+}
+
+/// Fetch the section's artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FetchArtifact {}
+
+/// Do nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Nothing {}
+
+/// Which binary is exchanged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SwapBinary {
+    /// The binary's path on the node.
+    pub path: AbsPath,
+}
+
+/// A unit, and how long systemd's job may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UnitStep {
+    /// The service.
+    pub unit: UnitName,
+    /// The job's deadline.
+    #[serde(default = "ninety_seconds")]
+    pub within: Millis,
+}
+
+/// A deadline and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Within {
+    /// How long it may take.
+    #[serde(default = "two_minutes")]
+    pub within: Millis,
+}
+
+/// An etcd snapshot before a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SnapshotEtcd {
+    /// A verified snapshot of this run that is younger is good enough.
+    #[serde(default = "fifteen_minutes")]
+    pub max_age: Millis,
+    /// How long taking and copying it may take.
+    #[serde(default = "ten_minutes")]
+    pub within: Millis,
+}
+
+/// The main process of a unit runs the file at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunningExecutable {
+    /// The service.
+    pub unit: UnitName,
+    /// The binary that its main process must be running.
+    pub path: AbsPath,
+    /// How long it may take until it does.
+    #[serde(default = "thirty_seconds")]
+    pub within: Millis,
+}
+
+/// The service answers the section's target version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceVersion {
+    /// Where the version is read.
+    pub source: VersionSource,
+    /// How long it may take until it is the target version.
+    #[serde(default = "two_minutes")]
+    pub within: Millis,
+}
+
+/// The service's health probe passes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Healthy {
+    /// What is asked.
+    pub probe: HealthProbe,
+    /// How long it may take until it passes.
+    #[serde(default = "two_minutes")]
+    pub within: Millis,
+}
+
+/// Where a service's version is read. Always from the running service or the binary it runs, never from a
+/// package database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum VersionSource {
+    /// GET the address; the body is the version, or the JSON text at `pointer` (RFC 6901) is.
+    Http {
+        /// `http://127.0.0.1:8080/version`. Plain HTTP, to targets that the agent's policy lists.
+        url: String,
+        /// Where in a JSON answer the version stands: `/version`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pointer: Option<String>,
+    },
+    /// Run the version command that the *agent's policy* gives this name. The coordinator names it; it
+    /// cannot say what is run.
+    Command {
+        /// A name under `[version_commands]` of the policy.
+        name: String,
+    },
+    /// Ask the local etcd member (maintenance Status).
+    Etcd {},
+}
+
+/// What tells that a service is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum HealthProbe {
+    /// GET answers 200.
+    Http {
+        /// `http://127.0.0.1:8080/healthz`.
+        url: String,
+    },
+    /// A TCP connection opens.
+    Tcp {
+        /// `127.0.0.1:5432`.
+        address: String,
+    },
+}
+
+/// What must still hold for a section's change to be taken back. Judged by the agent when undo is wanted,
+/// on fresh evidence; what cannot be seen does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum UndoGuard {
+    /// The etcd cluster's version has not risen above the minor that the old binary speaks. From then on
+    /// the old binary refuses to start ("invalid downgrade"; seen on 3.4 → 3.5).
+    EtcdClusterNotRisen {},
+}
+
+const fn thirty_seconds() -> Millis {
+    Millis::secs(30)
+}
+const fn ninety_seconds() -> Millis {
+    Millis::secs(90)
+}
+const fn two_minutes() -> Millis {
+    Millis::secs(120)
+}
+const fn ten_minutes() -> Millis {
+    Millis::secs(600)
+}
+const fn fifteen_minutes() -> Millis {
+    Millis::secs(900)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{decode, encode};
+    use alloc::vec::Vec;
+
+    #[test]
+    fn every_step_is_named_in_json_as_name_says() {
+        let unit = UnitName::parse("x.service").unwrap();
+        let path = AbsPath::parse("/usr/bin/x").unwrap();
+        let within = Millis::secs(1);
+        let steps: Vec<Step> = Vec::from([
+            Step::FetchArtifact(FetchArtifact {}),
+            Step::CheckSwap(SwapBinary { path: path.clone() }),
+            Step::SwapBinary(SwapBinary { path: path.clone() }),
+            Step::StopUnit(UnitStep { unit: unit.clone(), within }),
+            Step::StartUnit(UnitStep { unit: unit.clone(), within }),
+            Step::RestartUnit(UnitStep { unit: unit.clone(), within }),
+            Step::SnapshotEtcd(SnapshotEtcd { max_age: within, within }),
+            Step::MoveEtcdLeader(Within { within }),
+            Step::RunningExecutable(RunningExecutable { unit, path, within }),
+            Step::EtcdMemberHealthy(Within { within }),
+            Step::ServiceVersion(ServiceVersion { source: VersionSource::Etcd {}, within }),
+            Step::Healthy(Healthy { probe: HealthProbe::Tcp { address: "127.0.0.1:1".into() }, within }),
+            Step::Nothing(Nothing {}),
+        ]);
+        let names: Vec<_> = steps.iter().map(Step::name).collect();
+        assert_eq!(names, Step::ALL);
+        for step in steps {
+            let json = encode(&step);
+            let text = core::str::from_utf8(&json).unwrap();
+            assert!(text.starts_with(&alloc::format!("{{\"{}\":", step.name())), "{text}");
+            assert_eq!(decode::<Step>("step", &json), Ok(step));
+        }
+    }
+
+    #[test]
+    fn a_step_with_an_unknown_key_is_refused() {
+        let json = br#"{"restartUnit":{"unit":"x.service","within":"1s","force":true}}"#;
+        assert!(decode::<Step>("step", json).is_err());
+    }
+}
