@@ -1,0 +1,207 @@
+//! Bundle and inventory in, plan and report out. Everything that can be decided ahead is decided here.
+//!
+//! The order within a wave is a forecast: who leads is judged again at each gate.
+
+mod report;
+mod select;
+
+pub(crate) use report::point_of_no_return;
+
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
+
+use drydock_types::{
+    ArtifactRef, ComponentName, Label, Millis, NodeKey, NodeName, Sha256, Version, document,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bundle::Bundle,
+    inventory::{Inventory, Seen},
+    plan_file::{BudgetSpec, OnFailure, Order},
+    per_node::{self, Variables},
+    recipe::{Recipe, RecipeSpec},
+    view::PlanView,
+};
+
+/// A compiled plan: what a run executes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Plan {
+    /// The plan's name.
+    pub name: Label,
+    /// The file that it came from.
+    pub file: String,
+    /// Of everything below that was decided by the operator: not of what was seen.
+    pub digest: Sha256,
+    /// How many nodes may be disrupted.
+    pub budget: BudgetSpec,
+    /// Stages in an order that honours `needs`.
+    pub stages: Vec<PlanStage>,
+}
+
+/// A stage of a compiled plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlanStage {
+    /// Its name.
+    pub name: Label,
+    /// The component.
+    pub component: ComponentName,
+    /// The version to reach.
+    pub to: Version,
+    /// The binary.
+    pub artifact: Option<ArtifactRef>,
+    /// Pinned by value.
+    pub recipe: Recipe,
+    /// Digest of the recipe.
+    pub recipe_digest: Sha256,
+    /// What a failed node does.
+    pub on_failure: OnFailure,
+    /// Permits a lower version.
+    pub allow_downgrade: bool,
+    /// Outages accepted by name.
+    pub outage: BTreeMap<String, Millis>,
+    /// In order.
+    pub waves: Vec<PlanWave>,
+}
+
+/// A wave of a compiled plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlanWave {
+    /// Its name.
+    pub name: Label,
+    /// The order within it.
+    pub order: Order,
+    /// How long each node is watched.
+    pub soak: Millis,
+    /// In the order that is foreseen.
+    pub nodes: Vec<PlanNode>,
+}
+
+/// A node of a compiled plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlanNode {
+    /// Its name.
+    pub name: NodeName,
+    /// Its identity when the plan was made. A name that was enrolled again is another node.
+    pub key: NodeKey,
+    /// Those of its labels that the recipe's placeholders name; see [`crate::per_node`].
+    pub labels: BTreeMap<Label, Label>,
+    /// What was seen there.
+    pub seen: Option<Seen>,
+    /// Left out, and why.
+    pub skip: Option<String>,
+}
+
+impl PlanStage {
+    /// The stage's recipe as it is for one node. A compiled plan has been seen to fill in for every node; a
+    /// text that could not be is left as it is, and the agent refuses it.
+    #[must_use]
+    pub fn recipe_for(&self, node: &PlanNode) -> RecipeSpec {
+        let variables = Variables { node: &node.name, labels: &node.labels };
+        per_node::fill(&self.recipe.spec, variables).unwrap_or_else(|_| self.recipe.spec.clone())
+    }
+
+    /// A node of this stage, by name.
+    #[must_use]
+    pub fn node(&self, name: &NodeName) -> Option<&PlanNode> {
+        self.waves.iter().flat_map(|wave| &wave.nodes).find(|node| &node.name == name)
+    }
+}
+
+/// Why a bundle cannot become a plan for this fleet at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A node that nobody enrolled.
+    #[error("stage {stage}, wave {wave}: there is no node {node}{suggestion}")]
+    UnknownNode {
+        /// The stage.
+        stage: Label,
+        /// The wave.
+        wave: Label,
+        /// The name.
+        node: NodeName,
+        /// `; did you mean ctl-1?`
+        suggestion: String,
+    },
+    /// A selector that matches no node.
+    #[error(
+        "stage {stage}, wave {wave}: its selector ({selector}) matches none of the {nodes} enrolled nodes; see `drydock node list`"
+    )]
+    MatchesNothing {
+        /// The stage.
+        stage: Label,
+        /// The wave.
+        wave: Label,
+        /// The selector in words.
+        selector: String,
+        /// How many nodes there are.
+        nodes: usize,
+    },
+    /// A node twice in one stage.
+    #[error("stage {stage}: node {node} is in wave {first} and again in wave {second}")]
+    Twice {
+        /// The stage.
+        stage: Label,
+        /// The node.
+        node: NodeName,
+        /// Here.
+        first: Label,
+        /// And here.
+        second: Label,
+    },
+    /// `needs` form a circle or name what is not there.
+    #[error("the stages' `needs` cannot be put in an order: {0}")]
+    Needs(String),
+    /// A placeholder that cannot be filled in for a node.
+    #[error("stage {stage}, node {node}: {why}")]
+    Placeholder {
+        /// The stage.
+        stage: Label,
+        /// The node.
+        node: NodeName,
+        /// What is missing, and the command that gives it.
+        why: String,
+    },
+    /// The bundle's parts do not belong together.
+    #[error("the bundle does not fit its plan: {0}")]
+    Bundle(String),
+}
+
+/// Compiles.
+///
+/// # Errors
+/// When the plan cannot be meant for this fleet; see [`PlanError`]. What merely stands in its way is in the
+/// report's blockers.
+pub fn plan(bundle: &Bundle, inventory: &Inventory) -> Result<(Plan, PlanView), PlanError> {
+    let stages = select::stages(bundle, inventory)?;
+    let mut plan = Plan {
+        name: bundle.plan.metadata.name.clone(),
+        file: bundle.file.clone(),
+        digest: Sha256([0; 32]),
+        budget: bundle.plan.spec.budget.clone(),
+        stages,
+    };
+    plan.digest = digest(&plan);
+    let report = report::report(&plan, inventory);
+    Ok((plan, report))
+}
+
+/// What is done, as one number: without what was seen and foreseen, so that looking twice gives the same.
+fn digest(plan: &Plan) -> Sha256 {
+    let mut decided = plan.clone();
+    decided.digest = Sha256([0; 32]);
+    for wave in decided.stages.iter_mut().flat_map(|stage| &mut stage.waves) {
+        for node in &mut wave.nodes {
+            node.seen = None;
+            node.skip = None;
+        }
+        wave.nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    Sha256::of(&document::encode(&decided))
+}
+
+#[cfg(test)]
+mod tests;

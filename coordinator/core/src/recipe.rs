@@ -1,0 +1,198 @@
+//! A recipe: how one component is upgraded on one node. Data, with its parameters already filled in.
+
+use alloc::{string::String, vec::Vec};
+
+use drydock_types::{
+    AbsPath, ComponentName, Label, Millis, Step, UnitName,
+    step::{HealthProbe, UndoGuard, VersionSource},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::plan_file::ApiVersion;
+
+/// `kind: Recipe`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RecipeKind {
+    /// `Recipe`
+    Recipe,
+}
+
+/// A recipe file, after substitution of its parameters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Recipe {
+    /// `drydock/v1`
+    pub api_version: ApiVersion,
+    /// `Recipe`
+    pub kind: RecipeKind,
+    /// Its name and what it is for.
+    pub metadata: RecipeMetadata,
+    /// What is done.
+    pub spec: RecipeSpec,
+}
+
+/// Names a recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecipeMetadata {
+    /// What plans say under `recipe:`.
+    pub name: Label,
+    /// The component that it upgrades; without it any (`systemd-binary`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<ComponentName>,
+    /// One line for `recipe list`.
+    pub summary: String,
+}
+
+/// What is done to a node, phase by phase (see ARCHITECTURE.md, "Node life in a run").
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecipeSpec {
+    /// How to see what runs.
+    pub detect: Detect,
+    /// Which versions may follow which.
+    #[serde(default)]
+    pub versions: VersionRules,
+    /// Before the node leaves service.
+    #[serde(default)]
+    pub stage: Vec<Step>,
+    /// Must be clear before the node leaves service, and again right before the change.
+    #[serde(default)]
+    pub gate: Vec<Check>,
+    /// Snapshot or backup, off the node.
+    #[serde(default)]
+    pub protect: Vec<Step>,
+    /// The change.
+    pub apply: Vec<Step>,
+    /// The agent's own look after it.
+    #[serde(default)]
+    pub verify: Vec<Step>,
+    /// What must still hold for the change to be taken back.
+    #[serde(default)]
+    pub can_undo: Vec<UndoGuard>,
+    /// Must be clear before the node counts as back; looked at again while it soaks.
+    #[serde(default)]
+    pub returned: Vec<Check>,
+    /// How long each phase may take.
+    #[serde(default)]
+    pub deadlines: Deadlines,
+}
+
+/// How to see what runs on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Detect {
+    /// The service. Without it (as in `nothing`) there is none to look at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitName>,
+    /// Its binary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<AbsPath>,
+    /// Where the running service says its version. Without it every target version counts as new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionSource>,
+}
+
+/// Which versions may follow which.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VersionRules {
+    /// No minor may be left out.
+    #[serde(default)]
+    pub one_minor_at_a_time: bool,
+    /// The step over a minor cannot be taken back once every member has taken it.
+    #[serde(default)]
+    pub no_return_after_last_member: bool,
+}
+
+/// A look that the coordinator takes, through agents, and judges itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Check {
+    /// Every etcd member healthy and agreed upon; this one may stop.
+    EtcdQuorum(EtcdQuorum),
+    /// What runs on the node may be followed by the target version.
+    VersionSkew(VersionSkew),
+    /// A health probe of the node's service passes.
+    Health(HealthCheck),
+}
+
+impl Check {
+    /// Its name as it stands in a recipe.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::EtcdQuorum(_) => "etcdQuorum",
+            Self::VersionSkew(_) => "versionSkew",
+            Self::Health(_) => "health",
+        }
+    }
+}
+
+/// Configuration of `etcdQuorum`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EtcdQuorum {
+    /// How far a member's applied index may lie behind the furthest.
+    #[serde(default = "five_thousand")]
+    pub max_lag: u64,
+}
+
+/// Configuration of `versionSkew`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VersionSkew {}
+
+/// Configuration of `health`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HealthCheck {
+    /// What is asked, on the node itself.
+    pub probe: HealthProbe,
+}
+
+/// How long each phase of a node may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Deadlines {
+    /// Fetching and dry checks.
+    #[serde(default = "thirty_minutes")]
+    pub stage: Millis,
+    /// How long a gate may stay shut before the run holds.
+    #[serde(default = "thirty_minutes")]
+    pub gate: Millis,
+    /// Snapshot or backup.
+    #[serde(default = "thirty_minutes")]
+    pub protect: Millis,
+    /// The change with its local verification.
+    #[serde(default = "ten_minutes")]
+    pub apply: Millis,
+    /// How long a node may take until its checks are clear again.
+    #[serde(default = "five_minutes")]
+    pub returned: Millis,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            stage: thirty_minutes(),
+            gate: thirty_minutes(),
+            protect: thirty_minutes(),
+            apply: ten_minutes(),
+            returned: five_minutes(),
+        }
+    }
+}
+
+const fn five_thousand() -> u64 {
+    5000
+}
+const fn five_minutes() -> Millis {
+    Millis::secs(300)
+}
+const fn ten_minutes() -> Millis {
+    Millis::secs(600)
+}
+const fn thirty_minutes() -> Millis {
+    Millis::secs(1800)
+}

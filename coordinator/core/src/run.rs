@@ -1,0 +1,525 @@
+//! A run's state: what is written with every transition and read back after a crash.
+
+use alloc::{
+    boxed::Box,
+    collections::BTreeMap,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use drydock_types::{
+    EffectId, FleetId, JournalId, NodeKey, NodeName, Outcome, RunId, Section, SectionKind, Verdict, Version,
+    id::EffectKey,
+    outcome::{Evidence, Failure, StepReport},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Now,
+    inventory::{Role, Seen},
+    plan::{Plan, PlanStage, PlanWave},
+    recipe::{Check, RecipeSpec},
+    view::{Phase, RunStatus},
+};
+
+/// The version of the reducer that writes these states and events.
+pub const REDUCER_VERSION: u32 = 1;
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Run {
+    /// [`REDUCER_VERSION`] of the build that made it.
+    pub reducer: u32,
+    /// What people call it.
+    pub number: u64,
+    /// For ever.
+    pub id: RunId,
+    /// The fleet that it belongs to.
+    pub fleet: FleetId,
+    /// What is executed.
+    pub plan: Plan,
+    /// Who started it.
+    pub started_by: String,
+    /// When.
+    pub started: Now,
+    /// How it stands.
+    pub status: RunStatus,
+    /// Behind which run it waits, while it does.
+    pub queued_behind: Option<u64>,
+    /// Who paused or aborted it last.
+    pub stopped_by: Option<String>,
+    /// When it ended.
+    pub ended: Option<Now>,
+    /// In the plan's order: stage, wave, node.
+    pub nodes: Vec<NodeRun>,
+    /// Why it holds, while it does.
+    pub hold: Option<Hold>,
+    /// Further holds, in the order in which they came. `run resume` decides one at a time: none is lost
+    /// because another came first.
+    pub holds_behind: Vec<Hold>,
+    /// Rises with every look, so that an answer to an older question is known as such.
+    pub round: u64,
+    /// By stage: when a protect section was last done, on the fleet's clock.
+    pub protected_at_ms: BTreeMap<usize, u64>,
+}
+
+/// A node within a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeRun {
+    /// Index of its stage in the plan.
+    pub stage: usize,
+    /// Index of its wave in the stage.
+    pub wave: usize,
+    /// Its name.
+    pub name: NodeName,
+    /// Its identity.
+    pub key: NodeKey,
+    /// Where it is.
+    pub phase: Phase,
+    /// Since when.
+    pub since: Now,
+    /// Rises only by an operator's decision.
+    pub attempt: u32,
+    /// Its artifact and dry checks are done in this attempt.
+    pub staged: bool,
+    /// It led when it was last judged, so others go first.
+    pub deferred: bool,
+    /// It was taken back in this attempt and only has to return.
+    pub undone: bool,
+    /// Its agent's journal when its stream was last opened. Another one, or a shorter one, has lost memory.
+    pub journal: Option<JournalRef>,
+    /// The section that was handed out and has not ended.
+    pub open: Option<OpenEffect>,
+    /// The look that was asked for and has not been answered.
+    pub look: Option<Look>,
+    /// When the next look is due, on the fleet's clock.
+    pub look_again_ms: Option<u64>,
+    /// Looks in a row that were not clear.
+    pub unclear: u32,
+    /// When the phase must have ended, on the fleet's clock.
+    pub deadline_ms: Option<u64>,
+    /// Not before this, on the fleet's clock: after a section lapsed.
+    pub not_before_ms: u64,
+    /// Sections in a row that were never begun.
+    pub lapses: Option<Lapses>,
+    /// Protect sections that were done here in this attempt. A later one is another effect: under the same
+    /// id the agent would only tell of the old one again.
+    pub protections: u32,
+    /// What is not clear.
+    pub waiting: Option<Waiting>,
+    /// What ran when it was last looked at.
+    pub seen: Option<Seen>,
+    /// What ran before anything was done.
+    pub from: Option<Version>,
+    /// When its gate was first looked at.
+    pub began: Option<Now>,
+    /// When it was done, rolled back, held or skipped.
+    pub ended: Option<Now>,
+    /// How long its service was out, by its agent.
+    pub out_of_service_ms: Option<u64>,
+    /// What was seen.
+    pub evidence: Vec<Evidence>,
+    /// What its agent did.
+    pub steps: Vec<StepReport>,
+    /// What went wrong.
+    pub failure: Option<Failure>,
+    /// Why it is left out, or a remark.
+    pub note: String,
+    /// Every effect that it was ever sent in this run: to be forgotten when the run is closed.
+    pub effects: Vec<EffectId>,
+}
+
+/// An agent's journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JournalRef {
+    /// Made with the journal.
+    pub id: JournalId,
+    /// Records ever written; never falls.
+    pub length: u64,
+}
+
+/// Sections that lapsed one after another at a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Lapses {
+    /// When the first of them did.
+    pub since: Now,
+    /// How many.
+    pub count: u32,
+}
+
+/// A section that was handed out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OpenEffect {
+    /// Its id.
+    pub effect: EffectId,
+    /// Which section.
+    pub kind: SectionKind,
+    /// When it was handed out, on the fleet's clock.
+    pub sent_ms: u64,
+}
+
+/// What a look is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LookFor {
+    /// May the node leave service?
+    Gate,
+    /// The same, right before the change.
+    Recheck,
+    /// Is it back?
+    Returned,
+    /// Is it still well?
+    Soak,
+}
+
+/// A look that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Look {
+    /// Which round.
+    pub round: u64,
+    /// For what.
+    pub purpose: LookFor,
+    /// When it was asked for, on the fleet's clock. An answer that takes too long is not believed.
+    pub asked_ms: u64,
+}
+
+/// What a node waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Waiting {
+    /// The check or section.
+    pub what: String,
+    /// The blocker by its name.
+    pub because: String,
+    /// Since when.
+    pub since: Now,
+    /// When it was last looked at.
+    pub seen: Now,
+}
+
+/// Why a run stopped on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Hold {
+    /// Index of the node, where there is one.
+    pub node: Option<usize>,
+    /// From which phase.
+    pub from: Phase,
+    /// One sentence.
+    pub reason: String,
+    /// In the agent's or the check's words.
+    pub happened: String,
+    /// How things stand at the node.
+    pub state_now: String,
+    /// Since when.
+    pub since: Now,
+    /// Where `run resume` takes the node up again.
+    pub resume_at: Phase,
+    /// `run resume` is the decision that raises the attempt.
+    pub next_attempt: bool,
+}
+
+/// One check's verdict in a look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CheckResult {
+    /// The check's name.
+    pub check: String,
+    /// What it says.
+    pub verdict: Verdict,
+}
+
+/// A node that is out of service for whatever cause, in the failure domain of the node at work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Disrupted {
+    /// Which.
+    pub node: NodeName,
+    /// Why: `its agent is silent`, `run 12 is at work there`.
+    pub why: String,
+}
+
+/// What happened. The record is a list of these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Event {
+    /// The run was accepted.
+    Started {},
+    /// The run before it is closed.
+    Unqueued {},
+    /// Time passed.
+    Tick {},
+    /// A coordinator has taken the run over; what was being looked at is looked at again.
+    Restarted {},
+    /// A node's agent has opened its stream.
+    AgentConnected {
+        /// Which.
+        node: NodeName,
+        /// Its identity: of another key it is not the node that the plan means.
+        key: NodeKey,
+        /// Its journal.
+        journal: JournalRef,
+    },
+    /// An answer to [`Effect::Look`].
+    Looked {
+        /// Index of the node.
+        node: usize,
+        /// Which round.
+        round: u64,
+        /// What each check says.
+        results: Vec<CheckResult>,
+        /// What runs there.
+        seen: Seen,
+        /// Who else is out of service in this node's failure domain.
+        disrupted: Vec<Disrupted>,
+    },
+    /// A section ended.
+    Ended {
+        /// How.
+        outcome: Outcome,
+    },
+    /// A section was never begun and never will be from that dispatch. For a section that changes nothing
+    /// in service this is harmless; for one that does, its node goes back to its gate.
+    Lapsed {
+        /// Which.
+        effect: EffectId,
+        /// Why.
+        why: String,
+    },
+    /// The agent will not do it: fence, policy of the link, unreadable section.
+    Declined {
+        /// Which.
+        effect: EffectId,
+        /// Why.
+        why: String,
+    },
+    /// An operator paused the run.
+    Paused {
+        /// Who.
+        by: String,
+    },
+    /// An operator lets it go on.
+    Resumed {
+        /// Who.
+        by: String,
+    },
+    /// An operator ends it.
+    Aborted {
+        /// Who.
+        by: String,
+    },
+}
+
+/// What is to be done outside, after the state is on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Hand a section to a node's agent. Durable before it is sent; asked about after a restart.
+    Dispatch {
+        /// The section; its effect id names it.
+        section: Box<Section>,
+    },
+    /// Ask a node's agent what became of a section; nothing is sent again before it has answered.
+    Ask {
+        /// Whom.
+        node: NodeName,
+        /// About which.
+        effect: EffectId,
+    },
+    /// Look, and answer with [`Event::Looked`].
+    Look {
+        /// Index of the node.
+        node: usize,
+        /// Which round.
+        round: u64,
+        /// What is looked at, beside what runs there.
+        checks: Vec<Check>,
+    },
+    /// The run is closed: agents may forget these effects.
+    Forget {
+        /// Which, at whom.
+        effects: Vec<(NodeName, Vec<EffectId>)>,
+    },
+}
+
+impl Run {
+    /// A new run, nothing done yet.
+    #[must_use]
+    pub fn new(number: u64, id: RunId, fleet: FleetId, plan: Plan, started_by: String, now: Now) -> Self {
+        let mut nodes = Vec::new();
+        for (stage, planned) in plan.stages.iter().enumerate() {
+            for (wave, planned) in planned.waves.iter().enumerate() {
+                nodes.extend(planned.nodes.iter().map(|node| NodeRun::new(stage, wave, node, now)));
+            }
+        }
+        Self {
+            reducer: REDUCER_VERSION,
+            number,
+            id,
+            fleet,
+            plan,
+            started_by,
+            started: now,
+            status: RunStatus::Queued,
+            queued_behind: None,
+            stopped_by: None,
+            ended: None,
+            nodes,
+            hold: None,
+            holds_behind: Vec::new(),
+            round: 0,
+            protected_at_ms: BTreeMap::new(),
+        }
+    }
+
+    /// The stage of a node.
+    #[must_use]
+    pub fn stage_of(&self, node: &NodeRun) -> &PlanStage {
+        &self.plan.stages[node.stage]
+    }
+
+    /// A node's recipe, its placeholders filled in.
+    #[must_use]
+    pub fn recipe_of(&self, node: &NodeRun) -> RecipeSpec {
+        let stage = self.stage_of(node);
+        stage.node(&node.name).map_or_else(|| stage.recipe.spec.clone(), |planned| stage.recipe_for(planned))
+    }
+
+    /// The wave of a node.
+    #[must_use]
+    pub fn wave_of(&self, node: &NodeRun) -> &PlanWave {
+        &self.plan.stages[node.stage].waves[node.wave]
+    }
+
+    /// The effect id of a node's section in its present attempt.
+    #[must_use]
+    pub fn effect_id(&self, node: &NodeRun, kind: SectionKind) -> EffectId {
+        self.effect_id_in(node, kind, node.attempt)
+    }
+
+    fn effect_id_in(&self, node: &NodeRun, kind: SectionKind, attempt: u32) -> EffectId {
+        let again = match (kind, node.protections) {
+            (SectionKind::Protect, done @ 1..) => Some(alloc::format!("{}-{}", kind.as_str(), done + 1)),
+            _ => None,
+        };
+        EffectId::derive(&EffectKey {
+            fleet: self.fleet,
+            run: self.id,
+            plan: self.plan.digest,
+            node: node.key,
+            stage: self.stage_of(node).name.as_str(),
+            what: again.as_deref().unwrap_or(kind.as_str()),
+            undo: false,
+            attempt,
+        })
+    }
+
+    /// Has this run ever handed the node its change, in this attempt or an earlier one? Then what runs there
+    /// may be our doing, half done or whole.
+    #[must_use]
+    pub fn change_was_sent(&self, node: &NodeRun) -> bool {
+        (1..=node.attempt)
+            .any(|attempt| node.effects.contains(&self.effect_id_in(node, SectionKind::Apply, attempt)))
+    }
+
+    /// Sections that were handed out and have not ended: `apply on ctl-2`.
+    #[must_use]
+    pub fn handed_out(&self) -> Vec<String> {
+        let open = self.nodes.iter().filter_map(|node| Some((node, node.open.as_ref()?)));
+        open.map(|(node, open)| alloc::format!("{} on {}", open.kind.as_str(), node.name)).collect()
+    }
+
+    /// When [`Event::Tick`] is next due, on the fleet's clock.
+    #[must_use]
+    pub fn next_wake_ms(&self) -> Option<u64> {
+        if self.status.is_closed() || self.status == RunStatus::Queued {
+            return None;
+        }
+        // While held no deadline runs: a person has been asked.
+        let ticking = self.status != RunStatus::Held;
+        let times = |node: &NodeRun| {
+            let retry = (node.not_before_ms > 0).then_some(node.not_before_ms);
+            let lost = node.look.as_ref().map(|look| look.asked_ms.saturating_add(crate::step::LOOK_LOST_MS));
+            [node.look_again_ms, node.deadline_ms.filter(|_| ticking), retry, lost]
+        };
+        self.nodes.iter().filter(|node| !node.phase.is_ended()).flat_map(times).flatten().min()
+    }
+
+    /// Nodes that this run has taken out of service or is about to.
+    #[must_use]
+    pub fn disrupts(&self) -> Vec<&NodeName> {
+        let away = |phase| {
+            matches!(
+                phase,
+                Phase::Protecting | Phase::Rechecking | Phase::Applying | Phase::Returning | Phase::Soaking
+            )
+        };
+        let held = |node: &&NodeRun| node.phase == Phase::Held && node.began.is_some();
+        self.nodes.iter().filter(|node| away(node.phase) || held(node)).map(|node| &node.name).collect()
+    }
+}
+
+impl NodeRun {
+    fn new(stage: usize, wave: usize, node: &crate::plan::PlanNode, now: Now) -> Self {
+        Self {
+            stage,
+            wave,
+            name: node.name.clone(),
+            key: node.key,
+            phase: if node.skip.is_some() { Phase::Skipped } else { Phase::Pending },
+            since: now,
+            attempt: 1,
+            staged: false,
+            deferred: node.seen.as_ref().and_then(|seen| seen.role) == Some(Role::Leader),
+            undone: false,
+            journal: None,
+            open: None,
+            look: None,
+            look_again_ms: None,
+            unclear: 0,
+            deadline_ms: None,
+            not_before_ms: 0,
+            lapses: None,
+            protections: 0,
+            waiting: None,
+            from: node.seen.as_ref().and_then(Seen::answered).cloned(),
+            seen: node.seen.clone(),
+            began: None,
+            ended: None,
+            out_of_service_ms: None,
+            evidence: Vec::new(),
+            steps: Vec::new(),
+            failure: None,
+            note: node.skip.clone().unwrap_or_default(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Enters a phase: what belonged to the one before is gone.
+    pub(crate) fn enter(&mut self, phase: Phase, now: Now) {
+        self.phase = phase;
+        self.since = now;
+        self.look = None;
+        self.look_again_ms = None;
+        self.deadline_ms = None;
+        self.not_before_ms = 0;
+        self.unclear = 0;
+        self.waiting = None;
+        if phase.is_ended() {
+            self.ended = Some(now);
+        }
+    }
+
+    /// Says what is waited for; the time since when is kept while it is the same thing.
+    pub(crate) fn wait_for(&mut self, what: &str, because: &str, now: Now) {
+        let since =
+            self.waiting.as_ref().filter(|waiting| waiting.what == what).map_or(now, |waiting| waiting.since);
+        self.waiting =
+            Some(Waiting { what: what.to_string(), because: because.to_string(), since, seen: now });
+    }
+}

@@ -1,0 +1,321 @@
+//! From a run's state to what operators see of it.
+
+use alloc::{
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+
+use drydock_types::NodeName;
+
+use crate::{
+    Now,
+    inventory::{Role, Seen},
+    run::{Event, NodeRun, Run},
+    view::{
+        CommandView, EstimateView, EventLineView, HoldView, Phase, RunLineView, RunNodeView, RunStageView,
+        RunStatus, RunView, RunWaveView, WaitingView,
+    },
+};
+
+/// What is true at this moment and not worth writing down.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Live {
+    /// Nodes whose stream is not open, and since when (Unix ms).
+    pub silent: BTreeMap<NodeName, u64>,
+    /// The step that a node's agent is at, and how far.
+    pub at_step: BTreeMap<NodeName, (String, Option<(u64, u64)>)>,
+    /// Median and number of earlier nodes' times, from other runs of the recipe.
+    pub earlier: Option<(u64, u64)>,
+}
+
+/// The whole run.
+#[must_use]
+pub fn view(run: &Run, live: &Live, log: Vec<EventLineView>, now: Now) -> RunView {
+    RunView {
+        number: run.number,
+        id: run.id,
+        name: run.plan.name.clone(),
+        file: run.plan.file.clone(),
+        digest: run.plan.digest,
+        status: run.status,
+        started_by: run.started_by.clone(),
+        started_unix_ms: run.started.wall_ms,
+        ended_unix_ms: run.ended.map(|at| at.wall_ms),
+        now_unix_ms: now.wall_ms,
+        queued_behind: run.queued_behind,
+        stopped_by: run.stopped_by.clone(),
+        handed_out: run.handed_out(),
+        stages: stages(run, live),
+        waiting: waiting(run, live, now),
+        hold: hold(run),
+        estimate: estimate(run, live, now),
+        log,
+    }
+}
+
+/// One line of `run list`.
+#[must_use]
+pub fn line(run: &Run) -> RunLineView {
+    let count = |keep: fn(&NodeRun) -> bool| run.nodes.iter().filter(|node| keep(node)).count() as u64;
+    let at = run.nodes.iter().find(|node| is_at_work(node.phase));
+    let summary = match (&run.hold, at) {
+        (Some(hold), _) => hold.reason.clone(),
+        (None, Some(node)) => format!("{} {}", node.name, node.phase.word()),
+        (None, None) => {
+            run.queued_behind.map(|other| format!("queued behind run {other}")).unwrap_or_default()
+        }
+    };
+    RunLineView {
+        number: run.number,
+        name: run.plan.name.clone(),
+        status: run.status,
+        summary,
+        started_by: run.started_by.clone(),
+        started_unix_ms: run.started.wall_ms,
+        ended_unix_ms: run.ended.map(|at| at.wall_ms),
+        done: count(|node| node.phase == Phase::Done),
+        total: count(|node| node.phase != Phase::Skipped),
+    }
+}
+
+const fn is_at_work(phase: Phase) -> bool {
+    !phase.is_ended() && !matches!(phase, Phase::Pending | Phase::Staging | Phase::Staged)
+}
+
+fn stages(run: &Run, live: &Live) -> Vec<RunStageView> {
+    let planned = median(run).or(live.earlier).map(|(median, _)| median);
+    let wave_view = |stage_index: usize, wave_index: usize| {
+        let stage = &run.plan.stages[stage_index];
+        let wave = &stage.waves[wave_index];
+        let here = |node: &&NodeRun| (node.stage, node.wave) == (stage_index, wave_index);
+        let mut nodes: Vec<&NodeRun> = run.nodes.iter().filter(here).collect();
+        // In the order in which they left service; the others as foreseen, leaders last.
+        nodes.sort_by_key(|node| (node.began.map_or(u64::MAX, |at| at.clock_ms), node.deferred));
+        RunWaveView {
+            name: wave.name.clone(),
+            nodes: nodes.into_iter().map(|node| node_view(run, node, live, planned)).collect(),
+            point_of_no_return: crate::plan::point_of_no_return(stage, wave),
+        }
+    };
+    let stage_view = |(index, stage): (usize, &crate::plan::PlanStage)| RunStageView {
+        name: stage.name.clone(),
+        component: stage.component.clone(),
+        to: stage.to.clone(),
+        waves: (0..stage.waves.len()).map(|wave| wave_view(index, wave)).collect(),
+    };
+    run.plan.stages.iter().enumerate().map(stage_view).collect()
+}
+
+fn node_view(run: &Run, node: &NodeRun, live: &Live, planned_ms: Option<u64>) -> RunNodeView {
+    let at = live.at_step.get(&node.name).filter(|_| node.open.is_some());
+    let note =
+        node.waiting.as_ref().map(|waiting| format!("waits for {}: {}", waiting.what, waiting.because));
+    RunNodeView {
+        node: node.name.clone(),
+        phase: node.phase,
+        since_unix_ms: node.since.wall_ms,
+        from: node.from.clone(),
+        now: node.seen.as_ref().and_then(Seen::answered).cloned(),
+        to: run.stage_of(node).to.clone(),
+        role: node.seen.as_ref().and_then(|seen| seen.role).map(Role::word).map(ToString::to_string),
+        step: at.map(|(step, _)| step.clone()),
+        progress: at.and_then(|(_, progress)| *progress),
+        began_unix_ms: node.began.map(|at| at.wall_ms),
+        ended_unix_ms: node.ended.map(|at| at.wall_ms),
+        planned_ms,
+        out_of_service_ms: node.out_of_service_ms,
+        soak_ms: run.wave_of(node).soak.0,
+        note: note.unwrap_or_else(|| node.note.clone()),
+        attempt: node.attempt,
+        evidence: node.evidence.clone(),
+        steps: node.steps.clone(),
+        failure: node.failure.clone(),
+    }
+}
+
+fn command(does: &str, command: String) -> CommandView {
+    CommandView { does: does.to_string(), command }
+}
+
+/// The first thing that is not clear.
+fn waiting(run: &Run, live: &Live, now: Now) -> Option<WaitingView> {
+    let number = run.number;
+    if run.status == RunStatus::Queued {
+        return run.queued_behind.map(|other| queued(run, other, now));
+    }
+    if run.status == RunStatus::Paused {
+        return Some(paused(run, now));
+    }
+    if run.status == RunStatus::Held || run.status.is_closed() {
+        return None;
+    }
+    let node = run.nodes.iter().find(|node| is_at_work(node.phase) && blocker(node, live).is_some());
+    let node = node
+        .or_else(|| run.nodes.iter().find(|node| !node.phase.is_ended() && blocker(node, live).is_some()))?;
+    let (waiting_for, because, since, seen) = blocker(node, live)?;
+    let name = &node.name;
+    Some(WaitingView {
+        node: Some(name.clone()),
+        phase: Some(node.phase),
+        waiting_for,
+        because,
+        since_unix_ms: since,
+        seen_unix_ms: seen.unwrap_or(now.wall_ms),
+        left_ms: node.deadline_ms.map(|deadline| deadline.saturating_sub(now.clock_ms)),
+        then: format!("the run holds at {name}; nothing further is done by itself"),
+        can: vec![
+            command("see everything known of the node", format!("drydock node show {name}")),
+            command("stop handing out anything new", format!("drydock run pause {number}")),
+            command("end the run; finished nodes stay as they are", format!("drydock run abort {number}")),
+        ],
+    })
+}
+
+/// What, why, since when (Unix ms), when seen.
+fn blocker(node: &NodeRun, live: &Live) -> Option<(String, String, u64, Option<u64>)> {
+    if let (Some(open), Some(since)) = (&node.open, live.silent.get(&node.name)) {
+        let what = format!("the {} section of {} to end", open.kind.as_str(), node.name);
+        let because = "its agent's stream is broken; the agent goes on by itself and reports when it is back";
+        return Some((what, because.to_string(), *since, Some(*since)));
+    }
+    if let Some(waiting) = &node.waiting {
+        let what = format!("{} at {}", waiting.what, node.name);
+        return Some((what, waiting.because.clone(), waiting.since.wall_ms, Some(waiting.seen.wall_ms)));
+    }
+    let open = node.open.as_ref()?;
+    let at = live.at_step.get(&node.name).map(|(step, _)| format!(" (at {step})")).unwrap_or_default();
+    let what = format!("the {} section of {}{at}", open.kind.as_str(), node.name);
+    Some((what, "it is at work".to_string(), node.since.wall_ms, None))
+}
+
+fn queued(run: &Run, other: u64, now: Now) -> WaitingView {
+    WaitingView {
+        node: None,
+        phase: None,
+        waiting_for: format!("run {other} to end"),
+        because: "both want some of the same nodes".to_string(),
+        since_unix_ms: run.started.wall_ms,
+        seen_unix_ms: now.wall_ms,
+        left_ms: None,
+        then: format!("run {} begins by itself when run {other} is done or aborted", run.number),
+        can: vec![
+            command("see what that run does", format!("drydock run show {other}")),
+            command("take this run out of the queue", format!("drydock run abort {}", run.number)),
+        ],
+    }
+}
+
+fn paused(run: &Run, now: Now) -> WaitingView {
+    let by = run.stopped_by.as_deref().unwrap_or("an operator");
+    let out = run.handed_out();
+    let because = match out.is_empty() {
+        true => format!("{by} paused it; nothing is handed out"),
+        false => format!("{by} paused it; still ending by itself: {}", out.join(", ")),
+    };
+    WaitingView {
+        node: None,
+        phase: None,
+        waiting_for: "an operator to let it go on".to_string(),
+        because,
+        since_unix_ms: run.started.wall_ms,
+        seen_unix_ms: now.wall_ms,
+        left_ms: None,
+        then: "it stays paused until somebody resumes or aborts it".to_string(),
+        can: vec![
+            command("go on", format!("drydock run resume {}", run.number)),
+            command("end the run", format!("drydock run abort {}", run.number)),
+        ],
+    }
+}
+
+fn hold(run: &Run) -> Option<HoldView> {
+    let hold = run.hold.as_ref()?;
+    let node = hold.node.map(|index| &run.nodes[index]);
+    let failure = node.and_then(|node| node.failure.as_ref());
+    let again = match (hold.next_attempt, node) {
+        (true, Some(node)) => format!("try {} again, as attempt {}", node.name, node.attempt + 1),
+        (false, Some(node)) => format!("look at {} again and go on if it is well", node.name),
+        (_, None) => "go on".to_string(),
+    };
+    let mut next = vec![
+        command(&again, format!("drydock run resume {}", run.number)),
+        command(
+            "leave it here; nodes that are done stay as they are",
+            format!("drydock run abort {}", run.number),
+        ),
+    ];
+    if let Some(node) = node {
+        next.push(command("see everything known of the node", format!("drydock node show {}", node.name)));
+    }
+    let hints = failure.map(|failure| failure.next.clone()).unwrap_or_default();
+    let happened = core::iter::once(hold.happened.clone()).chain(hints).collect::<Vec<_>>().join("; ");
+    Some(HoldView {
+        node: node.map(|node| node.name.clone()),
+        phase: node.map(|_| hold.from),
+        reason: hold.reason.clone(),
+        happened,
+        state_now: hold.state_now.clone(),
+        since_unix_ms: hold.since.wall_ms,
+        log: failure.map(|failure| failure.log.clone()).unwrap_or_default(),
+        next,
+    })
+}
+
+/// Median of this run's finished nodes from gate to done, and how many they are.
+#[must_use]
+pub fn median(run: &Run) -> Option<(u64, u64)> {
+    let done = run.nodes.iter().filter(|node| node.phase == Phase::Done);
+    let mut times: Vec<u64> =
+        done.filter_map(|node| Some(node.ended?.clock_ms.saturating_sub(node.began?.clock_ms))).collect();
+    times.sort_unstable();
+    let middle = times.get(times.len() / 2).copied()?;
+    Some((middle, times.len() as u64))
+}
+
+/// What is left, by the nodes so far, else by earlier runs.
+fn estimate(run: &Run, live: &Live, now: Now) -> Option<EstimateView> {
+    let (per_node_ms, samples) = median(run).or(live.earlier)?;
+    let left = run.nodes.iter().filter(|node| !node.phase.is_ended());
+    let left_of = |node: &NodeRun| {
+        let spent = node.began.map_or(0, |at| now.clock_ms.saturating_sub(at.clock_ms));
+        per_node_ms.saturating_sub(spent)
+    };
+    Some(EstimateView { total_ms: left.map(left_of).sum(), per_node_ms, samples })
+}
+
+/// One line of the record, and the node that it is about.
+#[must_use]
+pub fn describe(run: &Run, event: &Event) -> (Option<NodeName>, String) {
+    let at = |effect: &drydock_types::EffectId| {
+        let node = run.nodes.iter().find(|node| node.effects.contains(effect));
+        node.map(|node| node.name.clone())
+    };
+    match event {
+        Event::Started {} => (None, format!("started by {}", run.started_by)),
+        Event::Unqueued {} => (None, "the run before it is closed; its turn".to_string()),
+        Event::Tick {} => (None, "time passed".to_string()),
+        Event::Restarted {} => {
+            (None, "a coordinator took the run over; everything is looked at again".to_string())
+        }
+        Event::Looked { node, results, .. } => {
+            let unclear = results.iter().find(|result| !result.verdict.is_clear());
+            let text = match unclear {
+                None => "looked at: clear".to_string(),
+                Some(result) => {
+                    format!("looked at: {}: {}", result.check, result.verdict.reason().unwrap_or_default())
+                }
+            };
+            (run.nodes.get(*node).map(|node| node.name.clone()), text)
+        }
+        Event::Ended { outcome } => (at(&outcome.effect), format!("section {}", outcome.result.word())),
+        Event::Lapsed { effect, why } => (at(effect), format!("section lapsed: {why}")),
+        Event::Declined { effect, why } => (at(effect), format!("section declined: {why}")),
+        Event::AgentConnected { node, .. } => (Some(node.clone()), "its agent opened its stream".to_string()),
+        Event::Paused { by } => (None, format!("paused by {by}")),
+        Event::Resumed { by } => (None, format!("resumed by {by}")),
+        Event::Aborted { by } => (None, format!("aborted by {by}")),
+    }
+}

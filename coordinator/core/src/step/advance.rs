@@ -1,0 +1,239 @@
+//! Who is staged ahead, who leaves service next, when the run is over.
+
+use alloc::{boxed::Box, string::ToString, vec::Vec};
+
+use drydock_types::{Section, SectionKind};
+
+use super::{LOOK_LOST_MS, REQUIRES, control::section_deadline};
+use crate::{
+    Now,
+    inventory::Seen,
+    plan_file::{OnFailure, Order},
+    run::{Effect, Look, LookFor, NodeRun, OpenEffect, Run},
+    view::{Phase, RunStatus},
+};
+
+/// How many nodes behind the one at work are staged ahead: what the next one needs is there when its turn
+/// comes, and a run that holds has not filled the disks of the whole fleet.
+const STAGED_AHEAD: usize = 1;
+
+/// Brings the run as far as it can go without anything new from outside.
+pub(super) fn advance(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
+    for node in run.nodes.iter_mut().filter(|node| node.not_before_ms <= now.clock_ms) {
+        node.not_before_ms = 0;
+    }
+    look_where_due(run, now, effects);
+    match run.status {
+        RunStatus::Running => {
+            if let Some((stage, wave)) = current_wave(run) {
+                stage_ahead(run, stage, wave, now, effects);
+                take_next(run, stage, wave, now, effects);
+            }
+        }
+        RunStatus::Aborting | RunStatus::Paused | RunStatus::Held => leave_gates(run, now),
+        RunStatus::Queued | RunStatus::Aborted | RunStatus::Done => {}
+    }
+    close_if_over(run, now, effects);
+}
+
+/// Looks that are due: at gates while running; at nodes that have been changed always, for they must be
+/// brought to an end even when nothing new is begun.
+fn look_where_due(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
+    for index in 0..run.nodes.len() {
+        let node = &run.nodes[index];
+        let purpose = match node.phase {
+            Phase::Gating => LookFor::Gate,
+            Phase::Rechecking => LookFor::Recheck,
+            Phase::Returning => LookFor::Returned,
+            Phase::Soaking => LookFor::Soak,
+            _ => continue,
+        };
+        let gate = matches!(purpose, LookFor::Gate | LookFor::Recheck);
+        let due = match &node.look {
+            Some(look) => is_lost(look, now),
+            None => node.look_again_ms.is_none_or(|at| now.clock_ms >= at),
+        };
+        if !due || (gate && run.status != RunStatus::Running) {
+            continue;
+        }
+        ask(run, index, purpose, now, effects);
+    }
+}
+
+/// Was it asked for so long ago that no answer is to be believed?
+pub(super) const fn is_lost(look: &Look, now: Now) -> bool {
+    now.clock_ms >= look.asked_ms.saturating_add(LOOK_LOST_MS)
+}
+
+fn ask(run: &mut Run, index: usize, purpose: LookFor, now: Now, effects: &mut Vec<Effect>) {
+    run.round = run.round.saturating_add(1);
+    let round = run.round;
+    let spec = run.recipe_of(&run.nodes[index]);
+    let gate = spec.deadlines.gate;
+    let checks = match purpose {
+        LookFor::Gate | LookFor::Recheck => spec.gate,
+        LookFor::Returned | LookFor::Soak => spec.returned,
+    };
+    let node = &mut run.nodes[index];
+    node.look = Some(Look { round, purpose, asked_ms: now.clock_ms });
+    node.look_again_ms = None;
+    if matches!(purpose, LookFor::Gate | LookFor::Recheck) && node.deadline_ms.is_none() {
+        node.deadline_ms = Some(now.clock_ms.saturating_add(gate.0));
+    }
+    effects.push(Effect::Look { node: index, round, checks });
+}
+
+/// The first wave that is not over, in the first stage that is not over. Stages stand in an order that
+/// honours their needs.
+fn current_wave(run: &Run) -> Option<(usize, usize)> {
+    run.nodes.iter().find(|node| !is_through(node)).map(|node| (node.stage, node.wave))
+}
+
+const fn is_through(node: &NodeRun) -> bool {
+    matches!(node.phase, Phase::Done | Phase::Skipped)
+}
+
+const fn is_at_work(phase: Phase) -> bool {
+    matches!(
+        phase,
+        Phase::Gating
+            | Phase::Protecting
+            | Phase::Rechecking
+            | Phase::Applying
+            | Phase::Returning
+            | Phase::Soaking
+    )
+}
+
+/// Indices of a wave's nodes that have not left service, those that led when last judged behind the others.
+fn candidates(run: &Run, stage: usize, wave: usize) -> Vec<usize> {
+    let waits = |node: &NodeRun| matches!(node.phase, Phase::Pending | Phase::Staging | Phase::Staged);
+    let here = |node: &NodeRun| (node.stage, node.wave) == (stage, wave) && waits(node);
+    let mut list: Vec<usize> = (0..run.nodes.len()).filter(|index| here(&run.nodes[*index])).collect();
+    if run.plan.stages[stage].waves[wave].order == Order::FollowersFirst {
+        list.sort_by_key(|index| run.nodes[*index].deferred);
+    }
+    list
+}
+
+/// Fetching and dry checks, before a node leaves service: for the next one, and for one behind it.
+fn stage_ahead(run: &mut Run, stage: usize, wave: usize, now: Now, effects: &mut Vec<Effect>) {
+    let nothing_to_stage = run.plan.stages[stage].recipe.spec.stage.is_empty();
+    let deadline = section_deadline(SectionKind::Stage, &run.plan.stages[stage].recipe.spec.deadlines, now);
+    for index in candidates(run, stage, wave).into_iter().take(1 + STAGED_AHEAD) {
+        let node = &mut run.nodes[index];
+        if node.phase != Phase::Pending || now.clock_ms < node.not_before_ms {
+            continue;
+        }
+        if nothing_to_stage || node.staged {
+            node.staged = true;
+            let waiting = node.waiting.take();
+            node.enter(Phase::Staged, now);
+            node.waiting = waiting;
+            continue;
+        }
+        node.enter(Phase::Staging, now);
+        node.deadline_ms = Some(deadline);
+        dispatch(run, index, SectionKind::Stage, now, effects);
+    }
+}
+
+/// The next node leaves service only when nobody is at work: the one before is verified, back and soaked.
+fn take_next(run: &mut Run, stage: usize, wave: usize, now: Now, effects: &mut Vec<Effect>) {
+    if run.nodes.iter().any(|node| is_at_work(node.phase)) {
+        return;
+    }
+    let Some(index) = candidates(run, stage, wave).into_iter().next() else { return };
+    let node = &mut run.nodes[index];
+    if node.phase != Phase::Staged || now.clock_ms < node.not_before_ms {
+        return;
+    }
+    let waiting = node.waiting.take();
+    node.enter(Phase::Gating, now);
+    node.waiting = waiting;
+    node.began.get_or_insert(now);
+    ask(run, index, LookFor::Gate, now, effects);
+}
+
+/// Nobody leaves service now: a node that was at its gate is as if it had not been asked.
+fn leave_gates(run: &mut Run, now: Now) {
+    for node in run.nodes.iter_mut().filter(|node| matches!(node.phase, Phase::Gating | Phase::Rechecking)) {
+        node.enter(Phase::Staged, now);
+    }
+}
+
+/// Hands a section to a node's agent. The effect id is the same until an operator decides otherwise.
+pub(super) fn dispatch(run: &mut Run, index: usize, kind: SectionKind, now: Now, effects: &mut Vec<Effect>) {
+    let node = &run.nodes[index];
+    let effect = run.effect_id(node, kind);
+    let stage = run.stage_of(node);
+    let spec = run.recipe_of(node);
+    let (steps, verify, deadline) = match kind {
+        SectionKind::Stage => (spec.stage, Vec::new(), spec.deadlines.stage),
+        SectionKind::Protect => (spec.protect, Vec::new(), spec.deadlines.protect),
+        SectionKind::Apply => (spec.apply, spec.verify, spec.deadlines.apply),
+    };
+    // Only the change depends on what was seen at its gate: a stage or protect section that is sent again
+    // after a restart must be the same to the byte.
+    let from = match kind {
+        SectionKind::Apply => {
+            node.seen.as_ref().and_then(Seen::answered).cloned().or_else(|| node.from.clone())
+        }
+        SectionKind::Stage | SectionKind::Protect => None,
+    };
+    let section = Section {
+        effect,
+        run: run.id,
+        run_number: run.number,
+        stage: stage.name.to_string(),
+        node: node.name.clone(),
+        kind,
+        component: stage.component.clone(),
+        from,
+        to: stage.to.clone(),
+        allow_downgrade: stage.allow_downgrade,
+        artifact: stage.artifact.clone(),
+        steps,
+        verify,
+        can_undo: spec.can_undo,
+        undo_on_failure: stage.on_failure == OnFailure::Rollback,
+        deadline,
+        requires: REQUIRES.iter().map(ToString::to_string).collect(),
+    };
+    let node = &mut run.nodes[index];
+    node.open = Some(OpenEffect { effect, kind, sent_ms: now.clock_ms });
+    if !node.effects.contains(&effect) {
+        node.effects.push(effect);
+    }
+    effects.push(Effect::Dispatch { section: Box::new(section) });
+}
+
+/// Upgraded, verified, back, soaked.
+pub(super) fn finish(run: &mut Run, index: usize, now: Now) {
+    let (stage, wave) = (run.nodes[index].stage, run.nodes[index].wave);
+    run.nodes[index].enter(Phase::Done, now);
+    run.nodes[index].deferred = false;
+    // Leadership may have moved while it was at work: who led before is judged anew.
+    let others = run.nodes.iter_mut().filter(|node| (node.stage, node.wave) == (stage, wave));
+    for node in others.filter(|node| !node.phase.is_ended()) {
+        node.deferred = node.seen.as_ref().and_then(|seen| seen.role) == Some(crate::inventory::Role::Leader);
+    }
+}
+
+fn close_if_over(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
+    let nothing_open = run.nodes.iter().all(|node| node.open.is_none());
+    let nobody_at_work = !run.nodes.iter().any(|node| is_at_work(node.phase));
+    match run.status {
+        RunStatus::Running if run.nodes.iter().all(is_through) => run.status = RunStatus::Done,
+        RunStatus::Aborting if nothing_open && nobody_at_work => run.status = RunStatus::Aborted,
+        _ => return,
+    }
+    run.ended = Some(now);
+    run.hold = None;
+    run.holds_behind.clear();
+    let forget = run.nodes.iter().filter(|node| !node.effects.is_empty());
+    let forget: Vec<_> = forget.map(|node| (node.name.clone(), node.effects.clone())).collect();
+    if !forget.is_empty() {
+        effects.push(Effect::Forget { effects: forget });
+    }
+}

@@ -1,0 +1,251 @@
+//! What a section's end means for its node.
+
+use alloc::{format, string::ToString, vec::Vec};
+
+use drydock_types::{
+    EffectId, NodeKey, NodeName, Outcome, SectionKind, Version,
+    outcome::{Failure, SectionResult},
+};
+
+use super::{
+    AFTER_LAPSE_MS,
+    control::phase_deadline,
+    hold::{HoldBecause, hold, hold_of},
+};
+use crate::{
+    Now,
+    run::{Effect, JournalRef, Lapses, Run},
+    view::{Phase, RunStatus},
+};
+
+/// The node that has this effect open.
+fn open_at(run: &Run, effect: EffectId) -> Option<(usize, SectionKind)> {
+    let has = |node: &crate::run::NodeRun| {
+        node.open.as_ref().filter(|open| open.effect == effect).map(|open| open.kind)
+    };
+    run.nodes.iter().enumerate().find_map(|(index, node)| Some((index, has(node)?)))
+}
+
+pub(super) fn ended(run: &mut Run, outcome: &Outcome, now: Now) {
+    let Some((index, kind)) = open_at(run, outcome.effect) else { return };
+    // An outcome may come after the run already held for its lateness: the hold has served its purpose.
+    if run.nodes[index].phase == Phase::Held {
+        come_back_from_late(run, index, kind, now);
+    }
+    let node = &mut run.nodes[index];
+    let sent_ms = node.open.take().map_or(now.clock_ms, |open| open.sent_ms);
+    node.lapses = None;
+    node.steps.extend(outcome.steps.iter().cloned());
+    node.evidence.extend(outcome.evidence.iter().cloned());
+    if outcome.out_of_service.is_some() {
+        node.out_of_service_ms = outcome.out_of_service.map(|time| time.0);
+    }
+    match &outcome.result {
+        SectionResult::Done {} => done(run, index, kind, sent_ms, now),
+        SectionResult::Undone { failure } => undone(run, index, failure, now),
+        SectionResult::Refused { failure } | SectionResult::Failed { failure } => {
+            unchanged(run, index, kind, failure, now);
+        }
+        SectionResult::LeftAlone { failure, because } => left_alone(run, index, failure, because, now),
+        SectionResult::Undecidable { step, because } => undecidable(run, index, step, because, now),
+    }
+}
+
+/// The run held because this was late; the node is put back where it was, and the run stays held until
+/// somebody resumes it.
+fn come_back_from_late(run: &mut Run, index: usize, kind: SectionKind, now: Now) {
+    let node = &mut run.nodes[index];
+    node.ended = None;
+    node.enter(phase_of(kind), now);
+    let name = node.name.clone();
+    let Some(hold) = hold_of(run, index) else { return };
+    hold.node = None;
+    hold.reason = format!("{name} reported late, and the run waits for a decision");
+    hold.state_now = format!("the {} section of {name} has ended", kind.as_str());
+}
+
+const fn phase_of(kind: SectionKind) -> Phase {
+    match kind {
+        SectionKind::Stage => Phase::Staging,
+        SectionKind::Protect => Phase::Protecting,
+        SectionKind::Apply => Phase::Applying,
+    }
+}
+
+fn done(run: &mut Run, index: usize, kind: SectionKind, sent_ms: u64, now: Now) {
+    let stage = run.nodes[index].stage;
+    let node = &mut run.nodes[index];
+    match kind {
+        SectionKind::Stage => {
+            node.staged = true;
+            node.enter(Phase::Staged, now);
+        }
+        SectionKind::Protect => {
+            node.enter(Phase::Rechecking, now);
+            node.protections = node.protections.saturating_add(1);
+            // As old as its section: an outcome can come long after the snapshot.
+            run.protected_at_ms.insert(stage, sent_ms);
+        }
+        SectionKind::Apply => enter_returning(run, index, now),
+    }
+}
+
+/// Changed, or taken back: its checks must become clear in time.
+pub(super) fn enter_returning(run: &mut Run, index: usize, now: Now) {
+    run.nodes[index].enter(Phase::Returning, now);
+    run.nodes[index].deadline_ms = phase_deadline(run, index, now);
+}
+
+fn undone(run: &mut Run, index: usize, failure: &Failure, now: Now) {
+    let node = &mut run.nodes[index];
+    node.failure = Some(failure.clone());
+    node.undone = true;
+    enter_returning(run, index, now);
+}
+
+/// Taken back and seen to be back: the node is rolled back, the run holds.
+pub(super) fn rolled_back(run: &mut Run, index: usize, now: Now) {
+    let node = &run.nodes[index];
+    let stage = run.stage_of(node);
+    let from = node.from.as_ref().map_or_else(|| "what it was".to_string(), Version::to_string);
+    let (name, to, component) = (&node.name, &stage.to, &stage.component);
+    let because = HoldBecause {
+        reason: format!("{name} did not come back with {component} {to}, and is back on {from}"),
+        happened: node
+            .failure
+            .as_ref()
+            .map(|failure| format!("{}: {}", failure.step, failure.what))
+            .unwrap_or_default(),
+        state_now: format!(
+            "{name} runs {from} again and its checks are clear; nothing of this run is left on it"
+        ),
+        resume_at: Phase::Staged,
+        next_attempt: true,
+    };
+    hold(run, index, because, now);
+}
+
+fn unchanged(run: &mut Run, index: usize, kind: SectionKind, failure: &Failure, now: Now) {
+    run.nodes[index].failure = Some(failure.clone());
+    let name: NodeName = run.nodes[index].name.clone();
+    let because = HoldBecause {
+        reason: format!("{name} could not do its {} section", kind.as_str()),
+        happened: format!("{}: {}", failure.step, failure.what),
+        state_now: format!("nothing was changed on {name}: it runs what it ran"),
+        resume_at: if kind == SectionKind::Stage { Phase::Pending } else { Phase::Staged },
+        next_attempt: true,
+    };
+    hold(run, index, because, now);
+}
+
+fn left_alone(run: &mut Run, index: usize, failure: &Failure, why: &str, now: Now) {
+    run.nodes[index].failure = Some(failure.clone());
+    let (name, to) = (run.nodes[index].name.clone(), run.stage_of(&run.nodes[index]).to.clone());
+    let because = HoldBecause {
+        reason: format!("{name} failed on its way to {to} and was not taken back: {why}"),
+        happened: format!("{}: {}", failure.step, failure.what),
+        state_now: format!("the new binary was left alone on {name}; nothing further was changed"),
+        resume_at: Phase::Returning,
+        next_attempt: false,
+    };
+    hold(run, index, because, now);
+}
+
+fn undecidable(run: &mut Run, index: usize, step: &str, why: &str, now: Now) {
+    let name = run.nodes[index].name.clone();
+    let because = HoldBecause {
+        reason: format!("nobody can tell whether `{step}` took place on {name}; look at it before going on"),
+        happened: why.to_string(),
+        state_now: format!("{name} is as the interruption left it; nothing was tried again"),
+        resume_at: Phase::Staged,
+        next_attempt: true,
+    };
+    hold(run, index, because, now);
+}
+
+/// Never begun: the node goes back to where the section would have been decided, and is judged anew.
+pub(super) fn lapsed(run: &mut Run, effect: EffectId, why: &str, now: Now) {
+    let Some((index, kind)) = open_at(run, effect) else { return };
+    let before = if kind == SectionKind::Stage { Phase::Pending } else { Phase::Staged };
+    let patience = run.stage_of(&run.nodes[index]).recipe.spec.deadlines.gate;
+    let held = run.status == RunStatus::Held;
+    let node = &mut run.nodes[index];
+    node.open = None;
+    let name = node.name.clone();
+    if held
+        && node.phase == Phase::Held
+        && let Some(hold) = hold_of(run, index)
+    {
+        hold.state_now = format!("the section was never begun on {name}: {why}");
+        hold.resume_at = before;
+        return;
+    }
+    let node = &mut run.nodes[index];
+    let lapses = node.lapses.unwrap_or(Lapses { since: now, count: 0 });
+    node.enter(before, now);
+    node.lapses = Some(Lapses { count: lapses.count.saturating_add(1), ..lapses });
+    if run.status == RunStatus::Running
+        && now.clock_ms >= lapses.since.clock_ms.saturating_add(patience.0)
+    {
+        let because = HoldBecause {
+            reason: format!("{name} has not begun its {} section for {patience}", kind.as_str()),
+            happened: why.to_string(),
+            state_now: format!("nothing was changed on {name} by it"),
+            resume_at: before,
+            next_attempt: false,
+        };
+        return hold(run, index, because, now);
+    }
+    let pause = AFTER_LAPSE_MS[(lapses.count as usize).min(AFTER_LAPSE_MS.len() - 1)];
+    node.not_before_ms = now.clock_ms.saturating_add(pause);
+    let what = format!("the {} section to be begun", kind.as_str());
+    node.wait_for(&what, why, now);
+    if let Some(waiting) = &mut node.waiting {
+        waiting.since = lapses.since;
+    }
+}
+
+/// The agent will not have it, and would not have it again.
+pub(super) fn declined(run: &mut Run, effect: EffectId, why: &str, now: Now) {
+    let Some((index, kind)) = open_at(run, effect) else { return };
+    run.nodes[index].open = None;
+    let name = run.nodes[index].name.clone();
+    let because = HoldBecause {
+        reason: format!("the agent of {name} declined the {} section", kind.as_str()),
+        happened: why.to_string(),
+        state_now: format!("nothing was changed on {name}"),
+        resume_at: if kind == SectionKind::Stage { Phase::Pending } else { Phase::Staged },
+        next_attempt: true,
+    };
+    hold(run, index, because, now);
+}
+
+/// An agent that has opened its stream.
+pub(super) struct Connected<'a> {
+    pub(super) node: &'a NodeName,
+    pub(super) key: NodeKey,
+    pub(super) journal: JournalRef,
+}
+
+/// What was handed to this agent before is asked about, unless the journal that would know is gone.
+pub(super) fn connected(run: &mut Run, agent: &Connected<'_>, now: Now, effects: &mut Vec<Effect>) {
+    for index in 0..run.nodes.len() {
+        let node = &mut run.nodes[index];
+        if &node.name != agent.node || node.key != agent.key {
+            continue;
+        }
+        let before = node.journal.replace(agent.journal);
+        // What lapsed for want of a stream need not wait longer.
+        node.not_before_ms = node.not_before_ms.min(now.clock_ms);
+        let Some(open) = node.open.clone() else { continue };
+        let lost = before
+            .is_some_and(|before| before.id != agent.journal.id || agent.journal.length < before.length);
+        if lost {
+            node.open = None;
+            let why = "its agent came back without the journal that it had: nothing tells what became of the section";
+            undecidable(run, index, open.kind.as_str(), why, now);
+        } else {
+            effects.push(Effect::Ask { node: agent.node.clone(), effect: open.effect });
+        }
+    }
+}

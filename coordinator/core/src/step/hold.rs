@@ -1,0 +1,59 @@
+//! How a run stops on purpose: from where, why, and what goes on.
+
+use alloc::{string::String, vec::Vec};
+
+use crate::{
+    Now,
+    run::{Hold, Run},
+    view::{Phase, RunStatus},
+};
+
+/// What a person must know.
+pub(super) struct HoldBecause {
+    /// One sentence.
+    pub(super) reason: String,
+    /// In the agent's or the check's words.
+    pub(super) happened: String,
+    /// How things stand at the node.
+    pub(super) state_now: String,
+    /// Where `run resume` takes the node up.
+    pub(super) resume_at: Phase,
+    /// Resuming is a new attempt.
+    pub(super) next_attempt: bool,
+}
+
+/// The hold of a node, the one that is shown or one behind it.
+pub(super) fn hold_of(run: &mut Run, index: usize) -> Option<&mut Hold> {
+    run.hold.iter_mut().chain(&mut run.holds_behind).find(|hold| hold.node == Some(index))
+}
+
+/// Stops the run at a node. While aborting there is nothing to resume: the node is held, the run ends.
+pub(super) fn hold(run: &mut Run, index: usize, because: HoldBecause, now: Now) {
+    let HoldBecause { reason, happened, state_now, resume_at, next_attempt } = because;
+    // A hold of this node that came before is answered by this one, and so is one that only waited for it.
+    let mut before: Vec<Hold> = run.hold.take().into_iter().collect();
+    before.append(&mut run.holds_behind);
+    let replaced = before.iter().find(|hold| hold.node == Some(index)).map(|hold| hold.from);
+    before.retain(|hold| hold.node.is_some_and(|node| node != index));
+    let node = &mut run.nodes[index];
+    let from = replaced.filter(|_| node.phase == Phase::Held).unwrap_or(node.phase);
+    let rolled_back = node.undone && from == Phase::Returning && resume_at == Phase::Staged;
+    node.enter(if rolled_back { Phase::RolledBack } else { Phase::Held }, now);
+    node.note.clone_from(&reason);
+    before.push(Hold {
+        node: Some(index),
+        from,
+        reason,
+        happened,
+        state_now,
+        since: now,
+        resume_at,
+        next_attempt,
+    });
+    let mut holds = before.into_iter();
+    run.hold = holds.next();
+    run.holds_behind = holds.collect();
+    if run.status != RunStatus::Aborting {
+        run.status = RunStatus::Held;
+    }
+}

@@ -1,0 +1,313 @@
+//! What a look means for the node that it was taken at.
+
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use drydock_types::{Millis, SectionKind, Verdict, Version};
+
+use super::{
+    LOOK_AGAIN_MS,
+    advance::{dispatch, finish, is_lost},
+    control::phase_deadline,
+    ended::{enter_returning, rolled_back},
+    hold::{HoldBecause, hold},
+};
+use crate::{
+    Now,
+    inventory::{Role, Seen},
+    plan::PlanStage,
+    plan_file::Order,
+    recipe::Check,
+    run::{CheckResult, Disrupted, Effect, Look, LookFor, NodeRun, Run},
+    version_path,
+    view::{Phase, RunStatus},
+};
+
+/// An answer to a look.
+pub(super) struct Looked<'a> {
+    pub(super) node: usize,
+    pub(super) round: u64,
+    pub(super) results: &'a [CheckResult],
+    pub(super) seen: &'a Seen,
+    pub(super) disrupted: &'a [Disrupted],
+}
+
+pub(super) fn looked(run: &mut Run, answer: &Looked<'_>, now: Now, effects: &mut Vec<Effect>) {
+    let Some(node) = run.nodes.get_mut(answer.node) else { return };
+    // An answer that comes too late tells of another time; the look is taken anew.
+    let answered = |look: &mut Look| look.round == answer.round && !is_lost(look, now);
+    let Some(look) = node.look.take_if(answered) else { return };
+    node.seen = Some(answer.seen.clone());
+    match look.purpose {
+        LookFor::Gate | LookFor::Recheck => gate(run, answer, look.purpose, now, effects),
+        LookFor::Returned => returned(run, answer, now),
+        LookFor::Soak => soak(run, answer, now),
+    }
+}
+
+/// The first thing that is not clear, by its name. A check that has no answer is not clear.
+fn first_unclear(checks: &[Check], results: &[CheckResult]) -> Option<(String, Verdict)> {
+    if let Some(unclear) = results.iter().find(|result| !result.verdict.is_clear()) {
+        return Some((unclear.check.clone(), unclear.verdict.clone()));
+    }
+    let asked = |name: &str| checks.iter().filter(|check| check.name() == name).count();
+    let answered = |name: &str| results.iter().filter(|result| result.check == name).count();
+    let missing = checks.iter().map(Check::name).find(|name| answered(name) < asked(name))?;
+    Some((missing.to_string(), Verdict::Unknown("the look brought no answer to it".to_string())))
+}
+
+fn gate(run: &mut Run, answer: &Looked<'_>, purpose: LookFor, now: Now, effects: &mut Vec<Effect>) {
+    let index = answer.node;
+    if run.status != RunStatus::Running {
+        // Paused or aborting since the question was asked: nothing leaves service on this answer.
+        run.nodes[index].enter(Phase::Staged, now);
+        return;
+    }
+    if skip_if_already_there(run, index, now) || defer_if_leading(run, index, now) {
+        return;
+    }
+    match judge_gate(run, answer) {
+        Gate::Open => open(run, index, purpose, now, effects),
+        Gate::Shut { what, because } => look_again(run, index, &what, &because, now),
+        Gate::Refused { what, because } => {
+            let name = run.nodes[index].name.clone();
+            let because = HoldBecause {
+                reason: format!("{what} forbids to take {name} out of service"),
+                happened: because,
+                state_now: format!("nothing was changed on {name}: it is in service"),
+                resume_at: Phase::Staged,
+                next_attempt: false,
+            };
+            hold(run, index, because, now);
+        }
+    }
+}
+
+enum Gate {
+    Open,
+    Shut { what: String, because: String },
+    Refused { what: String, because: String },
+}
+
+fn judge_gate(run: &Run, answer: &Looked<'_>) -> Gate {
+    let node = &run.nodes[answer.node];
+    let stage = run.stage_of(node);
+    if let Some((what, verdict)) = first_unclear(&stage.recipe.spec.gate, answer.results) {
+        let because = verdict.reason().unwrap_or_default().to_string();
+        return match verdict {
+            Verdict::Refused(_) => Gate::Refused { what, because },
+            _ => Gate::Shut { what, because },
+        };
+    }
+    match &answer.seen.version {
+        Some(Err(why)) => {
+            let what = "the running version".to_string();
+            return Gate::Shut { what, because: format!("{} does not say it: {why}", stage.component) };
+        }
+        Some(Ok(from)) => {
+            let hop =
+                version_path::judge(from, &stage.to, &stage.recipe.spec.versions, stage.allow_downgrade);
+            if let Err(because) = hop {
+                return Gate::Refused { what: "versionSkew".to_string(), because };
+            }
+        }
+        None if stage.recipe.spec.detect.version.is_some() => {
+            let what = "the running version".to_string();
+            return Gate::Shut { what, because: format!("{} was not asked for it", stage.component) };
+        }
+        None => {}
+    }
+    // Somebody who is out of service already may be worked on in the slot that they occupy.
+    let others: Vec<_> = answer.disrupted.iter().filter(|other| other.node != node.name).collect();
+    if others.len() >= run.plan.budget.per_failure_domain as usize {
+        let names: Vec<_> = others.iter().map(|other| format!("{} ({})", other.node, other.why)).collect();
+        let because = format!("out of service already: {}", names.join(", "));
+        return Gate::Shut { what: "the budget".to_string(), because };
+    }
+    Gate::Open
+}
+
+/// By the digest in memory and the service's own answer, never by the file.
+fn skip_if_already_there(run: &mut Run, index: usize, now: Now) -> bool {
+    let node = &run.nodes[index];
+    let stage = run.stage_of(node);
+    let artifact = stage.artifact.as_ref().map(|artifact| artifact.sha256);
+    let already = node.seen.as_ref().is_some_and(|seen| seen.is_already(&stage.to, artifact));
+    if already && run.change_was_sent(node) {
+        // Perhaps by our own doing: then it must be well and stay so, like every node that was changed.
+        enter_returning(run, index, now);
+    } else if already {
+        let note = format!("already runs {} (by its own answer and the executable in memory)", stage.to);
+        let node = &mut run.nodes[index];
+        node.enter(Phase::Skipped, now);
+        node.note = note;
+    }
+    already
+}
+
+/// Whoever leads goes last, while there is somebody to go before it.
+fn defer_if_leading(run: &mut Run, index: usize, now: Now) -> bool {
+    let node = &run.nodes[index];
+    let leads = node.seen.as_ref().and_then(|seen| seen.role) == Some(Role::Leader);
+    if !leads || run.wave_of(node).order != Order::FollowersFirst {
+        return false;
+    }
+    let (stage, wave) = (node.stage, node.wave);
+    let waits = |other: &crate::run::NodeRun| {
+        (other.stage, other.wave) == (stage, wave)
+            && !other.deferred
+            && matches!(other.phase, Phase::Pending | Phase::Staging | Phase::Staged)
+    };
+    let somebody_else = run.nodes.iter().enumerate().any(|(other, node)| other != index && waits(node));
+    if somebody_else {
+        let node = &mut run.nodes[index];
+        node.enter(Phase::Staged, now);
+        node.deferred = true;
+        node.note = "leads now, so the others go first".to_string();
+    }
+    somebody_else
+}
+
+/// The gate is open: protect first where the recipe says so and it is not fresh, else change.
+fn open(run: &mut Run, index: usize, purpose: LookFor, now: Now, effects: &mut Vec<Effect>) {
+    let node = &run.nodes[index];
+    let stage = run.stage_of(node);
+    let protected = run.protected_at_ms.get(&node.stage);
+    let fresh = protected.is_some_and(|at| now.clock_ms.saturating_sub(*at) < protect_max_age(stage).0);
+    let needs_protection = !stage.recipe.spec.protect.is_empty() && purpose == LookFor::Gate && !fresh;
+    let kind = if needs_protection { SectionKind::Protect } else { SectionKind::Apply };
+    let from = node.seen.as_ref().and_then(Seen::answered).cloned().or_else(|| node.from.clone());
+    let sent_before = node.effects.contains(&run.effect_id(node, SectionKind::Apply));
+    if sent_before && from != node.from {
+        return changed_meanwhile(run, index, from.as_ref(), now);
+    }
+    let node = &mut run.nodes[index];
+    node.note.clear();
+    node.from = from;
+    node.enter(if needs_protection { Phase::Protecting } else { Phase::Applying }, now);
+    run.nodes[index].deadline_ms = phase_deadline(run, index, now);
+    dispatch(run, index, kind, now, effects);
+}
+
+/// Its change was handed out once and not begun, and now something else runs there. Under the same effect
+/// id an agent refuses another section, and whoever changed the node should be heard first.
+fn changed_meanwhile(run: &mut Run, index: usize, seen: Option<&Version>, now: Now) {
+    let (node, unknown) = (&run.nodes[index], || "an unknown version".to_string());
+    let name = &node.name;
+    let (was, is) =
+        (node.from.as_ref().map_or_else(unknown, Version::to_string), seen.map_or_else(unknown, Version::to_string));
+    let because = HoldBecause {
+        reason: format!("somebody else has changed {name}: it ran {was} when its change was decided, and runs {is}"),
+        happened: "its apply section was handed out before, and lapsed".to_string(),
+        state_now: format!("{name} runs {is}; nothing of this run was changed on it"),
+        resume_at: Phase::Staged,
+        next_attempt: true,
+    };
+    hold(run, index, because, now);
+}
+
+/// How old a protection may be: the youngest age that any of its steps asks for.
+fn protect_max_age(stage: &PlanStage) -> Millis {
+    let age = |step: &drydock_types::Step| match step {
+        drydock_types::Step::SnapshotEtcd(snapshot) => Some(snapshot.max_age),
+        _ => None,
+    };
+    stage.recipe.spec.protect.iter().filter_map(age).min().unwrap_or(Millis(0))
+}
+
+/// Not clear, and may become so: looked at again, less often the longer it lasts.
+fn look_again(run: &mut Run, index: usize, what: &str, because: &str, now: Now) {
+    let node = &mut run.nodes[index];
+    let pause = LOOK_AGAIN_MS[(node.unclear as usize).min(LOOK_AGAIN_MS.len() - 1)];
+    node.unclear = node.unclear.saturating_add(1);
+    node.look_again_ms = Some(now.clock_ms.saturating_add(pause));
+    node.wait_for(what, because, now);
+}
+
+/// Is it back, with what it should be running?
+fn returned(run: &mut Run, answer: &Looked<'_>, now: Now) {
+    let index = answer.node;
+    let node = &run.nodes[index];
+    let stage = run.stage_of(node);
+    let soak = run.wave_of(node).soak;
+    match not_well(stage, node, answer) {
+        Some((what, because)) => look_again(run, index, &what, &because, now),
+        None if node.undone => rolled_back(run, index, now),
+        None if soak.0 == 0 || run.status == RunStatus::Aborting => finish(run, index, now),
+        None => {
+            run.nodes[index].enter(Phase::Soaking, now);
+            run.nodes[index].deadline_ms = phase_deadline(run, index, now);
+            run.nodes[index].look_again_ms = Some(now.clock_ms.saturating_add(soak_interval_ms(soak)));
+        }
+    }
+}
+
+/// What a changed node lacks, by name: a check, the version that it should answer, the executable that its
+/// process should be (rule 12: seen in the target).
+fn not_well(stage: &PlanStage, node: &NodeRun, answer: &Looked<'_>) -> Option<(String, String)> {
+    let spec = &stage.recipe.spec;
+    if let Some((check, verdict)) = first_unclear(&spec.returned, answer.results) {
+        return Some((check, verdict.reason().unwrap_or_default().to_string()));
+    }
+    let component = &stage.component;
+    let wanted = if node.undone { node.from.as_ref() } else { Some(&stage.to) };
+    let version = match (&answer.seen.version, wanted) {
+        (Some(Ok(version)), Some(wanted)) if version != wanted => {
+            Some(format!("{component} answers {version}, expected {wanted}"))
+        }
+        (Some(Err(why)), _) => Some(format!("{component} does not say its version: {why}")),
+        (None, _) if spec.detect.version.is_some() => Some(format!("{component} was not asked for its version")),
+        _ => None,
+    };
+    if let Some(because) = version {
+        return Some(("the version".to_string(), because));
+    }
+    let artifact = stage.artifact.as_ref().filter(|_| spec.detect.unit.is_some() && !node.undone)?;
+    let because = match answer.seen.exe_sha256 {
+        Some(runs) if runs == artifact.sha256 => return None,
+        Some(runs) => format!("{} is in memory, expected {}", runs.short(), artifact.sha256.short()),
+        None => "no process of the unit could be seen".to_string(),
+    };
+    Some(("the running executable".to_string(), because))
+}
+
+/// Ten looks over a soak, one a second at the most and one in 30 s at the least.
+fn soak_interval_ms(soak: Millis) -> u64 {
+    (soak.0 / 10).clamp(1000, 30_000).min(soak.0.max(1))
+}
+
+fn soak(run: &mut Run, answer: &Looked<'_>, now: Now) {
+    let index = answer.node;
+    let soak = run.wave_of(&run.nodes[index]).soak;
+    let node = &run.nodes[index];
+    let stage = run.stage_of(node);
+    let returned = stage.recipe.spec.deadlines.returned;
+    let unwell = not_well(stage, node, answer);
+    let whole = phase_deadline(run, index, node.since);
+    let node = &mut run.nodes[index];
+    match unwell {
+        Some((what, because)) => {
+            if node.unclear == 0 {
+                // What it was clear of a moment ago is a regression: it has as long as a return may take.
+                node.deadline_ms = Some(now.clock_ms.saturating_add(returned.0));
+            }
+            look_again(run, index, &what, &because, now);
+        }
+        None => {
+            let over = now.clock_ms >= node.since.clock_ms.saturating_add(soak.0);
+            node.unclear = 0;
+            node.deadline_ms = whole;
+            node.waiting = None;
+            if over || run.status == RunStatus::Aborting {
+                finish(run, index, now);
+            } else {
+                let end = node.since.clock_ms.saturating_add(soak.0);
+                let next = now.clock_ms.saturating_add(soak_interval_ms(soak));
+                node.look_again_ms = Some(next.min(end).max(now.clock_ms.saturating_add(1)));
+            }
+        }
+    }
+}
