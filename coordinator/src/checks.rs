@@ -1,0 +1,150 @@
+//! The one way of looking: observe through agents, then judge, purely.
+//!
+//! A check is one file with its raw observation, a pure `judge` and a thin `observe`, and one arm in
+//! [`one`]. What was not seen, was seen too late, or is told differently by two sources is `Unknown`.
+
+pub mod etcd_quorum;
+pub mod health;
+pub mod version_skew;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use drydock_core::{
+    inventory::{Role, Seen},
+    recipe::{Check, Detect},
+    run::CheckResult,
+};
+use drydock_types::{
+    NodeName, Verdict,
+    probe::{EtcdView, Observation, Probe},
+    step::VersionSource,
+};
+use futures_util::future::join_all;
+
+use crate::{driver::LookRequest, link::Sessions};
+
+/// How long one look through an agent may take.
+const PROBE_DEADLINE: Duration = Duration::from_secs(6);
+
+/// What the checks of one look share, so that each agent is asked each thing once.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// What is asked.
+    pub request: &'a LookRequest,
+    /// The way to the agents.
+    pub sessions: &'a Sessions,
+    /// What each node of the stage sees of its etcd cluster, where a check or the recipe wants it.
+    pub etcd: BTreeMap<NodeName, Result<EtcdView, String>>,
+}
+
+/// Performs a look: what runs on the node, and every check's verdict, all on evidence of this moment.
+pub async fn look(sessions: &Sessions, request: &LookRequest) -> (Vec<CheckResult>, Seen) {
+    let etcd = if wants_etcd(request) { etcd_views(sessions, request).await } else { BTreeMap::new() };
+    let scene = Scene { request, sessions, etcd };
+    let mine = scene.etcd.get(&request.node);
+    let (seen, verdicts) = tokio::join!(
+        seen(sessions, &request.node, &request.detect, mine),
+        join_all(request.checks.iter().map(|check| one(&scene, check)))
+    );
+    let checks = request.checks.iter().zip(verdicts);
+    let results = checks.map(|(check, verdict)| CheckResult { check: check.name().to_string(), verdict }).collect();
+    (results, seen)
+}
+
+async fn one(scene: &Scene<'_>, check: &Check) -> Verdict {
+    match check {
+        Check::EtcdQuorum(config) => etcd_quorum::verdict(scene, config),
+        Check::VersionSkew(_) => version_skew::verdict(scene).await,
+        Check::Health(config) => health::verdict(scene, config).await,
+    }
+}
+
+fn wants_etcd(request: &LookRequest) -> bool {
+    matches!(request.detect.version, Some(VersionSource::Etcd {}))
+        || request.checks.iter().any(|check| matches!(check, Check::EtcdQuorum(_)))
+}
+
+/// Every node of the stage says what it sees: no member's word stands alone.
+async fn etcd_views(sessions: &Sessions, request: &LookRequest) -> BTreeMap<NodeName, Result<EtcdView, String>> {
+    let ask = |node: NodeName| async move {
+        let view = match sessions.observe(&node, &Probe::Etcd {}, PROBE_DEADLINE).await {
+            Ok(Observation::Etcd(view)) => Ok(view),
+            Ok(_) => Err(format!("{node}'s agent answered another question")),
+            Err(why) => Err(why),
+        };
+        (node, view)
+    };
+    join_all(request.peers.iter().map(|(node, _)| ask(node.clone()))).await.into_iter().collect()
+}
+
+/// What runs on a node: the process and its own answer.
+pub async fn seen(
+    sessions: &Sessions,
+    node: &NodeName,
+    detect: &Detect,
+    etcd: Option<&Result<EtcdView, String>>,
+) -> Seen {
+    let version = async {
+        match (&detect.version, etcd) {
+            (None, _) => None,
+            (Some(VersionSource::Etcd {}), Some(view)) => Some(etcd_version(view)),
+            (Some(source), _) => Some(version(sessions, node, source).await),
+        }
+    };
+    let (version, exe_sha256) = tokio::join!(version, executable(sessions, node, detect));
+    let role = etcd.and_then(|view| view.as_ref().ok()).and_then(|view| view.local.as_ref().ok());
+    let role = role.map(|status| if status.leads() { Role::Leader } else { Role::Follower });
+    Seen { version, exe_sha256, role }
+}
+
+fn etcd_version(view: &Result<EtcdView, String>) -> Result<drydock_types::Version, String> {
+    let status = view.as_ref().map_err(Clone::clone)?.local.as_ref().map_err(Clone::clone)?;
+    Ok(status.version.clone())
+}
+
+/// The version that a service answers on a node.
+///
+/// # Errors
+/// A text for people.
+pub async fn version(
+    sessions: &Sessions,
+    node: &NodeName,
+    source: &VersionSource,
+) -> Result<drydock_types::Version, String> {
+    match sessions.observe(node, &Probe::Version { source: source.clone() }, PROBE_DEADLINE).await? {
+        Observation::Version(view) => Ok(view.version),
+        _ => Err(format!("{node}'s agent answered another question")),
+    }
+}
+
+async fn executable(sessions: &Sessions, node: &NodeName, detect: &Detect) -> Option<drydock_types::Sha256> {
+    let unit = detect.unit.clone()?;
+    let probe = Probe::Unit { unit, path: detect.path.clone() };
+    match sessions.observe(node, &probe, PROBE_DEADLINE).await {
+        Ok(Observation::Unit(view)) => view.running.map(|running| running.exe_sha256),
+        Ok(_) => None,
+        Err(why) => {
+            tracing::debug!(%node, %why, "its unit could not be looked at");
+            None
+        }
+    }
+}
+
+/// Looks at a component on every connected node of a stage, for the planner.
+pub async fn survey(sessions: &Sessions, nodes: &[(NodeName, Detect)]) -> BTreeMap<NodeName, Seen> {
+    let ask = |(node, detect): (NodeName, Detect)| async move {
+        let etcd = match detect.version {
+            Some(VersionSource::Etcd {}) => {
+                let view = sessions.observe(&node, &Probe::Etcd {}, PROBE_DEADLINE).await;
+                Some(view.and_then(|view| match view {
+                    Observation::Etcd(view) => Ok(view),
+                    _ => Err("the agent answered another question".to_string()),
+                }))
+            }
+            _ => None,
+        };
+        let seen = seen(sessions, &node, &detect, etcd.as_ref()).await;
+        (node, seen)
+    };
+    join_all(nodes.iter().cloned().map(ask)).await.into_iter().collect()
+}

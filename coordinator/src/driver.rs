@@ -1,0 +1,511 @@
+//! The single writer: takes an event, asks the pure reducer, commits, and only then lets anything happen.
+//!
+//! [`Driver`] itself does no I/O but the store's: inputs go in, outputs come out, so that a simulation can
+//! drive it in virtual time. [`shell`] is the thread that feeds it and performs what comes out.
+//!
+//! After a start nothing is re-sent. Every open effect is asked about when its agent's stream opens; looks
+//! are taken anew; silent nodes count as disrupted from the first moment.
+
+pub mod clock;
+mod fleet;
+mod operate;
+pub mod shell;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use drydock_core::{
+    Now,
+    inventory::Seen,
+    recipe::{Check, Detect},
+    run::{CheckResult, Effect, Event, Run},
+    run_view::Live,
+    step::step,
+    view::Phase,
+};
+use drydock_types::{EffectId, Fence, FleetId, NodeName, Outcome, document};
+
+pub use self::{
+    fleet::{Agent, Fleet, FleetNode},
+    operate::{ControlVerb, OperatorError},
+};
+use crate::store::{Commit, ComponentRow, EffectRow, NewEvent, RunRow, RunStore, SampleRow, StoreError};
+
+/// What happened, as the driver is told.
+#[derive(Debug)]
+pub enum Input {
+    /// A node's agent has said Hello.
+    Connected {
+        /// Which.
+        node: NodeName,
+        /// What it says of itself.
+        agent: Box<Agent>,
+    },
+    /// A stream ended.
+    Disconnected {
+        /// Which node's.
+        node: NodeName,
+        /// Which stream.
+        session: u64,
+    },
+    /// A section is in its agent's journal.
+    Accepted {
+        /// At whom.
+        node: NodeName,
+        /// Which.
+        effect: EffectId,
+    },
+    /// An agent will not begin a section.
+    Declined {
+        /// Who.
+        node: NodeName,
+        /// Which.
+        effect: EffectId,
+        /// Why.
+        why: String,
+        /// It came too late, rather than being refused.
+        lapsed: bool,
+    },
+    /// How far an agent is.
+    Progress {
+        /// Who.
+        node: NodeName,
+        /// In which section.
+        effect: EffectId,
+        /// At which step.
+        step: String,
+        /// Bytes done and in all.
+        progress: Option<(u64, u64)>,
+    },
+    /// A section ended.
+    Outcome {
+        /// At whom.
+        node: NodeName,
+        /// How.
+        outcome: Box<Outcome>,
+    },
+    /// The answer to a question about an effect: its journal has never accepted it.
+    NotKnown {
+        /// Who.
+        node: NodeName,
+        /// Which.
+        effect: EffectId,
+    },
+    /// A look that was asked for.
+    Looked {
+        /// Of which run.
+        run: u64,
+        /// Index of the node in the run.
+        node: usize,
+        /// Which round.
+        round: u64,
+        /// What each check says.
+        results: Vec<CheckResult>,
+        /// What runs there.
+        seen: Seen,
+    },
+    /// A node was enrolled, labelled or removed.
+    Registered {
+        /// All of them.
+        nodes: Vec<(NodeName, FleetNode)>,
+    },
+    /// The coordinator is stopping: nothing further is handed out.
+    Stopping,
+    /// Time passed.
+    Tick,
+}
+
+/// What is to be done, after it is on disk.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a section.
+    Dispatch {
+        /// To whom.
+        node: NodeName,
+        /// On which stream; a later one must not get it.
+        session: u64,
+        /// Its id.
+        effect: EffectId,
+        /// Its exact bytes.
+        section: Vec<u8>,
+    },
+    /// Ask what became of an effect.
+    Ask {
+        /// Whom.
+        node: NodeName,
+        /// About which.
+        effect: EffectId,
+    },
+    /// Look.
+    Look(Box<LookRequest>),
+    /// Records that an agent may forget.
+    Forget {
+        /// Who.
+        node: NodeName,
+        /// Which.
+        effects: Vec<EffectId>,
+    },
+}
+
+/// A look that the driver wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookRequest {
+    /// Of which run.
+    pub run: u64,
+    /// Index of the node in the run.
+    pub index: usize,
+    /// Which round.
+    pub round: u64,
+    /// The node.
+    pub node: NodeName,
+    /// The node is about to leave service, rather than coming back.
+    pub before: bool,
+    /// What runs there.
+    pub detect: Detect,
+    /// What must hold.
+    pub checks: Vec<Check>,
+    /// All nodes of the stage, and how to see what runs there: where a cluster's other members are.
+    pub peers: Vec<(NodeName, Detect)>,
+    /// The version to reach.
+    pub to: drydock_types::Version,
+    /// Outages that the plan accepts by name.
+    pub outages: Vec<String>,
+    /// No minor may be left out.
+    pub one_minor_at_a_time: bool,
+}
+
+/// The single writer.
+#[derive(Debug)]
+pub struct Driver<S> {
+    store: S,
+    fleet_id: FleetId,
+    fence: Fence,
+    fleet: Fleet,
+    runs: BTreeMap<u64, Run>,
+    last_run: u64,
+    live: BTreeMap<u64, Live>,
+    stopping: bool,
+    /// Rises with everything that a watcher could see.
+    changes: u64,
+}
+
+impl<S: RunStore> Driver<S> {
+    /// Reads the store and takes its runs up again.
+    ///
+    /// # Errors
+    /// When the store cannot be read or holds a run of another reducer.
+    pub fn open(store: S, fence: Fence, now: Now) -> Result<(Self, Vec<Output>), StoreError> {
+        let loaded = store.load()?;
+        let mut runs = BTreeMap::new();
+        for row in loaded.runs {
+            let run: Run = document::decode("run", &row.state).map_err(|error| StoreError::Unreadable {
+                place: format!("run {}", row.number),
+                what: format!("{error}; it was written by another version of Drydock"),
+            })?;
+            runs.insert(row.number, run);
+        }
+        let mut driver = Self {
+            store,
+            fleet_id: loaded.fleet,
+            fence,
+            fleet: Fleet::default(),
+            last_run: loaded.last_run,
+            runs,
+            live: BTreeMap::new(),
+            stopping: false,
+            changes: 0,
+        };
+        let numbers: Vec<u64> = driver.runs.keys().copied().collect();
+        let mut outputs = Vec::new();
+        for number in numbers {
+            outputs.extend(driver.transition(number, Event::Restarted {}, now)?);
+        }
+        Ok((driver, outputs))
+    }
+
+    /// Whom agents obey.
+    #[must_use]
+    pub const fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// Rises with everything that a watcher could see.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// When [`Input::Tick`] is next due, on the fleet's clock.
+    #[must_use]
+    pub fn next_wake_ms(&self) -> Option<u64> {
+        self.runs.values().filter_map(Run::next_wake_ms).min()
+    }
+
+    /// Takes one input.
+    ///
+    /// # Errors
+    /// When the store does not take the transition: nothing of it happened, and the coordinator must stop.
+    pub fn handle(&mut self, input: Input, now: Now) -> Result<Vec<Output>, StoreError> {
+        match input {
+            Input::Connected { node, agent } => self.connected(node, *agent, now),
+            Input::Disconnected { node, session } => {
+                self.fleet.disconnected(&node, session, now);
+                self.changes += 1;
+                Ok(Vec::new())
+            }
+            Input::Accepted { .. } => Ok(Vec::new()),
+            Input::Progress { node, effect, step, progress } => {
+                self.progress(&node, effect, step, progress);
+                Ok(Vec::new())
+            }
+            Input::Declined { node, effect, why, lapsed: true } => {
+                self.about(&node, effect, Event::Lapsed { effect, why }, now)
+            }
+            Input::Declined { node, effect, why, lapsed: false } => {
+                self.about(&node, effect, Event::Declined { effect, why }, now)
+            }
+            Input::NotKnown { node, effect } => {
+                let why = "its agent never accepted it".to_string();
+                self.about(&node, effect, Event::Lapsed { effect, why }, now)
+            }
+            Input::Outcome { node, outcome } => {
+                let effect = outcome.effect;
+                self.about(&node, effect, Event::Ended { outcome: *outcome }, now)
+            }
+            Input::Looked { run, node, round, results, seen } => self.looked(run, node, round, results, seen, now),
+            Input::Registered { nodes } => {
+                self.fleet.registered(nodes, now);
+                self.changes += 1;
+                Ok(Vec::new())
+            }
+            Input::Stopping => {
+                self.stopping = true;
+                Ok(Vec::new())
+            }
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    fn connected(&mut self, node: NodeName, agent: Agent, now: Now) -> Result<Vec<Output>, StoreError> {
+        let (key, journal) = (agent.key, agent.journal);
+        self.fleet.connected(&node, agent, now);
+        self.changes += 1;
+        let concerned = |run: &Run| run.nodes.iter().any(|other| other.name == node);
+        let numbers: Vec<u64> = self.runs.values().filter(|run| concerned(run)).map(|run| run.number).collect();
+        let mut outputs = Vec::new();
+        for number in numbers {
+            let event = Event::AgentConnected { node: node.clone(), key, journal };
+            outputs.extend(self.transition(number, event, now)?);
+        }
+        Ok(outputs)
+    }
+
+    /// An event about an effect: only the node that it was handed to may speak of it.
+    fn about(&mut self, node: &NodeName, effect: EffectId, event: Event, now: Now) -> Result<Vec<Output>, StoreError> {
+        let holds = |run: &&Run| {
+            run.nodes.iter().any(|other| &other.name == node && other.open.as_ref().is_some_and(|open| open.effect == effect))
+        };
+        let Some(number) = self.runs.values().find(holds).map(|run| run.number) else {
+            tracing::debug!(%node, effect = %effect.short(), "an answer about an effect that is not open here");
+            return Ok(Vec::new());
+        };
+        if let Some(live) = self.live.get_mut(&number) {
+            live.at_step.remove(node);
+        }
+        self.transition(number, event, now)
+    }
+
+    fn progress(&mut self, node: &NodeName, effect: EffectId, step: String, progress: Option<(u64, u64)>) {
+        let open = |run: &&Run| {
+            run.nodes.iter().any(|other| &other.name == node && other.open.as_ref().is_some_and(|open| open.effect == effect))
+        };
+        if let Some(number) = self.runs.values().find(open).map(|run| run.number) {
+            self.live.entry(number).or_default().at_step.insert(node.clone(), (step, progress));
+            self.changes += 1;
+        }
+    }
+
+    fn looked(
+        &mut self,
+        run: u64,
+        node: usize,
+        round: u64,
+        results: Vec<CheckResult>,
+        seen: Seen,
+        now: Now,
+    ) -> Result<Vec<Output>, StoreError> {
+        let Some(state) = self.runs.get(&run) else { return Ok(Vec::new()) };
+        let disrupted = self.fleet.disrupted_beside(state, node, &self.runs);
+        self.transition(run, Event::Looked { node, round, results, seen, disrupted }, now)
+    }
+
+    fn tick(&mut self, now: Now) -> Result<Vec<Output>, StoreError> {
+        let due = |run: &&Run| run.next_wake_ms().is_some_and(|at| at <= now.clock_ms);
+        let numbers: Vec<u64> = self.runs.values().filter(due).map(|run| run.number).collect();
+        let mut outputs = Vec::new();
+        for number in numbers {
+            outputs.extend(self.transition(number, Event::Tick {}, now)?);
+        }
+        Ok(outputs)
+    }
+
+    /// One event, and those that follow from it at once, in one commit. Outputs come after the commit.
+    fn transition(&mut self, number: u64, event: Event, now: Now) -> Result<Vec<Output>, StoreError> {
+        let Some(before) = self.runs.get(&number).cloned() else { return Ok(Vec::new()) };
+        let mut run = before.clone();
+        let mut commit = Commit { clock_ms: now.clock_ms, ..Commit::default() };
+        let mut outputs = Vec::new();
+        let mut pending = VecDeque::from([event]);
+        while let Some(event) = pending.pop_front() {
+            let was = run.clone();
+            let (next, effects) = step(run, &event, now);
+            run = next;
+            if is_worth_a_line(&was, &run, &event) {
+                commit.events.push(NewEvent { run: number, wall_ms: now.wall_ms, event: document::encode(&event) });
+            }
+            for effect in effects {
+                self.take_effect(&run, effect, &mut commit, &mut outputs, &mut pending);
+            }
+        }
+        self.note_ends(&before, &run, now, &mut commit);
+        if is_durable(&before, &run) || !commit.events.is_empty() || !commit.open.is_empty() {
+            let row = RunRow { number, id: run.id, open: !run.status.is_closed(), state: document::encode(&run) };
+            commit.runs.push(row);
+            self.store.commit(&commit)?;
+        }
+        self.changes += 1;
+        let closed = run.status.is_closed();
+        self.runs.insert(number, run);
+        if closed {
+            self.runs.remove(&number);
+            self.live.remove(&number);
+            outputs.extend(self.begin_queued(now)?);
+        }
+        Ok(outputs)
+    }
+
+    fn take_effect(
+        &self,
+        run: &Run,
+        effect: Effect,
+        commit: &mut Commit,
+        outputs: &mut Vec<Output>,
+        pending: &mut VecDeque<Event>,
+    ) {
+        match effect {
+            Effect::Dispatch { section } => {
+                let effect = section.effect;
+                let session = self.fleet.session(&section.node).filter(|_| !self.stopping);
+                let Some(session) = session else {
+                    let why = if self.stopping { "the coordinator is stopping" } else { "its agent's stream is not open" };
+                    pending.push_back(Event::Lapsed { effect, why: why.to_string() });
+                    return;
+                };
+                let (node, section) = (section.node.clone(), document::encode(&section));
+                commit.open.push(EffectRow { effect, run: run.number, node: node.clone(), section: section.clone() });
+                outputs.push(Output::Dispatch { node, session, effect, section });
+            }
+            Effect::Ask { node, effect } => outputs.push(Output::Ask { node, effect }),
+            Effect::Look { node: index, round, checks } => match look_request(run, index, round, checks) {
+                Some(request) => outputs.push(Output::Look(Box::new(request))),
+                None => {
+                    let disrupted = self.fleet.disrupted_beside(run, index, &self.runs);
+                    let seen = Seen { version: None, exe_sha256: None, role: None };
+                    let results = self.fleet.own_connection(run, index);
+                    pending.push_back(Event::Looked { node: index, round, results, seen, disrupted });
+                }
+            },
+            Effect::Forget { effects } => {
+                let forget = effects.into_iter().map(|(node, effects)| Output::Forget { node, effects });
+                outputs.extend(forget);
+            }
+        }
+    }
+
+    /// Closes effects that ended, keeps what was seen, and how long finished nodes took.
+    fn note_ends(&self, before: &Run, run: &Run, now: Now, commit: &mut Commit) {
+        for (was, is) in before.nodes.iter().zip(&run.nodes) {
+            let ended = was.open.as_ref().filter(|open| is.open.as_ref() != Some(*open));
+            commit.close.extend(ended.map(|open| open.effect));
+            let stage = run.stage_of(is);
+            if is.seen != was.seen
+                && let Some(version) = is.seen.as_ref().and_then(|seen| seen.version.clone())
+            {
+                let (node, component) = (is.name.clone(), stage.component.clone());
+                commit.components.push(ComponentRow { node, component, version, seen_ms: now.wall_ms });
+            }
+            if is.phase == Phase::Done && was.phase != Phase::Done {
+                let began = is.began.map_or(now.clock_ms, |at| at.clock_ms);
+                commit.samples.push(SampleRow {
+                    recipe: stage.recipe_digest,
+                    component: stage.component.clone(),
+                    took_ms: now.clock_ms.saturating_sub(began),
+                });
+            }
+        }
+        // An effect that was opened and lapsed within this very transition was never anybody's.
+        let still_open = |row: &EffectRow| run.nodes.iter().any(|node| node.open.as_ref().is_some_and(|open| open.effect == row.effect));
+        commit.open.retain(still_open);
+    }
+}
+
+/// Is there anything to ask an agent, or does the driver know the answer itself?
+fn look_request(run: &Run, index: usize, round: u64, checks: Vec<Check>) -> Option<LookRequest> {
+    let node = &run.nodes[index];
+    let stage = run.stage_of(node);
+    let detect = run.recipe_of(node).detect;
+    if checks.is_empty() && detect.version.is_none() && detect.unit.is_none() {
+        return None;
+    }
+    let peers = stage.waves.iter().flat_map(|wave| &wave.nodes);
+    let peers = peers.map(|peer| (peer.name.clone(), stage.recipe_for(peer).detect)).collect();
+    Some(LookRequest {
+        run: run.number,
+        index,
+        round,
+        node: node.name.clone(),
+        before: matches!(node.phase, Phase::Gating | Phase::Rechecking),
+        detect,
+        checks,
+        peers,
+        to: stage.to.clone(),
+        outages: stage.outage.keys().cloned().collect(),
+        one_minor_at_a_time: stage.recipe.spec.versions.one_minor_at_a_time,
+    })
+}
+
+/// Time that passes and looks that find the same again are not events.
+fn is_worth_a_line(was: &Run, is: &Run, event: &Event) -> bool {
+    match event {
+        Event::Tick {} => is_durable(was, is),
+        Event::Looked { node, .. } => {
+            let told = |run: &Run| {
+                run.nodes.get(*node).map(|node| {
+                    let waiting = node.waiting.as_ref().map(|waiting| (waiting.what.clone(), waiting.because.clone()));
+                    (node.phase, waiting)
+                })
+            };
+            told(was) != told(is)
+        }
+        Event::AgentConnected { .. } => was.nodes.iter().zip(&is.nodes).any(|(was, is)| was.open.is_some() || was.phase != is.phase),
+        _ => was != is,
+    }
+}
+
+/// Must this change be on disk? Everything but when the next look is due and what was last seen.
+fn is_durable(was: &Run, is: &Run) -> bool {
+    let quiet = |run: &Run| {
+        let mut run = run.clone();
+        run.round = 0;
+        for node in &mut run.nodes {
+            node.look = None;
+            node.look_again_ms = None;
+            node.unclear = 0;
+            node.waiting = None;
+            node.not_before_ms = 0;
+        }
+        run
+    };
+    quiet(was) != quiet(is)
+}

@@ -1,0 +1,129 @@
+//! Who is enrolled, who is connected, and who is out of service for whatever cause.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use drydock_core::{
+    Now,
+    run::{CheckResult, Disrupted, JournalRef, Run},
+};
+use drydock_types::{Label, NodeKey, NodeName, Verdict, probe::HostFacts};
+
+/// A connected agent, as its Hello said and its certificate proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// Which stream.
+    pub session: u64,
+    /// From the certificate.
+    pub key: NodeKey,
+    /// Its build.
+    pub version: String,
+    /// Its journal.
+    pub journal: JournalRef,
+    /// Steps that it can do.
+    pub steps: BTreeSet<String>,
+    /// Safety fields that it knows.
+    pub requirements: BTreeSet<String>,
+    /// Its host.
+    pub facts: HostFacts,
+}
+
+/// An enrolled node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetNode {
+    /// Its identity.
+    pub key: NodeKey,
+    /// Set by operators.
+    pub labels: BTreeMap<Label, Label>,
+}
+
+/// All nodes.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    nodes: BTreeMap<NodeName, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    node: FleetNode,
+    agent: Option<Agent>,
+    /// When the stream was opened or broke.
+    since: Now,
+}
+
+impl Fleet {
+    /// Replaces what the registry says; who is connected stays so, unless the name has another key now.
+    pub(super) fn registered(&mut self, nodes: Vec<(NodeName, FleetNode)>, now: Now) {
+        let mut before = std::mem::take(&mut self.nodes);
+        for (name, node) in nodes {
+            let (agent, since) = match before.remove(&name) {
+                Some(entry) if entry.node.key == node.key => (entry.agent, entry.since),
+                _ => (None, now),
+            };
+            self.nodes.insert(name, Entry { node, agent, since });
+        }
+    }
+
+    pub(super) fn connected(&mut self, name: &NodeName, agent: Agent, now: Now) {
+        if let Some(entry) = self.nodes.get_mut(name).filter(|entry| entry.node.key == agent.key) {
+            entry.agent = Some(agent);
+            entry.since = now;
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, name: &NodeName, session: u64, now: Now) {
+        if let Some(entry) = self.nodes.get_mut(name)
+            && entry.agent.as_ref().is_some_and(|agent| agent.session == session)
+        {
+            entry.agent = None;
+            entry.since = now;
+        }
+    }
+
+    /// The stream of a node, while it is open.
+    #[must_use]
+    pub fn session(&self, name: &NodeName) -> Option<u64> {
+        self.nodes.get(name)?.agent.as_ref().map(|agent| agent.session)
+    }
+
+    /// Every node: its registration, its agent while connected, and since when that is so.
+    pub fn each(&self) -> impl Iterator<Item = (&NodeName, &FleetNode, Option<&Agent>, Now)> {
+        self.nodes.iter().map(|(name, entry)| (name, &entry.node, entry.agent.as_ref(), entry.since))
+    }
+
+    /// Nodes without a stream, and since when (Unix ms).
+    #[must_use]
+    pub fn silent(&self) -> BTreeMap<NodeName, u64> {
+        let silent = self.each().filter(|(_, _, agent, _)| agent.is_none());
+        silent.map(|(name, _, _, since)| (name.clone(), since.wall_ms)).collect()
+    }
+
+    /// The one check that needs no agent: is it there?
+    pub(super) fn own_connection(&self, run: &Run, index: usize) -> Vec<CheckResult> {
+        let node = &run.nodes[index];
+        let verdict = match self.session(&node.name) {
+            Some(_) => Verdict::Clear,
+            None => Verdict::Unknown(format!("the stream of {}'s agent is not open", node.name)),
+        };
+        vec![CheckResult { check: "agent".to_string(), verdict }]
+    }
+
+    /// Nodes that are out of service in the failure domain of a run's node, for whatever cause.
+    pub(super) fn disrupted_beside(&self, run: &Run, index: usize, runs: &BTreeMap<u64, Run>) -> Vec<Disrupted> {
+        let me = &run.nodes[index].name;
+        let label = run.plan.budget.domain_label.as_ref();
+        let domain = |name: &NodeName| label.and_then(|label| self.nodes.get(name)?.node.labels.get(label).cloned());
+        let mine = domain(me);
+        let mut found: BTreeMap<&NodeName, String> = BTreeMap::new();
+        for (name, entry) in &self.nodes {
+            if entry.agent.is_none() {
+                found.insert(name, "its agent is silent".to_string());
+            }
+        }
+        for other in runs.values().filter(|other| other.number != run.number) {
+            found.extend(other.disrupts().into_iter().map(|name| (name, format!("run {} is at it", other.number))));
+        }
+        found.extend(run.disrupts().into_iter().map(|name| (name, "this run has not finished it".to_string())));
+        let beside = found.into_iter().filter(|(name, _)| *name != me && domain(name) == mine);
+        beside.map(|(name, why)| Disrupted { node: name.clone(), why }).collect()
+    }
+}

@@ -1,0 +1,276 @@
+//! What operators ask of the driver: start, pause, resume, abort, and to be shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use drydock_core::{
+    Now,
+    inventory::{Inventory, InventoryNode},
+    plan::Plan,
+    run::{Event, Run},
+    run_view::{self, Live, describe},
+    view::{ControlView, EventLineView, RunLineView, RunStatus, RunView},
+};
+use drydock_types::{ComponentName, NodeName, RunId, Sha256, document};
+
+use super::{Driver, Output};
+use crate::store::{Commit, NewEvent, RunRow, RunStore, StoreError};
+
+/// How many lines of the record a view carries.
+const LOG_LINES: u32 = 200;
+/// How many closed runs a list goes back.
+const LISTED_RUNS: u32 = 100;
+/// From how many earlier nodes an estimate is made.
+const SAMPLES: u32 = 50;
+
+/// Why an operator's request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// There is no such run.
+    #[error("there is no run {0}; `drydock run list` shows them")]
+    NoSuchRun(u64),
+    /// There is no run at all.
+    #[error("there is no run yet; `drydock run start PLAN` makes one")]
+    NoRun,
+    /// The run is over.
+    #[error("run {0} is over: it cannot be paused, resumed or aborted")]
+    Closed(u64),
+    /// It would have to wait, and the operator said not to.
+    #[error("run {0} works on some of the same nodes, and --no-wait was said")]
+    WouldQueue(u64),
+    /// The coordinator is on its way out.
+    #[error("the coordinator is stopping and takes nothing new; try again when it is back")]
+    Stopping,
+    /// The store says no; the coordinator stops.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What an operator can do to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ControlVerb {
+    /// Nothing further is handed out.
+    Pause,
+    /// Go on.
+    Resume,
+    /// End it.
+    Abort,
+}
+
+impl<S: RunStore> Driver<S> {
+    /// Accepts a run: durable when this returns. `id` is fresh randomness with the time in front (a ULID's bits).
+    ///
+    /// # Errors
+    /// See [`OperatorError`].
+    pub fn start_run(
+        &mut self,
+        plan: Plan,
+        by: &str,
+        no_wait: bool,
+        id: RunId,
+        now: Now,
+    ) -> Result<(u64, Option<u64>, Vec<Output>), OperatorError> {
+        if self.stopping {
+            return Err(OperatorError::Stopping);
+        }
+        let behind = self.blocking_run(&plan, u64::MAX);
+        if let (Some(other), true) = (behind, no_wait) {
+            return Err(OperatorError::WouldQueue(other));
+        }
+        let number = self.last_run + 1;
+        let mut run = Run::new(number, id, self.fleet_id, plan, by.to_string(), now);
+        run.queued_behind = behind;
+        for (name, _, agent, _) in self.fleet.each() {
+            for node in run.nodes.iter_mut().filter(|node| &node.name == name) {
+                node.journal = agent.map(|agent| agent.journal);
+            }
+        }
+        let state = document::encode(&run);
+        let event = NewEvent { run: number, wall_ms: now.wall_ms, event: document::encode(&Event::Started {}) };
+        self.store.commit(&Commit {
+            clock_ms: now.clock_ms,
+            runs: vec![RunRow { number, id, open: true, state }],
+            events: vec![event],
+            ..Commit::default()
+        })?;
+        self.last_run = number;
+        self.runs.insert(number, run);
+        let outputs = self.transition(number, Event::Started {}, now)?;
+        Ok((number, behind, outputs))
+    }
+
+    /// The last open run before `number` that wants one of the plan's nodes.
+    fn blocking_run(&self, plan: &Plan, number: u64) -> Option<u64> {
+        let planned = plan.stages.iter().flat_map(|stage| &stage.waves).flat_map(|wave| &wave.nodes);
+        let nodes: BTreeSet<&NodeName> = planned.map(|node| &node.name).collect();
+        let wanted = |name: &NodeName| nodes.contains(name);
+        let overlaps = |run: &&Run| run.number < number && run.nodes.iter().any(|node| wanted(&node.name));
+        self.runs.values().filter(overlaps).map(|run| run.number).max()
+    }
+
+    /// A run was closed: those behind it move up.
+    pub(super) fn begin_queued(&mut self, now: Now) -> Result<Vec<Output>, StoreError> {
+        let queued = |run: &&Run| run.queued_behind.is_some();
+        let numbers: Vec<u64> = self.runs.values().filter(queued).map(|run| run.number).collect();
+        let mut outputs = Vec::new();
+        for number in numbers {
+            let Some(run) = self.runs.get(&number) else { continue };
+            let behind = self.blocking_run(&run.plan, number);
+            match behind {
+                None => outputs.extend(self.transition(number, Event::Unqueued {}, now)?),
+                Some(_) => {
+                    if let Some(run) = self.runs.get_mut(&number) {
+                        run.queued_behind = behind;
+                    }
+                }
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Pauses, resumes or aborts: durable when this returns.
+    ///
+    /// # Errors
+    /// See [`OperatorError`].
+    pub fn control(
+        &mut self,
+        number: u64,
+        verb: ControlVerb,
+        by: &str,
+        now: Now,
+    ) -> Result<(ControlView, Vec<Output>), OperatorError> {
+        let number = self.resolve(number)?;
+        if !self.runs.contains_key(&number) {
+            return Err(OperatorError::Closed(number));
+        }
+        let by = by.to_string();
+        let event = match verb {
+            ControlVerb::Pause => Event::Paused { by },
+            ControlVerb::Resume => Event::Resumed { by },
+            ControlVerb::Abort => Event::Aborted { by },
+        };
+        let handed_out = self.runs.get(&number).map(Run::handed_out).unwrap_or_default();
+        let outputs = self.transition(number, event, now)?;
+        let status = self.runs.get(&number).map_or(RunStatus::Aborted, |run| run.status);
+        Ok((ControlView { number, status, handed_out }, outputs))
+    }
+
+    /// 0 means the newest.
+    fn resolve(&self, number: u64) -> Result<u64, OperatorError> {
+        match number {
+            0 if self.last_run == 0 => Err(OperatorError::NoRun),
+            0 => Ok(self.last_run),
+            number if number > self.last_run => Err(OperatorError::NoSuchRun(number)),
+            number => Ok(number),
+        }
+    }
+
+    /// A run as it stands.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn show(&self, number: u64, now: Now) -> Result<RunView, OperatorError> {
+        let number = self.resolve(number)?;
+        let stored;
+        let run = match self.runs.get(&number) {
+            Some(run) => run,
+            None => {
+                stored = self.closed_run(number)?;
+                &stored
+            }
+        };
+        let mut live = self.live.get(&number).cloned().unwrap_or_default();
+        live.silent = self.fleet.silent();
+        if let Some(stage) = run.plan.stages.first() {
+            live.earlier = self.median(stage.recipe_digest, &stage.component)?;
+        }
+        let log = self.log(run)?;
+        Ok(run_view::view(run, &live, log, now))
+    }
+
+    fn closed_run(&self, number: u64) -> Result<Run, OperatorError> {
+        let row = self.store.run(number)?.ok_or(OperatorError::NoSuchRun(number))?;
+        let run = document::decode("run", &row.state);
+        Ok(run.map_err(|error| StoreError::Unreadable { place: format!("run {number}"), what: error.to_string() })?)
+    }
+
+    fn log(&self, run: &Run) -> Result<Vec<EventLineView>, OperatorError> {
+        let rows = self.store.events(run.number, LOG_LINES)?;
+        let line = |row: crate::store::EventRow| {
+            let (node, text) = match document::decode::<Event>("event", &row.event) {
+                Ok(event) => describe(run, &event),
+                Err(error) => (None, format!("an event that this build cannot read: {error}")),
+            };
+            EventLineView { seq: row.seq, unix_ms: row.wall_ms, node, text }
+        };
+        Ok(rows.into_iter().map(line).collect())
+    }
+
+    /// Runs, newest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn list(&self) -> Result<Vec<RunLineView>, OperatorError> {
+        let mut lines = Vec::new();
+        for row in self.store.runs(LISTED_RUNS)? {
+            let line = match self.runs.get(&row.number) {
+                Some(run) => run_view::line(run),
+                None => run_view::line(&self.closed_run(row.number)?),
+            };
+            lines.push(line);
+        }
+        Ok(lines)
+    }
+
+    /// Median and number of earlier nodes' times.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn median(&self, recipe: Sha256, component: &ComponentName) -> Result<Option<(u64, u64)>, StoreError> {
+        let mut samples = self.store.samples(recipe, component, SAMPLES)?;
+        samples.sort_unstable();
+        let count = samples.len() as u64;
+        Ok(samples.get(samples.len() / 2).map(|median| (*median, count)))
+    }
+
+    /// The fleet as it stands, without what runs on the nodes.
+    #[must_use]
+    pub fn inventory(&self, now: Now) -> Inventory {
+        let node = |agent: Option<&super::Agent>, node: &super::FleetNode, since: Now| InventoryNode {
+            key: node.key,
+            labels: node.labels.clone(),
+            silent_for_ms: agent.is_none().then(|| now.clock_ms.saturating_sub(since.clock_ms)),
+            arch: agent.map(|agent| agent.facts.arch.clone()).unwrap_or_default(),
+            steps: agent.map(|agent| agent.steps.clone()).unwrap_or_default(),
+            requirements: agent.map(|agent| agent.requirements.clone()).unwrap_or_default(),
+            free_bytes: agent.map(|agent| agent.facts.state_free_bytes).unwrap_or_default(),
+            seen: BTreeMap::new(),
+        };
+        let nodes = self.fleet.each().map(|(name, entry, agent, since)| (name.clone(), node(agent, entry, since)));
+        let busy = self.runs.values().map(|run| (run.number, run.nodes.iter().map(|node| node.name.clone()).collect()));
+        Inventory { nodes: nodes.collect(), busy: busy.collect(), durations: BTreeMap::new() }
+    }
+
+    /// Every node with its agent while connected, and since when (for `node list`), and the run that holds it.
+    pub fn nodes(&self) -> Vec<(NodeName, super::FleetNode, Option<super::Agent>, Now, Option<u64>)> {
+        let run_of = |name| self.runs.values().find(|run| run.nodes.iter().any(|node| &node.name == name)).map(|run| run.number);
+        let each = self.fleet.each();
+        each.map(|(name, node, agent, since)| (name.clone(), node.clone(), agent.cloned(), since, run_of(name))).collect()
+    }
+
+    /// How many runs are not over.
+    #[must_use]
+    pub fn open_runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// The store, for reading what the driver does not hold.
+    pub const fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// What is true at this moment of a run.
+    #[must_use]
+    pub fn live(&self, number: u64) -> Option<&Live> {
+        self.live.get(&number)
+    }
+}

@@ -1,0 +1,28 @@
+//! The effectful shell around `drydock-core`.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`files`] | plan and recipe files: YAML with places, suggestions, parameters; used by the command line |
+//! | [`trust`] | the CA, sealing, tokens, certificates, who is calling |
+//! | [`credentials`] | an operator's contexts |
+//! | [`store`] | what is on disk: SQLite, and the same in memory |
+//! | [`artifacts`], [`backups`] | content-addressed files |
+//! | [`driver`] | the single writer: event → step → commit → effects |
+//! | [`checks`] | one file a check: observe, judge |
+//! | [`link`] | the agents' streams |
+//! | [`rpc`] | the gRPC services |
+//! | [`health`] | `/healthz` |
+//! | [`serve`] | everything put together |
+
+pub mod artifacts;
+pub mod backups;
+pub mod checks;
+pub mod credentials;
+pub mod driver;
+pub mod files;
+pub mod health;
+pub mod link;
+pub mod rpc;
+pub mod serve;
+pub mod store;
+pub mod trust;

@@ -1,0 +1,86 @@
+//! The gRPC services: who is calling comes from the certificate, what is said is checked, and then it is
+//! the driver's, the registry's or the file stores' to do.
+
+pub mod agents;
+pub mod attach;
+pub mod enroll;
+pub mod operators;
+mod planning;
+mod uploads;
+mod views;
+
+use std::sync::Arc;
+
+use drydock_proto::tls::Address;
+use tonic::Status;
+
+use crate::{
+    artifacts::Artifacts,
+    backups::Backups,
+    driver::shell::{DriverGone, DriverHandle},
+    link::Sessions,
+    store::{StoreError, registry::Registry, sqlite::SqliteStore},
+    trust::{Ca, Trust},
+};
+
+/// What all services share.
+#[derive(Debug)]
+pub struct App {
+    /// The single writer.
+    pub driver: DriverHandle<SqliteStore>,
+    /// The agents' streams.
+    pub sessions: Sessions,
+    /// Nodes, tokens, indexes.
+    pub registry: Registry,
+    /// Artifacts.
+    pub artifacts: Artifacts,
+    /// Backups.
+    pub backups: Backups,
+    /// The authority.
+    pub ca: Arc<Ca>,
+    /// What callers are judged by.
+    pub trust: Arc<Trust>,
+    /// How agents and operators reach this coordinator; written into tokens.
+    pub advertise: Address,
+    /// How long a node's certificate lives, in seconds.
+    pub node_ttl_s: i64,
+}
+
+impl App {
+    /// Tells the driver who is registered.
+    ///
+    /// # Errors
+    /// When the registry cannot be read or the driver is gone.
+    pub async fn publish_nodes(self: &Arc<Self>) -> Result<(), Status> {
+        let nodes = views::fleet_nodes(&self.blocking(|app| app.registry.nodes()).await?);
+        self.driver.tell(crate::driver::Input::Registered { nodes }).map_err(gone)
+    }
+
+    /// Runs something that waits for the disk beside the services.
+    async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Status> {
+        let app = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&app).map_err(|error| error.to_string())).await;
+        match done {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(why)) => Err(Status::internal(why)),
+            Err(_) => Err(Status::internal("the coordinator failed in this request; its log says where")),
+        }
+    }
+}
+
+/// The driver cannot take it.
+fn gone(error: DriverGone) -> Status {
+    match error {
+        DriverGone::Busy => Status::resource_exhausted(error.to_string()),
+        DriverGone::Stopped => Status::unavailable(error.to_string()),
+    }
+}
+
+/// The store failed under a request.
+fn store_failed(error: &StoreError) -> Status {
+    tracing::error!(%error, "a request failed in the store");
+    Status::internal(format!("{error}"))
+}

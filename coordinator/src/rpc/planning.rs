@@ -1,0 +1,91 @@
+//! A bundle against the fleet as it is now: look, then compile.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use drydock_core::{
+    bundle::Bundle,
+    inventory::Inventory,
+    plan::{Plan, plan},
+    view::PlanView,
+};
+use drydock_types::{Label, NodeName, Sha256, document, probe::Probe};
+use tonic::Status;
+
+use super::{App, gone, store_failed, views::invalid};
+use crate::checks;
+
+/// Reads a bundle.
+///
+/// # Errors
+/// When it is not one.
+pub(super) fn read(bytes: &[u8]) -> Result<Bundle, Status> {
+    document::decode("bundle", bytes).map_err(invalid)
+}
+
+/// Looks at every node that the bundle could mean and compiles.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when the plan cannot be meant for this fleet.
+pub(super) async fn compile(app: &Arc<App>, bundle: &Bundle) -> Result<(Plan, PlanView), Status> {
+    let mut inventory = take_stock(app, bundle).await?;
+    // What is selected does not depend on what is seen: a first pass tells where to look.
+    let (first, _) = plan(bundle, &inventory).map_err(invalid)?;
+    for stage in &first.stages {
+        let nodes = stage.waves.iter().flat_map(|wave| &wave.nodes);
+        let connected = nodes.filter(|node| is_connected(&inventory, &node.name));
+        let connected: Vec<_> = connected.map(|node| (node.name.clone(), stage.recipe_for(node).detect)).collect();
+        for (name, seen) in checks::survey(&app.sessions, &connected).await {
+            if let Some(node) = inventory.nodes.get_mut(&name) {
+                node.seen.insert(stage.name.clone(), seen);
+            }
+        }
+    }
+    plan(bundle, &inventory).map_err(invalid)
+}
+
+fn is_connected(inventory: &Inventory, name: &NodeName) -> bool {
+    inventory.nodes.get(name).is_some_and(|node| node.silent_for_ms.is_none())
+}
+
+async fn take_stock(app: &Arc<App>, bundle: &Bundle) -> Result<Inventory, Status> {
+    let recipes: Vec<(Label, Sha256, drydock_types::ComponentName)> = bundle
+        .stages
+        .iter()
+        .zip(&bundle.plan.spec.stages)
+        .map(|(stage, spec)| (stage.stage.clone(), Sha256::of(&document::encode(&stage.recipe)), spec.component.clone()))
+        .collect();
+    let stock = app.driver.with(move |driver, now| {
+        let mut inventory = driver.inventory(now);
+        let medians = recipes.into_iter().map(|(stage, recipe, component)| {
+            Ok(driver.median(recipe, &component)?.map(|median| (stage, median)))
+        });
+        let medians: Result<Vec<_>, crate::store::StoreError> = medians.collect();
+        let stock = medians.map(|medians| {
+            inventory.durations = medians.into_iter().flatten().collect::<BTreeMap<_, _>>();
+            inventory
+        });
+        (stock, Vec::new())
+    });
+    let mut inventory = stock.await.map_err(gone)?.map_err(|error| store_failed(&error))?;
+    refresh_space(app, &mut inventory).await;
+    Ok(inventory)
+}
+
+/// Free space changes: what Hello said of it may be days old.
+async fn refresh_space(app: &App, inventory: &mut Inventory) {
+    let connected: BTreeSet<NodeName> =
+        inventory.nodes.iter().filter(|(_, node)| node.silent_for_ms.is_none()).map(|(name, _)| name.clone()).collect();
+    let asked = connected.into_iter().map(|name| async move {
+        let look = app.sessions.observe(&name, &Probe::Host {}, std::time::Duration::from_secs(5)).await;
+        (name, look)
+    });
+    for (name, look) in futures_util::future::join_all(asked).await {
+        if let (Ok(drydock_types::probe::Observation::Host(facts)), Some(node)) = (look, inventory.nodes.get_mut(&name)) {
+            node.free_bytes = facts.state_free_bytes;
+            node.arch = facts.arch;
+        }
+    }
+}

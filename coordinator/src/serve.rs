@@ -1,0 +1,365 @@
+//! Everything put together: a directory becomes a coordinator, and a coordinator stops cleanly.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use drydock_proto::{
+    agent::{agent_service_server::AgentServiceServer, enroll_service_server::EnrollServiceServer},
+    limits::MAX_MESSAGE_BYTES,
+    operator::operator_service_server::OperatorServiceServer,
+    tls::{Address, Clock},
+};
+use drydock_types::InstanceId;
+use tokio::net::TcpListener;
+
+use crate::{
+    artifacts::Artifacts,
+    backups::Backups,
+    checks, credentials,
+    driver::{Driver, Input, LookRequest, Output, clock::FleetClock, shell},
+    health,
+    link::Sessions,
+    rpc::{App, agents::Agents, enroll::Enroll, operators::Operators},
+    store::{RunStore as _, StoreError, sqlite::SqliteStore},
+    trust::{self, Accept, Ca, CaError, RevocationList, SealError, SealingKey, SealingSources, Trust, ca},
+};
+
+/// The name of the credential that a first start makes.
+pub const ADMIN: &str = "admin";
+/// How long agents are told to stay away from a coordinator that stops.
+const COME_BACK_AFTER: Duration = Duration::from_secs(1);
+/// How long open calls may take to end when the coordinator stops.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// How a coordinator is set up.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Store, CA, artifacts, backups: `/var/lib/drydock`.
+    pub state_dir: PathBuf,
+    /// Contexts, and the sealing key of a first start: `/etc/drydock`.
+    pub config_dir: PathBuf,
+    /// Where agents and operators are heard.
+    pub listen: SocketAddr,
+    /// How they reach it; written into tokens and contexts. The listening address when not set.
+    pub advertise: Option<Address>,
+    /// Where `/healthz` is answered.
+    pub health_listen: Option<SocketAddr>,
+    /// A file with the sealing key.
+    pub sealing_key_file: Option<PathBuf>,
+    /// How long a node's certificate lives.
+    pub node_ttl: Duration,
+}
+
+/// Why a coordinator did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The authority.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// The sealing key.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The operator's credential.
+    #[error(transparent)]
+    Context(#[from] credentials::ContextError),
+    /// An address that nobody can dial.
+    #[error("{what} {address}: {why}")]
+    Listen {
+        /// What it is for.
+        what: &'static str,
+        /// Which.
+        address: String,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// A directory.
+    #[error("{path}: {why}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// Artifacts or backups.
+    #[error("{0}")]
+    Files(String),
+    /// The address to be told to others.
+    #[error("{0}; say with --advertise how others reach this coordinator")]
+    Advertise(String),
+    /// The gRPC server.
+    #[error("the gRPC server ended: {0}")]
+    Server(#[from] tonic::transport::Error),
+    /// The driver stopped.
+    #[error("the driver stopped: {0}")]
+    Driver(String),
+}
+
+/// What a start has to say.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// Where it listens, with the port that the system chose where 0 was asked for.
+    pub address: SocketAddr,
+    /// Where `/healthz` is answered.
+    pub health: Option<SocketAddr>,
+    /// Where the admin's context was written, on a first start.
+    pub admin_context: Option<PathBuf>,
+    /// Where the sealing key is.
+    pub sealing_key: String,
+    /// The fleet.
+    pub fleet: String,
+    /// The epoch.
+    pub epoch: u64,
+}
+
+/// Runs a coordinator until `stop` resolves, then stops cleanly: no new section is handed out, agents are
+/// told to come back. `started` is called once it listens.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn run(
+    settings: Settings,
+    stop: impl Future<Output = ()> + Send,
+    started: impl FnOnce(&Started),
+) -> Result<(), ServeError> {
+    let listener = bind("listening on", settings.listen).await?;
+    let address = listener.local_addr().map_err(|why| listen_error("listening on", settings.listen, why))?;
+    let health_listener = match settings.health_listen {
+        Some(at) => Some(bind("answering /healthz on", at).await?),
+        None => None,
+    };
+    let advertise = advertise(&settings, address)?;
+    let opened = open(&settings, &advertise)?;
+    let (app, thread) = start_driver(&settings, opened.store, &opened.ca, &opened.trust, advertise)?;
+    app.publish_nodes().await.map_err(|status| ServeError::Driver(status.message().to_string()))?;
+    let accept = Accept::new(&opened.ca, names(&app.advertise), Arc::clone(&opened.trust))?;
+    let health = health_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let health_task = health_listener.map(|listener| tokio::spawn(health::serve(listener, Arc::clone(&app))));
+    started(&Started {
+        address,
+        health,
+        admin_context: opened.admin_context,
+        sealing_key: opened.sealing_key,
+        fleet: opened.ca.fleet().to_string(),
+        epoch: app.sessions.fence().epoch.0,
+    });
+    let ended = serve_until(&app, accept, listener, stop, thread).await;
+    if let Some(task) = health_task {
+        task.abort();
+    }
+    ended
+}
+
+async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|why| listen_error(what, address, why))
+}
+
+fn listen_error(what: &'static str, address: SocketAddr, why: std::io::Error) -> ServeError {
+    ServeError::Listen { what, address: address.to_string(), why }
+}
+
+/// An unspecified address is nobody's: it cannot be told to others.
+fn advertise(settings: &Settings, address: SocketAddr) -> Result<Address, ServeError> {
+    let bad = |error: drydock_types::Invalid| ServeError::Advertise(error.to_string());
+    match &settings.advertise {
+        Some(advertise) => Ok(advertise.clone()),
+        None if address.ip().is_unspecified() => Address::parse(&format!("127.0.0.1:{}", address.port())).map_err(bad),
+        None => Address::parse(&address.to_string()).map_err(bad),
+    }
+}
+
+/// The names that a browser or curl judges the coordinator's certificate by.
+fn names(advertise: &Address) -> Vec<String> {
+    let host = advertise.as_str().rsplit_once(':').map_or(advertise.as_str(), |(host, _)| host);
+    let host = host.trim_matches(['[', ']']).to_string();
+    let mut names = vec![host, "localhost".to_string(), "127.0.0.1".to_string()];
+    names.sort();
+    names.dedup();
+    names
+}
+
+struct Opened {
+    store: SqliteStore,
+    ca: Arc<Ca>,
+    trust: Arc<Trust>,
+    admin_context: Option<PathBuf>,
+    sealing_key: String,
+}
+
+fn make_dir(path: &Path) -> Result<(), ServeError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|why| ServeError::Directory { path: path.to_owned(), why })
+}
+
+/// An empty directory becomes a coordinator's: CA (sealed), store, admin's credential.
+fn open(settings: &Settings, advertise: &Address) -> Result<Opened, ServeError> {
+    make_dir(&settings.state_dir)?;
+    make_dir(&settings.config_dir)?;
+    let store = SqliteStore::open_or_create(&settings.state_dir.join("drydock.db"))?;
+    let fleet = store.load()?.fleet;
+    let ca_dir = settings.state_dir.join("ca");
+    let first = !Ca::is_in(&ca_dir);
+    let sources = SealingSources::of_process(settings.sealing_key_file.clone(), settings.config_dir.clone());
+    let sealing = SealingKey::find(&sources, first)?;
+    let clock = Arc::new(Clock::default());
+    let now = clock.now_unix_s();
+    let ca = if first {
+        make_dir(&ca_dir)?;
+        Ca::create(&ca_dir, fleet, &sealing, now)?
+    } else {
+        Ca::open(&ca_dir, &sealing)?
+    };
+    let ca = Arc::new(ca);
+    // A crash right behind the CA's making leaves it without an admin: made whenever there is none.
+    let admin_context = make_admin(settings, advertise, &ca, now)?;
+    let revoked = store.registry()?.revoked()?;
+    let trust = Trust::new(ca.fleet(), RevocationList::new(revoked), clock);
+    Ok(Opened { store, ca, trust, admin_context, sealing_key: sealing.origin().to_string() })
+}
+
+fn make_admin(settings: &Settings, advertise: &Address, ca: &Ca, now: i64) -> Result<Option<PathBuf>, ServeError> {
+    let marker = settings.state_dir.join("ca").join("admin-issued");
+    if marker.exists() {
+        return Ok(None);
+    }
+    let (issued, key) = ca.issue_operator(ADMIN, ca::OPERATOR_TTL_S, now)?;
+    let context = credentials::Context::new(advertise, ca, &issued, &key);
+    let path = credentials::save(&settings.config_dir, ADMIN, &context)?;
+    let serial = format!("{:?}\n", issued.serial);
+    std::fs::write(&marker, serial).map_err(|why| ServeError::Directory { path: marker.clone(), why })?;
+    Ok(Some(path))
+}
+
+type DriverThread = std::thread::JoinHandle<Result<(), StoreError>>;
+
+fn start_driver(
+    settings: &Settings,
+    mut store: SqliteStore,
+    ca: &Arc<Ca>,
+    trust: &Arc<Trust>,
+    advertise: Address,
+) -> Result<(Arc<App>, DriverThread), ServeError> {
+    let files = |error: &dyn std::fmt::Display| ServeError::Files(error.to_string());
+    let registry = store.registry()?;
+    let artifacts = Artifacts::open(&settings.state_dir.join("artifacts"), registry.clone()).map_err(|error| files(&error))?;
+    let backups = Backups::open(&settings.state_dir.join("backups"), registry.clone()).map_err(|error| files(&error))?;
+    let fence = store.take_over(InstanceId(trust::seal::random()?))?;
+    let clock = FleetClock::from(store.load()?.clock_ms);
+    let sessions = Sessions::new(fence);
+    let (driver, first) = Driver::open(store, fence, clock.now())?;
+    // What the driver decides before there is a handle to answer it with waits in this channel.
+    let (looks, asked) = tokio::sync::mpsc::unbounded_channel();
+    let perform = performer(sessions.clone(), looks);
+    let (handle, thread) = shell::start(driver, first, clock, perform)
+        .map_err(|why| ServeError::Driver(format!("its thread did not start: {why}")))?;
+    tokio::spawn(look(asked, sessions.clone(), handle.clone()));
+    let node_ttl_s = i64::try_from(settings.node_ttl.as_secs()).unwrap_or(ca::NODE_TTL_S);
+    let (ca, trust) = (Arc::clone(ca), Arc::clone(trust));
+    let app = App { driver: handle, sessions, registry, artifacts, backups, ca, trust, advertise, node_ttl_s };
+    Ok((Arc::new(app), thread))
+}
+
+/// What the driver decided, done: on its own thread, and never waiting.
+fn performer(
+    sessions: Sessions,
+    looks: tokio::sync::mpsc::UnboundedSender<LookRequest>,
+) -> impl FnMut(Output) + Send + 'static {
+    move |output| match output {
+        // One that could not be sent is asked about when the agent is back, and lapses.
+        Output::Dispatch { node, session, effect, section } => {
+            if !sessions.dispatch(&node, session, effect, section) {
+                tracing::info!(%node, effect = %effect.short(), "a section could not be sent: its stream broke");
+            }
+        }
+        Output::Ask { node, effect } => {
+            sessions.ask(&node, effect);
+        }
+        Output::Forget { node, effects } => {
+            sessions.forget(&node, &effects);
+        }
+        // A run asks for one look at a time, so what waits here is bounded by the open runs.
+        Output::Look(request) => {
+            let _ = looks.send(*request);
+        }
+    }
+}
+
+async fn look(
+    mut asked: tokio::sync::mpsc::UnboundedReceiver<LookRequest>,
+    sessions: Sessions,
+    driver: shell::DriverHandle<SqliteStore>,
+) {
+    while let Some(request) = asked.recv().await {
+        let (sessions, driver) = (sessions.clone(), driver.clone());
+        tokio::spawn(async move {
+            let (results, seen) = checks::look(&sessions, &request).await;
+            let (run, node, round) = (request.run, request.index, request.round);
+            if let Err(error) = driver.tell(Input::Looked { run, node, round, results, seen }) {
+                tracing::warn!(%error, run, "what was looked at could not be handed in");
+            }
+        });
+    }
+}
+
+async fn serve_until(
+    app: &Arc<App>,
+    accept: Accept,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send,
+    thread: DriverThread,
+) -> Result<(), ServeError> {
+    let (stopping, mut stopped) = tokio::sync::watch::channel(false);
+    let agents = AgentServiceServer::new(Agents(Arc::clone(app)))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let operators = OperatorServiceServer::new(Operators(Arc::clone(app)))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let server = trust::server()
+        .add_service(agents)
+        .add_service(EnrollServiceServer::new(Enroll(Arc::clone(app))))
+        .add_service(operators)
+        .serve_with_incoming_shutdown(accept.incoming(listener), async move {
+            let _ = stopped.wait_for(|stopping| *stopping).await;
+        });
+    let mut server = tokio::spawn(server);
+    let died = driver_ends(thread);
+    tokio::pin!(stop, died);
+    tokio::select! {
+        () = &mut stop => {}
+        why = &mut died => return Err(ServeError::Driver(why)),
+        ended = &mut server => return match ended {
+            Ok(ended) => Ok(ended?),
+            Err(error) => Err(ServeError::Driver(error.to_string())),
+        },
+    }
+    tracing::info!("stopping: nothing further is handed out");
+    let _ = app.driver.tell(Input::Stopping);
+    // An answer to this means that Stopping was taken.
+    let _ = app.driver.with(|_, _| ((), Vec::new())).await;
+    app.sessions.send_away("the coordinator is stopping", COME_BACK_AFTER);
+    stopping.send_replace(true);
+    if tokio::time::timeout(STOP_WITHIN, &mut server).await.is_err() {
+        // Followers hold their streams open for as long as we let them.
+        server.abort();
+    }
+    Ok(())
+}
+
+/// Resolves when the driver's thread has ended, with the reason.
+async fn driver_ends(thread: DriverThread) -> String {
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    match joined {
+        Ok(Ok(Ok(()))) => "nobody was left to talk to it".to_string(),
+        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Err(_)) | Err(_) => "it panicked; the log says where".to_string(),
+    }
+}

@@ -1,0 +1,104 @@
+//! Between rows and values. SQLite's integers are signed and its texts are anything: both are checked.
+
+use std::fmt::Display;
+
+use drydock_types::{ComponentName, EffectId, NodeName, RunId, Sha256, Version};
+use rusqlite::{Row, types::Type};
+
+use crate::store::{ComponentRow, EffectRow, EventRow, RunRow, StoreError};
+
+/// A number that SQLite can hold.
+pub(in crate::store) fn integer(what: &str, value: u64) -> Result<i64, StoreError> {
+    i64::try_from(value)
+        .map_err(|_| StoreError::Refused { what: format!("{what} {value} is over {}", i64::MAX) })
+}
+
+/// Bytes that are text, as every document is.
+pub(in crate::store) fn text<'a>(what: &str, bytes: &'a [u8]) -> Result<&'a str, StoreError> {
+    std::str::from_utf8(bytes)
+        .map_err(|why| StoreError::Refused { what: format!("{what} is not UTF-8 text: {why}") })
+}
+
+/// A number that we wrote.
+pub(in crate::store) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|why| unreadable(column, Type::Integer, why))
+}
+
+/// A text that we wrote, read by its type's own reader.
+pub(in crate::store) fn parsed<T, E>(
+    row: &Row<'_>,
+    column: usize,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> rusqlite::Result<T>
+where
+    E: Display,
+{
+    let text = row.get_ref(column)?.as_str()?;
+    parse(text).map_err(|why| unreadable(column, Type::Text, why.to_string()))
+}
+
+fn unreadable(
+    column: usize,
+    of: Type,
+    why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, of, why.into())
+}
+
+fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
+    Ok(row.get_ref(column)?.as_str()?.as_bytes().to_vec())
+}
+
+/// Columns of [`run`].
+pub(super) const RUN: &str = "number, run_id, open, state";
+
+pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    Ok(RunRow {
+        number: unsigned(row, 0)?,
+        id: parsed(row, 1, RunId::parse)?,
+        open: row.get(2)?,
+        state: bytes(row, 3)?,
+    })
+}
+
+/// Columns of [`event`].
+pub(super) const EVENT: &str = "seq, run, wall_ms, event, hash";
+
+pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    Ok(EventRow {
+        seq: unsigned(row, 0)?,
+        run: unsigned(row, 1)?,
+        wall_ms: unsigned(row, 2)?,
+        event: bytes(row, 3)?,
+        hash: parsed(row, 4, Sha256::parse)?,
+    })
+}
+
+/// Columns of [`effect`].
+pub(super) const EFFECT: &str = "effect_id, run, node, section";
+
+pub(super) fn effect(row: &Row<'_>) -> rusqlite::Result<EffectRow> {
+    Ok(EffectRow {
+        effect: parsed(row, 0, EffectId::parse)?,
+        run: unsigned(row, 1)?,
+        node: parsed(row, 2, NodeName::parse)?,
+        section: bytes(row, 3)?,
+    })
+}
+
+/// Columns of [`component`].
+pub(super) const COMPONENT: &str = "node, component, version, problem, seen_ms";
+
+pub(super) fn component(row: &Row<'_>) -> rusqlite::Result<ComponentRow> {
+    let version = match row.get_ref(2)? {
+        rusqlite::types::ValueRef::Null => Err(row.get(3)?),
+        _ => Ok(parsed(row, 2, Version::parse)?),
+    };
+    Ok(ComponentRow {
+        node: parsed(row, 0, NodeName::parse)?,
+        component: parsed(row, 1, ComponentName::parse)?,
+        version,
+        seen_ms: unsigned(row, 4)?,
+    })
+}
