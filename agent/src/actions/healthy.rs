@@ -1,0 +1,46 @@
+//! Sees that a service's health probe passes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use drydock_types::{outcome::Evidence, step::Healthy};
+use tokio::time::{Instant, sleep};
+
+use super::{Action, Cx, Found, Note, Problem};
+use crate::{probes::health, sys::units::LOOK_AGAIN};
+
+/// The look at one service.
+#[derive(Debug)]
+pub struct IsHealthy<'a>(pub &'a Healthy);
+
+#[async_trait]
+impl Action for IsHealthy<'_> {
+    async fn check(&self, cx: &Cx<'_>) -> Result<(), Problem> {
+        health::allowed(cx.host, &self.0.probe)
+    }
+
+    async fn apply(&self, cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
+        health::allowed(cx.host, &self.0.probe)?;
+        let until = Instant::now() + Duration::from_millis(self.0.within.0);
+        let source = health::source(&self.0.probe);
+        loop {
+            let view = health::look(cx.host, &self.0.probe).await?;
+            if view.well {
+                return Ok(vec![Evidence::Healthy { source }]);
+            }
+            if Instant::now() >= until {
+                let what = format!("{source} is not well, still after {}: {}", self.0.within, view.detail);
+                return Err(Problem::new(what));
+            }
+            sleep(LOOK_AGAIN * 2).await;
+        }
+    }
+
+    async fn probe(&self, _cx: &Cx<'_>, _note: &Note) -> Found {
+        Found::NotBegun
+    }
+
+    async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,126 @@
+//! Sees that a unit's main process runs the file that lies at a path, and goes on running.
+//!
+//! The process itself is looked at: `/proc/PID/exe` is the file in memory, whatever its path shows by now. A
+//! process must have lived for [`STABLE`], so that a crash loop does not pass between two crashes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use drydock_types::{
+    Sha256, UnitName,
+    outcome::{Evidence, RunningUnit},
+    step::RunningExecutable,
+};
+use tokio::time::{Instant, sleep};
+
+use super::{Action, Cx, Found, Note, Problem, unit};
+use crate::sys::{
+    process,
+    units::{LOOK_AGAIN, UnitInfo},
+};
+
+/// How long the process must have lived.
+pub const STABLE: Duration = Duration::from_secs(1);
+
+/// The look at one unit.
+#[derive(Debug)]
+pub struct Running<'a>(pub &'a RunningExecutable);
+
+/// What one look found.
+enum Look {
+    /// All that is asked.
+    Well(RunningUnit),
+    /// Not yet, and why.
+    NotYet(String),
+    /// It will not come by itself.
+    Never(String),
+}
+
+#[async_trait]
+impl Action for Running<'_> {
+    async fn check(&self, cx: &Cx<'_>) -> Result<(), Problem> {
+        cx.host.policy.may_touch(&self.0.unit)
+    }
+
+    async fn apply(&self, cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
+        cx.host.policy.may_touch(&self.0.unit)?;
+        let begun = Instant::now();
+        let within = Duration::from_millis(self.0.within.0);
+        loop {
+            let why = match self.look(cx).await {
+                Look::Well(running) => return Ok(vec![Evidence::Running(running)]),
+                Look::NotYet(why) if begun.elapsed() < within => {
+                    sleep(LOOK_AGAIN).await;
+                    drop(why);
+                    continue;
+                }
+                Look::NotYet(why) => format!("{why}, still after {}", self.0.within),
+                Look::Never(why) => why,
+            };
+            return Err(unit::failed(cx.host, &self.0.unit, why, begun).await);
+        }
+    }
+
+    async fn probe(&self, _cx: &Cx<'_>, _note: &Note) -> Found {
+        Found::NotBegun
+    }
+
+    async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
+        Ok(Vec::new())
+    }
+}
+
+impl Running<'_> {
+    async fn look(&self, cx: &Cx<'_>) -> Look {
+        let info = match cx.host.units.load(&self.0.unit).await {
+            Ok(info) => info,
+            Err(error) => return Look::NotYet(error.to_string()),
+        };
+        if info.active_state == "failed" && !info.job_pending && info.main_pid == 0 {
+            return Look::Never(format!("{} failed ({})", info.id, info.result));
+        }
+        if !info.is_running() {
+            return Look::NotYet(format!("{} is {}/{}", info.id, info.active_state, info.sub_state));
+        }
+        let due = cx.section.artifact.as_ref().map(|artifact| artifact.sha256);
+        let (unit, path) = (self.0.unit.clone(), self.0.path.as_str().to_owned());
+        let look = tokio::task::spawn_blocking(move || process_look(&unit, &path, &info, due)).await;
+        look.unwrap_or_else(|error| Look::NotYet(format!("the process could not be looked at: {error}")))
+    }
+}
+
+fn process_look(unit: &UnitName, path: &str, info: &UnitInfo, due: Option<Sha256>) -> Look {
+    let (id, pid) = (&info.id, info.main_pid);
+    // Cheap looks first: the file is read only once it is the right one.
+    match (process::exe_file(pid), process::file_at(path)) {
+        (Ok(memory), Ok(disk)) if memory == disk => {}
+        (Ok(_), Ok(_)) => {
+            return Look::NotYet(format!("the main process of {id} ({pid}) runs another file than {path}"));
+        }
+        (_, Err(error)) => return Look::NotYet(format!("{path}: {error}")),
+        (Err(error), _) => return Look::NotYet(format!("the main process of {id} ({pid}): {error}")),
+    }
+    match process::age(pid) {
+        Ok(age) if age >= STABLE => {}
+        Ok(_) => return Look::NotYet(format!("the main process of {id} ({pid}) does not live for {STABLE:?}")),
+        Err(error) => return Look::NotYet(format!("the main process of {id} ({pid}): {error}")),
+    }
+    let exe = match process::exe(pid) {
+        Ok(exe) => exe,
+        Err(error) => return Look::NotYet(format!("the main process of {id} ({pid}): {error}")),
+    };
+    if due.is_some_and(|due| due != exe.sha256) {
+        let found = exe.sha256.short();
+        return Look::NotYet(format!("the main process of {id} ({pid}) runs a file of digest {found}, not the artifact"));
+    }
+    Look::Well(RunningUnit {
+        unit: unit.clone(),
+        pid,
+        invocation: info.invocation_id.clone(),
+        exe_inode: exe.file.ino,
+        exe_sha256: exe.sha256,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! May this section be begun here at all? Pure: no clock, no disk, no look at the node.
+
+use drydock_types::{
+    EffectId, NodeName, Section, SectionKind, Step, document::decode, section::KNOWN_REQUIREMENTS,
+};
+
+/// The longest section in bytes. The journal holds it whole.
+pub const MAX_SECTION_BYTES: usize = 256 << 10;
+/// Steps, and as many looks under `verify`.
+pub const MAX_STEPS: usize = 64;
+
+/// Reads a section strictly and judges all that needs no look at the node.
+///
+/// # Errors
+/// Why it is refused, for a person.
+pub(super) fn admit(node: &NodeName, effect: EffectId, bytes: &[u8]) -> Result<Section, String> {
+    if bytes.len() > MAX_SECTION_BYTES {
+        return Err(format!("the section has {} bytes; {MAX_SECTION_BYTES} is the limit", bytes.len()));
+    }
+    let section: Section = decode("section", bytes).map_err(|error| error.to_string())?;
+    if section.effect != effect {
+        return Err(format!("the dispatch is for effect {effect}, its section for {}", section.effect));
+    }
+    if section.node != *node {
+        return Err(format!("the section is for node {:?}; this one is {node:?}", section.node));
+    }
+    known_requirements(&section)?;
+    form(&section)?;
+    versions(&section)?;
+    Ok(section)
+}
+
+/// A safety field that this agent does not know must not be dropped in silence.
+fn known_requirements(section: &Section) -> Result<(), String> {
+    match section.requires.iter().find(|name| !KNOWN_REQUIREMENTS.contains(&name.as_str())) {
+        Some(unknown) => Err(format!(
+            "the section requires {unknown:?}, which this agent does not know; upgrade the agent"
+        )),
+        None => Ok(()),
+    }
+}
+
+fn form(section: &Section) -> Result<(), String> {
+    if section.steps.len() > MAX_STEPS || section.verify.len() > MAX_STEPS {
+        return Err(format!("the section has more than {MAX_STEPS} steps or looks"));
+    }
+    if section.deadline.0 == 0 {
+        return Err("the section's deadline is 0".into());
+    }
+    if let Some(step) = section.verify.iter().find(|step| !step.only_looks()) {
+        return Err(format!("{} stands under verify and does more than look", step.name()));
+    }
+    let in_service = matches!(section.kind, SectionKind::Stage | SectionKind::Protect);
+    match section.steps.iter().find(|step| in_service && changes(step)) {
+        Some(step) => Err(format!(
+            "{} changes the node and cannot stand in a {} section",
+            step.name(),
+            section.kind.as_str()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// No way down without a permit; what cannot be ordered counts as down (rule 11).
+fn versions(section: &Section) -> Result<(), String> {
+    let Some(from) = &section.from else { return Ok(()) };
+    if section.allow_downgrade {
+        return Ok(());
+    }
+    match section.to.compare(from) {
+        Some(order) if order.is_ge() => Ok(()),
+        Some(_) => Err(format!(
+            "{} would go down from {from} to {}; the plan does not permit it (allowDowngrade)",
+            section.component, section.to
+        )),
+        None => Err(format!(
+            "{from} and {} of {} have no order, so this may be a way down; permit it in the plan \
+             (allowDowngrade) if it is meant",
+            section.to, section.component
+        )),
+    }
+}
+
+/// Does the step change what the node runs or how the cluster stands, so that it is probed after a crash and
+/// taken back after a failure? Fetching and saving do not: they only add to stores named by content.
+pub(super) const fn changes(step: &Step) -> bool {
+    match step {
+        Step::SwapBinary(_)
+        | Step::StopUnit(_)
+        | Step::StartUnit(_)
+        | Step::RestartUnit(_)
+        | Step::MoveEtcdLeader(_) => true,
+        Step::FetchArtifact(_)
+        | Step::CheckSwap(_)
+        | Step::SnapshotEtcd(_)
+        | Step::RunningExecutable(_)
+        | Step::EtcdMemberHealthy(_)
+        | Step::ServiceVersion(_)
+        | Step::Healthy(_)
+        | Step::Nothing(_) => false,
+    }
+}
+
+/// Is the step a unit's own stop, start or restart? Those are taken back last, so that units come back
+/// running what lies on the disk after files are restored.
+pub(super) const fn is_of_unit(step: &Step) -> bool {
+    step.disrupts()
+}
+
+/// Can the step's check be asked before any step is done? Not when it looks for what an earlier step fetches.
+pub(super) fn is_checked_ahead(section: &Section, index: usize) -> bool {
+    let wants_artifact = |step: &Step| matches!(step, Step::CheckSwap(_) | Step::SwapBinary(_));
+    let fetches = |step: &Step| matches!(step, Step::FetchArtifact(_));
+    let before = &section.steps[..index.min(section.steps.len())];
+    !(section.steps.get(index).is_some_and(wants_artifact) && before.iter().any(fetches))
+}
+
+/// The step of an index: `steps`, then `verify`.
+pub(super) fn step(section: &Section, index: u32) -> Option<&Step> {
+    section.steps.iter().chain(&section.verify).nth(index as usize)
+}

@@ -1,0 +1,392 @@
+//! The work on one accepted section: forwards, or backwards, to its outcome.
+
+use std::{
+    future::Future,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use drydock_types::{
+    EffectId, Millis, Outcome, Step,
+    outcome::{Evidence, Failure, SectionResult, StepReport},
+};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Event, Listener, MAX_RESUMED,
+    admit::{changes, is_checked_ahead, is_of_unit, step},
+    bounds,
+    workshop::Workshop,
+};
+use crate::{
+    actions::{Found, Note, Problem},
+    journal::{Journal, JournalError, Open, Record},
+};
+
+/// How long a probe or a guard may look.
+const LOOK: Duration = Duration::from_secs(60);
+/// Progress is said this often at most.
+const PROGRESS_EVERY_MS: u64 = 250;
+
+/// One section at work.
+pub(super) struct Shift<'a> {
+    journal: &'a Mutex<Journal>,
+    workshop: &'a dyn Workshop,
+    listener: &'a dyn Listener,
+    /// As the journal had it when the shift began.
+    open: Open,
+    started: Instant,
+    /// Spent by earlier shifts on this section, as far as the journal tells.
+    before: Duration,
+    /// When the first disruptive step began; earlier shifts' time of it counted in.
+    out_since: Option<Instant>,
+    reports: Vec<StepReport>,
+    evidence: Vec<Evidence>,
+}
+
+/// Why going forwards came to its end.
+enum Forward {
+    Done,
+    Refused(Failure),
+    Failed(Failure),
+    Undecidable { step: &'static str, because: String },
+}
+
+impl<'a> Shift<'a> {
+    pub(super) fn new(
+        journal: &'a Mutex<Journal>,
+        workshop: &'a dyn Workshop,
+        listener: &'a dyn Listener,
+        open: Open,
+    ) -> Self {
+        let (started, mut before, mut out) = (Instant::now(), Duration::ZERO, None::<Duration>);
+        let (mut reports, mut evidence) = (Vec::new(), Vec::new());
+        for (index, state) in &open.steps {
+            let Some(step) = step(&open.section, *index) else { continue };
+            let spent = state.done.as_ref().map_or(Duration::ZERO, |(_, took)| Duration::from_millis(took.0));
+            before += spent;
+            if step.disrupts() || out.is_some() {
+                out = Some(out.unwrap_or_default() + spent);
+            }
+            if let Some((seen, took)) = &state.done {
+                reports.push(StepReport { step: step.name().into(), undo: false, took: *took, error: None });
+                evidence.extend(seen.iter().cloned());
+            }
+        }
+        let out_since = out.map(|spent| started.checked_sub(spent).unwrap_or(started));
+        Self { journal, workshop, listener, open, started, before, out_since, reports, evidence }
+    }
+
+    /// To the outcome, on the disk.
+    pub(super) async fn run(mut self) -> Result<Outcome, JournalError> {
+        let result = if self.open.resumed > MAX_RESUMED {
+            self.given_up()
+        } else if let Some(failure) = self.open.failure.clone() {
+            self.take_back(failure).await?
+        } else {
+            match self.forward().await? {
+                Forward::Done => SectionResult::Done {},
+                Forward::Refused(failure) => SectionResult::Refused { failure },
+                Forward::Failed(failure) => self.failed(failure).await?,
+                Forward::Undecidable { step, because } => {
+                    SectionResult::Undecidable { step: step.into(), because: bounds::text(because) }
+                }
+            }
+        };
+        self.end(result).await
+    }
+
+    /// The agent died in this section again and again: carrying it on blindly would go on for ever.
+    fn given_up(&self) -> SectionResult {
+        let last = self.open.steps.last_key_value().and_then(|(index, _)| step(&self.open.section, *index));
+        SectionResult::Undecidable {
+            step: last.map_or("section", Step::name).into(),
+            because: format!(
+                "the agent died {} times while it was at work on this section (see journalctl -u drydock-agent)",
+                self.open.resumed
+            ),
+        }
+    }
+
+    async fn forward(&mut self) -> Result<Forward, JournalError> {
+        let deadline = self.started + self.allowed().saturating_sub(self.before);
+        if self.open.steps.is_empty()
+            && let Err(failure) = self.check_ahead(deadline).await
+        {
+            return Ok(Forward::Refused(failure));
+        }
+        let first = match self.pick_up().await? {
+            Ok(first) => first,
+            Err(undecidable) => return Ok(undecidable),
+        };
+        let count = self.open.section.steps.len() + self.open.section.verify.len();
+        for index in first..u32::try_from(count).unwrap_or(u32::MAX) {
+            if let Err(failure) = self.step(index, deadline).await? {
+                return Ok(Forward::Failed(failure));
+            }
+        }
+        Ok(Forward::Done)
+    }
+
+    /// Every check that can run ahead, before the first change.
+    async fn check_ahead(&self, deadline: Instant) -> Result<(), Failure> {
+        let section = &self.open.section;
+        for (index, step) in section.steps.iter().chain(&section.verify).enumerate() {
+            if is_checked_ahead(section, index) {
+                let checked = within(deadline, self.workshop.check(section, step)).await;
+                checked.map_err(|problem| bounds::failure(step.name(), problem))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After a crash: the step to go on with. Looks are simply looked at again.
+    async fn pick_up(&mut self) -> Result<Result<u32, Forward>, JournalError> {
+        let Some((&index, state)) = self.open.steps.last_key_value() else { return Ok(Ok(0)) };
+        let Some(step) = step(&self.open.section, index).filter(|_| state.done.is_none()) else {
+            return Ok(Ok(index + 1));
+        };
+        let name = step.name();
+        let look = self.workshop.probe(&self.open.section, step, &state.note);
+        let found = match timeout_at(Instant::now() + LOOK, look).await {
+            Ok(found) => found,
+            Err(_) => Found::Undecidable(format!("looking at it took longer than {LOOK:?}")),
+        };
+        match found {
+            Found::Done => {
+                let (evidence, took) = (Vec::new(), Millis(0));
+                let report = StepReport { step: name.into(), undo: false, took, error: None };
+                self.reports.push(report);
+                self.write(&[Record::StepDone { effect: self.effect(), index, evidence, took }], false)
+                    .await?;
+                Ok(Ok(index + 1))
+            }
+            Found::Undecidable(because) if changes(step) => {
+                Ok(Err(Forward::Undecidable { step: name, because }))
+            }
+            Found::NotBegun | Found::Undecidable(_) => Ok(Ok(index)),
+        }
+    }
+
+    /// Check, note, intent on the disk, apply.
+    async fn step(&mut self, index: u32, deadline: Instant) -> Result<Result<(), Failure>, JournalError> {
+        let Some(step) = step(&self.open.section, index).cloned() else { return Ok(Ok(())) };
+        let began = Instant::now();
+        let tried = self.try_step(index, &step, deadline).await?;
+        let took = millis(began.elapsed());
+        let error = tried.as_ref().err().map(|problem| bounds::text(problem.what.clone()));
+        self.reports.push(StepReport { step: step.name().into(), undo: false, took, error });
+        match tried {
+            Ok(evidence) => {
+                self.evidence.extend(evidence.iter().cloned());
+                if !step.only_looks() {
+                    let done = Record::StepDone { effect: self.effect(), index, evidence, took };
+                    self.write(&[done], false).await?;
+                }
+                Ok(Ok(()))
+            }
+            Err(problem) => Ok(Err(bounds::failure(step.name(), problem))),
+        }
+    }
+
+    async fn try_step(
+        &mut self,
+        index: u32,
+        step: &Step,
+        deadline: Instant,
+    ) -> Result<Result<Vec<Evidence>, Problem>, JournalError> {
+        if let Err(problem) = within(deadline, self.workshop.check(&self.open.section, step)).await {
+            return Ok(Err(problem));
+        }
+        let note = match self.note_of(index, step, deadline).await? {
+            Ok(note) => note,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        if step.disrupts() && self.out_since.is_none() {
+            self.out_since = Some(Instant::now());
+        }
+        let progress = Throttle::new(self.listener, self.effect(), step.name());
+        let say = |done, total| progress.say(done, total);
+        let work = self.workshop.apply(&self.open.section, step, &note, &say);
+        Ok(within(deadline, work).await.map(bounds::evidence))
+    }
+
+    /// The note that stands in the journal: an earlier shift's, or a new one and the intent with it.
+    async fn note_of(
+        &self,
+        index: u32,
+        step: &Step,
+        deadline: Instant,
+    ) -> Result<Result<Note, Problem>, JournalError> {
+        if let Some(state) = self.open.steps.get(&index) {
+            return Ok(Ok(state.note.clone()));
+        }
+        let noted = within(deadline, self.workshop.note(&self.open.section, step)).await;
+        let note = match noted.and_then(bounds::note) {
+            Ok(note) => note,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        if !step.only_looks() {
+            let begun = Record::StepBegun { effect: self.effect(), index, note: note.clone() };
+            self.write(&[begun], changes(step)).await?;
+        }
+        Ok(Ok(note))
+    }
+
+    /// What becomes of a section that failed.
+    async fn failed(&mut self, failure: Failure) -> Result<SectionResult, JournalError> {
+        let changed = self.begun().await.into_iter().any(|(_, step, _)| changes(&step));
+        if !changed {
+            return Ok(SectionResult::Failed { failure });
+        }
+        if !self.open.section.undo_on_failure {
+            let because = "the plan says to leave it as it is (undoOnFailure is off)".into();
+            return Ok(SectionResult::LeftAlone { failure, because });
+        }
+        self.take_back(failure).await
+    }
+
+    /// Backwards: files first, then units, so that units come back running what lies on the disk.
+    async fn take_back(&mut self, failure: Failure) -> Result<SectionResult, JournalError> {
+        let mut left = self.begun().await;
+        let going_on = self.open.steps.values().any(|state| state.undo_begun);
+        if !going_on && let Err(because) = self.may_undo().await {
+            return Ok(SectionResult::LeftAlone { failure, because: bounds::text(because) });
+        }
+        left.retain(|(_, step, _)| changes(step));
+        left.sort_by_key(|(index, step, _)| (is_of_unit(step), u32::MAX - index));
+        let deadline = Instant::now() + self.allowed();
+        let mut decided = self.open.failure.is_some();
+        for (index, step, note) in left {
+            let began = Record::UndoBegun { effect: self.effect(), index };
+            let decision = Record::UndoDecided { effect: self.effect(), failure: failure.clone() };
+            let records = if decided { vec![began] } else { vec![decision, began] };
+            self.write(&records, true).await?;
+            decided = true;
+            if let Err(what) = self.undo(index, &step, &note, deadline).await? {
+                let because = bounds::text(format!("{} could not be taken back: {what}", step.name()));
+                return Ok(SectionResult::LeftAlone { failure, because });
+            }
+        }
+        Ok(SectionResult::Undone { failure })
+    }
+
+    /// All guards, on fresh evidence. What cannot be seen does not hold.
+    async fn may_undo(&self) -> Result<(), String> {
+        let deadline = Instant::now() + LOOK;
+        for guard in &self.open.section.can_undo {
+            match timeout_at(deadline, self.workshop.undo_guard(&self.open.section, guard)).await {
+                Ok(judged) => judged?,
+                Err(_) => return Err(format!("whether it can be taken back was not seen within {LOOK:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    async fn undo(
+        &mut self,
+        index: u32,
+        step: &Step,
+        note: &Note,
+        deadline: Instant,
+    ) -> Result<Result<(), String>, JournalError> {
+        let began = Instant::now();
+        let undone = within(deadline, self.workshop.undo(&self.open.section, step, note)).await;
+        let took = millis(began.elapsed());
+        let error = undone.as_ref().err().map(|problem| bounds::text(problem.what.clone()));
+        self.reports.push(StepReport { step: step.name().into(), undo: true, took, error });
+        match undone {
+            Ok(evidence) => {
+                let evidence = bounds::evidence(evidence);
+                self.evidence.extend(evidence.iter().cloned());
+                let done = Record::UndoDone { effect: self.effect(), index, evidence, took };
+                self.write(&[done], false).await?;
+                Ok(Ok(()))
+            }
+            Err(problem) => Ok(Err(problem.what)),
+        }
+    }
+
+    async fn end(self, result: SectionResult) -> Result<Outcome, JournalError> {
+        let restored = matches!(result, SectionResult::Done {} | SectionResult::Undone { .. });
+        let outcome = bounds::outcome(Outcome {
+            effect: self.effect(),
+            took: millis(self.before + self.started.elapsed()),
+            out_of_service: self.out_since.filter(|_| restored).map(|since| millis(since.elapsed())),
+            steps: self.reports.clone(),
+            evidence: self.evidence.clone(),
+            result,
+        });
+        let (effect, payload) = (self.effect(), self.open.payload);
+        self.write(&[Record::Ended { effect, payload, outcome: outcome.clone() }], true).await?;
+        Ok(outcome)
+    }
+
+    /// What the journal says was begun and not taken back.
+    async fn begun(&self) -> Vec<(u32, Step, Note)> {
+        let journal = self.journal.lock().await;
+        let steps = journal.open_section().map(|open| open.steps.clone()).unwrap_or_default();
+        let begun = steps.into_iter().filter(|(_, state)| state.undone.is_none());
+        begun
+            .filter_map(|(at, state)| Some((at, step(&self.open.section, at)?.clone(), state.note)))
+            .collect()
+    }
+
+    /// Writes. Room was taken before the section began, so a full disk here is a disk that lied: the agent
+    /// stops, and its next start carries the section on.
+    async fn write(&self, records: &[Record], durable: bool) -> Result<(), JournalError> {
+        match self.journal.lock().await.append(records, durable).await {
+            Err(error) if !error.stops_the_agent() => Err(JournalError::Disk {
+                doing: "journal a section that is at work",
+                source: std::io::Error::other(error),
+            }),
+            other => other,
+        }
+    }
+
+    const fn effect(&self) -> EffectId {
+        self.open.effect
+    }
+
+    const fn allowed(&self) -> Duration {
+        Duration::from_millis(self.open.section.deadline.0)
+    }
+}
+
+/// Says how far a step is, not too often.
+struct Throttle<'a> {
+    listener: &'a dyn Listener,
+    effect: EffectId,
+    step: &'static str,
+    began: Instant,
+    next_ms: AtomicU64,
+}
+
+impl<'a> Throttle<'a> {
+    fn new(listener: &'a dyn Listener, effect: EffectId, step: &'static str) -> Self {
+        Self { listener, effect, step, began: Instant::now(), next_ms: AtomicU64::new(0) }
+    }
+
+    fn say(&self, done: u64, total: u64) {
+        let now = millis(self.began.elapsed()).0;
+        let due = self.next_ms.load(Ordering::Relaxed);
+        if now >= due {
+            self.next_ms.store(now + PROGRESS_EVERY_MS, Ordering::Relaxed);
+            self.listener.hear(Event::Progress { effect: self.effect, step: self.step, done, total });
+        }
+    }
+}
+
+async fn within<T>(deadline: Instant, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    match timeout_at(deadline, work).await {
+        Ok(done) => done,
+        Err(_) => Err(Problem::new("the section's deadline passed while this was at work")),
+    }
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}

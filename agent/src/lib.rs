@@ -1,0 +1,30 @@
+//! The agent: runs as root on a node, does one section at a time, and goes no further than its policy.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`settings`] | flags, environment, file: where state lies, whom to dial |
+//! | [`identity`] | the key, the certificate, enrolment and renewal |
+//! | [`link`] | the stream to the coordinator: dial, hello, dispatch, reconnect |
+//! | [`executor`] | a section from acceptance to outcome, and its recovery after a crash |
+//! | [`journal`] | what was accepted, begun and done, on disk before it takes place |
+//! | [`policy`] | what this node allows, whatever the coordinator asks |
+//! | [`actions`] | one file a step: check, note, apply, probe, undo |
+//! | [`probes`] | one file a look: read-only answers to the coordinator |
+//! | [`etcd`] | the few etcd calls that actions and probes share |
+//! | [`artifacts`], [`backups`] | what is fetched and verified; what is encrypted and sent away |
+//! | [`sys`] | the only place that talks to systemd, the file system's sharp edges and other processes |
+
+pub mod actions;
+pub mod artifacts;
+pub mod backups;
+pub mod etcd;
+pub mod executor;
+pub mod host;
+pub mod identity;
+pub mod journal;
+pub mod link;
+pub mod policy;
+pub mod probes;
+pub mod remote;
+pub mod settings;
+pub mod sys;

@@ -1,0 +1,304 @@
+//! One stream, from Hello to its end.
+
+use std::{sync::Arc, time::Duration};
+
+use drydock_proto::{
+    PROTOCOL,
+    agent::{
+        self, FromAgent, ToAgent, agent_service_client::AgentServiceClient, from_agent::Message,
+        to_agent::Message as Order,
+    },
+    edge,
+    limits::{LAPSE, MAX_EFFECTS_PER_MESSAGE, MAX_MESSAGE_BYTES, STREAM_QUEUE},
+};
+use drydock_types::{
+    EffectId, Fence, Step,
+    document::{decode, encode},
+    probe::Probe,
+    section::KNOWN_REQUIREMENTS,
+};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming, transport::Channel};
+
+use super::{
+    End, Link,
+    outbox::{Line, bytes},
+};
+use crate::{executor::Dispatch, executor::NotObeyed, journal::JournalError, journal::Stored};
+
+/// Looks at once.
+const LOOKS: usize = 8;
+/// Dispatches at once: one at work, the others waiting for their turn or their lapse.
+const DISPATCHES: usize = 8;
+/// The longest look.
+const LONGEST_LOOK: Duration = Duration::from_secs(120);
+
+/// What lives as long as one stream.
+pub(super) struct Session<'a> {
+    link: &'a Link,
+    channel: Channel,
+    fatal: mpsc::Sender<JournalError>,
+    line: Line,
+    outgoing: Option<mpsc::Receiver<FromAgent>>,
+    /// Dropped with the stream: what was not begun lapses.
+    stream: watch::Sender<()>,
+    looks: JoinSet<()>,
+    dispatches: Arc<Semaphore>,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(link: &'a Link, channel: Channel, fatal: mpsc::Sender<JournalError>) -> Self {
+        let (queue, outgoing) = mpsc::channel(STREAM_QUEUE);
+        Self {
+            link,
+            channel,
+            fatal,
+            line: Line::new(queue),
+            outgoing: Some(outgoing),
+            stream: watch::channel(()).0,
+            looks: JoinSet::new(),
+            dispatches: Arc::new(Semaphore::new(DISPATCHES)),
+        }
+    }
+
+    pub(super) async fn run(mut self) -> End {
+        match self.talk().await {
+            Err(end) => end,
+            Ok(never) => match never {},
+        }
+    }
+
+    async fn talk(&mut self) -> Result<std::convert::Infallible, End> {
+        let exchange = self.link.pace.exchange;
+        let late = |what: &str| End::Broken(format!("the coordinator did not {what} within {exchange:?}"));
+        self.line.send(Message::Hello(self.hello().await));
+        let mut orders = match timeout(exchange, self.open()).await {
+            Ok(opened) => opened.map_err(|status| self.ended(&status))?,
+            Err(_) => return Err(late("take the stream")),
+        };
+        match timeout(exchange, orders.message()).await {
+            Ok(first) => self.welcome(first).await?,
+            Err(_) => return Err(late("answer Hello")),
+        }
+        self.link.outbox.attach(Some(self.line.clone()));
+        self.link.remote.publish(Some(self.channel.clone()));
+        self.listen(&mut orders).await
+    }
+
+    async fn open(&mut self) -> Result<Streaming<ToAgent>, Status> {
+        let outgoing = self.outgoing.take().ok_or_else(|| Status::internal("a stream is opened once"))?;
+        let mut client = AgentServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(client.attach(ReceiverStream::new(outgoing)).await?.into_inner())
+    }
+
+    async fn hello(&self) -> agent::Hello {
+        let (memory, facts) = (self.link.executor.memory().await, self.link.eyes.facts());
+        agent::Hello {
+            protocol: PROTOCOL,
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            boot_id: facts.boot_id.clone(),
+            machine_id: facts.machine_id.clone(),
+            journal_id: memory.journal.0.to_vec(),
+            journal_length: memory.length,
+            steps: Step::ALL.map(String::from).to_vec(),
+            requirements: KNOWN_REQUIREMENTS.map(String::from).to_vec(),
+            host_facts: encode(&facts),
+            seen: memory.seen.map(agent::Fence::from),
+        }
+    }
+
+    /// Protocol first, then whether this coordinator is to be obeyed.
+    async fn welcome(&self, first: Result<Option<ToAgent>, Status>) -> Result<(), End> {
+        let first = first.map_err(|status| self.ended(&status))?;
+        let welcome = match first.and_then(|order| order.message) {
+            Some(Order::Welcome(welcome)) => welcome,
+            Some(Order::GoAway(away)) => return Err(away_end(away)),
+            Some(_) | None => {
+                return Err(End::Broken("the coordinator's first message is no Welcome".into()));
+            }
+        };
+        if welcome.protocol != PROTOCOL {
+            let (ours, theirs) = (env!("CARGO_PKG_VERSION"), shown(&welcome.coordinator_version));
+            let older = if welcome.protocol < PROTOCOL { "coordinator" } else { "agent" };
+            return Err(End::Mismatch(format!(
+                "this agent ({ours}) speaks protocol {PROTOCOL}, the coordinator ({theirs}) protocol {}; \
+                 upgrade the {older}",
+                welcome.protocol
+            )));
+        }
+        let fence = welcome.fence.as_ref().ok_or_else(|| End::Broken("Welcome holds no fence".into()))?;
+        let fence = Fence::try_from(fence).map_err(|error| End::Broken(error.to_string()))?;
+        match self.link.executor.obey(fence).await {
+            Ok(()) => {}
+            Err(NotObeyed::Journal(error)) if error.stops_the_agent() => return Err(End::Fatal(error)),
+            Err(refusal) => return Err(End::Broken(refusal.to_string())),
+        }
+        let (version, epoch) = (shown(&welcome.coordinator_version), fence.epoch.0);
+        self.link.say(format!("connected to coordinator {version}, epoch {epoch}"), false);
+        Ok(())
+    }
+
+    /// Until the stream ends.
+    async fn listen(&mut self, orders: &mut Streaming<ToAgent>) -> Result<std::convert::Infallible, End> {
+        let pace = self.link.pace;
+        let mut alive = interval_at(Instant::now() + pace.alive, pace.alive);
+        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut renewal = interval_at(Instant::now() + pace.renewal, pace.renewal);
+        let mut silent_at = Instant::now() + pace.silence;
+        loop {
+            tokio::select! {
+                order = orders.message() => {
+                    silent_at = Instant::now() + pace.silence;
+                    match order.map_err(|status| self.ended(&status))?.and_then(|order| order.message) {
+                        Some(order) => self.obey(order).await?,
+                        None => return Err(End::Broken("the coordinator closed the stream".into())),
+                    }
+                }
+                _ = alive.tick() => self.line.send(Message::Alive(agent::Alive {})),
+                _ = renewal.tick() => {
+                    // The connection goes on with the old certificate until it is dialled anew.
+                    self.link.renew(&self.channel).await;
+                }
+                () = self.line.overflowed() => {
+                    return Err(End::Broken("the coordinator does not read what it is sent".into()));
+                }
+                () = sleep_until(silent_at) => {
+                    return Err(End::Broken(format!("the coordinator said nothing for {:?}", pace.silence)));
+                }
+                Some(_) = self.looks.join_next(), if !self.looks.is_empty() => {}
+            }
+        }
+    }
+
+    async fn obey(&mut self, order: Order) -> Result<(), End> {
+        match order {
+            Order::Dispatch(dispatch) => self.dispatch(dispatch),
+            Order::Ask(ask) => self.answer(&ask.effect_ids).await,
+            Order::Observe(observe) => {
+                self.observe(observe);
+                Ok(())
+            }
+            Order::Forget(forget) => {
+                let effects = effects(&forget.effect_ids)?;
+                self.link.executor.forget(&effects).await.map_err(End::Fatal)
+            }
+            Order::GoAway(away) => Err(away_end(away)),
+            Order::Alive(agent::Alive {}) => Ok(()),
+            Order::Welcome(_) => Err(End::Broken("the coordinator said Welcome twice".into())),
+        }
+    }
+
+    /// Hands a section to the executor; the stream may break meanwhile.
+    fn dispatch(&self, raw: agent::Dispatch) -> Result<(), End> {
+        let received = Instant::now();
+        let bad = |error: edge::BadField| End::Broken(format!("a Dispatch is malformed: {error}"));
+        let effect = edge::effect_id(&raw.effect_id).map_err(bad)?;
+        let fence = raw.fence.as_ref().ok_or_else(|| End::Broken("a Dispatch holds no fence".into()))?;
+        let fence = Fence::try_from(fence).map_err(bad)?;
+        let Ok(permit) = Arc::clone(&self.dispatches).try_acquire_owned() else {
+            let why = format!("{DISPATCHES} sections of this stream are waiting already");
+            let declined = agent::Declined { effect_id: raw.effect_id, why, lapsed: false };
+            self.line.send(Message::Declined(declined));
+            return Ok(());
+        };
+        let lapse = Duration::from_millis(raw.lapse_ms.into()).min(LAPSE);
+        let stream = self.stream.subscribe();
+        let dispatch = Dispatch { effect, fence, section: raw.section, received, lapse, stream };
+        let (executor, fatal) = (Arc::clone(&self.link.executor), self.fatal.clone());
+        tokio::spawn(async move {
+            if let Err(error) = executor.take(dispatch).await {
+                // Full: an earlier failure already stops the agent.
+                let _ = fatal.try_send(error);
+            }
+            drop(permit);
+        });
+        Ok(())
+    }
+
+    async fn answer(&self, ids: &[Vec<u8>]) -> Result<(), End> {
+        let all = async {
+            for effect in effects(ids)? {
+                let (state, outcome) = match self.link.executor.stored(effect).await.map_err(End::Fatal)? {
+                    Stored::Unknown => (agent::answer::State::Unknown, Vec::new()),
+                    Stored::Open { .. } => (agent::answer::State::Accepted, Vec::new()),
+                    Stored::Ended { outcome, .. } => (agent::answer::State::Ended, encode(&outcome)),
+                };
+                let answer = agent::Answer { effect_id: bytes(effect), state: state.into(), outcome };
+                self.line.send_in_turn(Message::Answer(answer)).await;
+            }
+            Ok(())
+        };
+        let late = |_| End::Broken("the coordinator asks and does not read the answers".into());
+        timeout(self.link.pace.exchange, all).await.map_err(late)?
+    }
+
+    /// Looks, beside everything else; a look that outlives the stream is given up.
+    fn observe(&mut self, raw: agent::Observe) {
+        let (line, request) = (self.line.clone(), raw.request);
+        let say = move |result: Result<Vec<u8>, String>| {
+            let (observation, error) = match result {
+                Ok(observation) => (observation, String::new()),
+                Err(error) => (Vec::new(), error),
+            };
+            line.send(Message::Observed(agent::ObserveResult { request, observation, error }));
+        };
+        if self.looks.len() >= LOOKS {
+            return say(Err(format!("this agent already looks at {LOOKS} things; ask again later")));
+        }
+        let probe = match decode::<Probe>("probe", &raw.probe) {
+            Ok(probe) => probe,
+            Err(error) => return say(Err(error.to_string())),
+        };
+        let (eyes, within) = (Arc::clone(&self.link.eyes), Duration::from_millis(raw.deadline_ms.into()));
+        let within = within.min(LONGEST_LOOK);
+        self.looks.spawn(async move {
+            say(match timeout(within, eyes.look(&probe)).await {
+                Ok(Ok(seen)) => Ok(encode(&seen)),
+                Ok(Err(problem)) => Err(problem.what),
+                Err(_) => Err(format!("nothing was seen within {within:?}")),
+            });
+        });
+    }
+
+    /// What a stream's last word means.
+    fn ended(&self, status: &Status) -> End {
+        let why = self.link.dialer.explain(status).unwrap_or_else(|| shown(status.message()));
+        match status.code() {
+            Code::FailedPrecondition | Code::Unimplemented => End::Mismatch(format!(
+                "the coordinator refuses this agent ({}, protocol {PROTOCOL}): {why}",
+                env!("CARGO_PKG_VERSION")
+            )),
+            Code::PermissionDenied | Code::Unauthenticated => {
+                End::Mismatch(format!("the coordinator refuses this node: {why}"))
+            }
+            _ => End::Broken(why),
+        }
+    }
+}
+
+fn away_end(away: agent::GoAway) -> End {
+    End::Away {
+        why: format!("the coordinator says: {}", shown(&away.why)),
+        after: Duration::from_millis(away.retry_after_ms.into()),
+    }
+}
+
+fn effects(ids: &[Vec<u8>]) -> Result<Vec<EffectId>, End> {
+    if ids.len() > MAX_EFFECTS_PER_MESSAGE {
+        return Err(End::Broken(format!("a message names {} effects; the limit is less", ids.len())));
+    }
+    let read = ids.iter().map(|id| edge::effect_id(id)).collect::<Result<_, _>>();
+    read.map_err(|error| End::Broken(error.to_string()))
+}
+
+/// A peer's text as it may stand in a log: short, and one line.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+}

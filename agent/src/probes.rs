@@ -1,0 +1,25 @@
+//! The looks: one file a probe, one arm here. Read-only, all of it.
+
+pub mod etcd;
+pub mod health;
+pub mod host;
+pub mod unit;
+pub mod version;
+
+use drydock_types::probe::{Observation, Probe};
+
+use crate::{actions::Problem, host::Host};
+
+/// Looks. The caller bounds the time.
+///
+/// # Errors
+/// When it could not be seen; the text says what could not, and why.
+pub async fn look(host: &Host, probe: &Probe) -> Result<Observation, Problem> {
+    Ok(match probe {
+        Probe::Host {} => Observation::Host(host::look(host)),
+        Probe::Unit { unit, path } => Observation::Unit(unit::look(host, unit, path.as_ref()).await?),
+        Probe::Etcd {} => Observation::Etcd(etcd::look(host).await?),
+        Probe::Version { source } => Observation::Version(version::look(host, source).await?),
+        Probe::Health { probe } => Observation::Health(health::look(host, probe).await?),
+    })
+}

@@ -1,0 +1,24 @@
+//! A unit, its main process, and the executable that is in memory.
+
+use drydock_types::{AbsPath, UnitName, probe::UnitView};
+
+use crate::{
+    actions::{Problem, unit::running},
+    host::Host,
+    sys::process,
+};
+
+/// Looks at a unit of the policy.
+///
+/// # Errors
+/// When the policy does not list it, there is none of that name, or systemd does not answer.
+pub async fn look(host: &Host, unit: &UnitName, path: Option<&AbsPath>) -> Result<UnitView, Problem> {
+    host.policy.may_touch(unit)?;
+    let info = host.units.load(unit).await.map_err(|error| Problem::new(error.to_string()))?;
+    let running = if info.main_pid == 0 { None } else { running(unit, &info).await };
+    let runs_the_file = path.map(|path| {
+        let memory = process::exe_file(info.main_pid).ok();
+        memory.is_some() && memory == process::file_at(path.as_str()).ok()
+    });
+    Ok(UnitView { unit: unit.clone(), active_state: info.active_state, sub_state: info.sub_state, running, runs_the_file })
+}

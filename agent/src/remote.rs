@@ -1,0 +1,52 @@
+//! Unary calls to the coordinator from within actions: whatever connection there is at the moment.
+
+use std::time::Duration;
+
+use drydock_proto::agent::agent_service_client::AgentServiceClient;
+use tokio::{sync::watch, time::timeout};
+use tonic::transport::Channel;
+
+/// Handed to actions; follows the link's connection as it comes and goes.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    channel: watch::Receiver<Option<Channel>>,
+}
+
+/// The link's end: publishes the connection that actions may use.
+#[derive(Debug)]
+pub struct RemoteSender {
+    channel: watch::Sender<Option<Channel>>,
+}
+
+/// No connection came within the time that was given.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection to the coordinator within {0:?}; is it up, and can this node reach it?")]
+pub struct NotConnected(Duration);
+
+/// A pair: nothing is connected yet.
+#[must_use]
+pub fn remote() -> (RemoteSender, Remote) {
+    let (sender, channel) = watch::channel(None);
+    (RemoteSender { channel: sender }, Remote { channel })
+}
+
+impl RemoteSender {
+    /// From now on calls use this connection; `None` when it is gone.
+    pub fn publish(&self, channel: Option<Channel>) {
+        self.channel.send_replace(channel);
+    }
+}
+
+impl Remote {
+    /// A client over the present connection; waits for one until the deadline.
+    ///
+    /// # Errors
+    /// [`NotConnected`] when there is none within `deadline`.
+    pub async fn client(&self, deadline: Duration) -> Result<AgentServiceClient<Channel>, NotConnected> {
+        let mut channel = self.channel.clone();
+        let ready = timeout(deadline, channel.wait_for(Option::is_some)).await;
+        let ready = ready.ok().and_then(Result::ok).and_then(|present| present.clone());
+        let ready = ready.ok_or(NotConnected(deadline))?;
+        Ok(AgentServiceClient::new(ready).max_decoding_message_size(drydock_proto::limits::MAX_MESSAGE_BYTES))
+    }
+}

@@ -1,0 +1,7 @@
+//! The only place that talks to systemd, to the file system's sharp edges and to other processes.
+
+pub mod exec;
+pub mod files;
+pub mod http;
+pub mod process;
+pub mod units;

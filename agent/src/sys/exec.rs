@@ -1,0 +1,291 @@
+//! The one place that starts other programs: absolute path, argument vector, no shell, empty environment,
+//! bounded output and time, killed with its whole process group at the deadline.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::{Child, Command},
+    time::{Instant, timeout_at},
+};
+
+/// Where distributions keep what the agent calls.
+const PLACES: [&str; 4] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
+const UNSHARE: &str = "unshare";
+const SETPRIV: &str = "setpriv";
+/// `nobody`, by number: the name may be missing.
+const NOBODY: &str = "65534";
+
+/// What is run.
+#[derive(Debug, Clone)]
+pub struct Program {
+    path: PathBuf,
+    args: Vec<String>,
+    deadline: Duration,
+    max_output: usize,
+}
+
+/// What it said and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output, cut at the limit.
+    pub stdout: Vec<u8>,
+    /// Its standard error, cut at the limit.
+    pub stderr: Vec<u8>,
+}
+
+/// Why a program gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// It was not started.
+    #[error("{program} could not be started: {source}")]
+    Start {
+        /// Which program.
+        program: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It was killed at the deadline.
+    #[error("{program} had not ended after {deadline:?} and was killed")]
+    Deadline {
+        /// Which program.
+        program: PathBuf,
+        /// The time that it had.
+        deadline: Duration,
+    },
+    /// Reading from it or waiting for it failed.
+    #[error("{program}: {source}")]
+    Io {
+        /// Which program.
+        program: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It must not run with the agent's rights and network, and there is no means to take them away.
+    #[error("{program} is not run: {why}")]
+    NotConfined {
+        /// Which program.
+        program: PathBuf,
+        /// What is missing.
+        why: &'static str,
+    },
+}
+
+impl Program {
+    /// A program by its absolute path, which may write 64 KiB and take 5 s.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), args: Vec::new(), deadline: Duration::from_secs(5), max_output: 64 << 10 }
+    }
+
+    /// With these arguments.
+    #[must_use]
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// With another deadline.
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Without the agent's rights and without network: as `nobody` in a network namespace of its own where
+    /// the agent is root. Where it is not root it has no rights to lose, and cannot cut off the network:
+    /// then only with `allow_network`.
+    ///
+    /// # Errors
+    /// [`ExecError::NotConfined`] where that cannot be done.
+    pub fn confined(self, allow_network: bool) -> Result<Self, ExecError> {
+        self.confined_as(nix::unistd::geteuid().is_root(), allow_network, find(UNSHARE), find(SETPRIV))
+    }
+
+    fn confined_as(
+        self,
+        root: bool,
+        allow_network: bool,
+        unshare: Option<PathBuf>,
+        setpriv: Option<PathBuf>,
+    ) -> Result<Self, ExecError> {
+        let not = |why| ExecError::NotConfined { program: self.path.clone(), why };
+        if !root {
+            let why = "an agent that is not root cannot cut it off from the network; set allow_network = true \
+                       for this command in the policy if it may have it";
+            return if allow_network { Ok(self) } else { Err(not(why)) };
+        }
+        let setpriv = setpriv.ok_or_else(|| not("setpriv (util-linux) is not installed"))?;
+        let drop_rights =
+            ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"];
+        let mut args: Vec<String> = Vec::new();
+        let path = if allow_network {
+            setpriv
+        } else {
+            args.extend(["--net".into(), "--".into(), setpriv.display().to_string()]);
+            unshare.ok_or_else(|| not("unshare (util-linux) is not installed"))?
+        };
+        args.extend(drop_rights.map(Into::into));
+        args.push(self.path.display().to_string());
+        args.extend(self.args);
+        Ok(Self { path, args, ..self })
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started, does not end in time (it is killed with its process group), or cannot be read.
+    /// A failing exit status is no error here: the caller knows what it means.
+    pub async fn run(&self) -> Result<Output, ExecError> {
+        let io = |source| ExecError::Io { program: self.path.clone(), source };
+        let until = Instant::now() + self.deadline;
+        let mut child = self.spawn()?;
+        let group = Group::of(&child);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let work = async {
+            // Read on past the limit, so that a talkative program ends instead of blocking.
+            let (stdout, stderr, status) =
+                tokio::try_join!(drain(stdout, self.max_output), drain(stderr, self.max_output), child.wait())?;
+            Ok(Output { status, stdout, stderr })
+        };
+        if let Ok(done) = timeout_at(until, work).await {
+            return done.map_err(io);
+        }
+        group.kill();
+        let _ = child.wait().await;
+        Err(ExecError::Deadline { program: self.path.clone(), deadline: self.deadline })
+    }
+
+    fn spawn(&self) -> Result<Child, ExecError> {
+        Command::new(&self.path)
+            .args(&self.args)
+            .env_clear()
+            .env("LC_ALL", "C")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|source| ExecError::Start { program: self.path.clone(), source })
+    }
+}
+
+/// A child's process group, by the number of its leader.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
+    }
+
+    /// Ends every process in it. None left is as good.
+    fn kill(&self) {
+        if let Some(group) = self.0 {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    }
+}
+
+/// Where a system program lies, or `None`.
+#[must_use]
+pub fn find(name: &str) -> Option<PathBuf> {
+    PLACES.iter().map(|place| Path::new(place).join(name)).find(|path| path.is_file())
+}
+
+/// Reads to the end and keeps the first `limit` bytes.
+async fn drain<R: AsyncRead + Unpin>(from: Option<R>, limit: usize) -> std::io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    let Some(mut from) = from else { return Ok(kept) };
+    let mut buffer = [0u8; 4096];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if read == 0 {
+            return Ok(kept);
+        }
+        let room = limit.saturating_sub(kept.len()).min(read);
+        kept.extend_from_slice(&buffer[..room]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Program {
+        Program::new("/bin/sh").args(["-c", script])
+    }
+
+    #[tokio::test]
+    async fn a_program_sees_none_of_the_agents_environment() {
+        let output = Program::new("/usr/bin/env").run().await.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(output.status.success());
+    }
+
+    #[tokio::test]
+    async fn endless_output_is_cut_and_the_program_killed_at_the_deadline() {
+        let error = Program::new("/usr/bin/yes").deadline(Duration::from_millis(200)).run().await.unwrap_err();
+        assert!(error.to_string().contains("yes had not ended after 200ms"), "{error}");
+        let output = sh("head -c 300000 /dev/zero").run().await.unwrap();
+        assert_eq!(output.stdout.len(), 64 << 10);
+    }
+
+    #[tokio::test]
+    async fn the_deadline_ends_the_children_of_the_program_too() {
+        let marker = format!("{}.{}", 3000 + std::process::id() % 1000, std::process::id());
+        let script = format!("sleep {marker} & sleep {marker}");
+        assert!(sh(&script).deadline(Duration::from_millis(200)).run().await.is_err());
+        let alive = sh(&format!("ps -eo args | grep -c '^sleep {marker}'")).run().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&alive.stdout).trim(), "0");
+    }
+
+    #[tokio::test]
+    async fn a_shells_characters_in_an_argument_mean_nothing() {
+        let output = Program::new("/bin/echo").args(["$HOME; reboot", "`id`"]).run().await.unwrap();
+        assert_eq!(output.stdout, b"$HOME; reboot `id`\n");
+    }
+
+    #[tokio::test]
+    async fn a_confined_program_is_nobody_and_has_no_network() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let script = "id -u; id -G; cat /proc/self/net/dev | tail -n +3 | cut -d: -f1; grep -i capbnd /proc/self/status";
+        let output = sh(script).confined(false).unwrap().run().await.unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).replace(char::is_whitespace, " ");
+        assert_eq!(text.split_whitespace().collect::<Vec<_>>(), ["65534", "65534", "lo", "CapBnd:", "0000000000000000"]);
+    }
+
+    #[test]
+    fn without_the_means_to_confine_nothing_is_run() {
+        let some = || Some(PathBuf::from("/usr/bin/x"));
+        let try_as = |root, network, unshare, setpriv| {
+            Program::new("/bin/true").confined_as(root, network, unshare, setpriv).is_ok()
+        };
+        assert!(!try_as(false, false, some(), some()));
+        assert!(try_as(false, true, None, None));
+        assert!(!try_as(true, false, None, some()));
+        assert!(!try_as(true, true, some(), None));
+        assert!(try_as(true, true, None, some()));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_named() {
+        let error = Program::new("/nonexistent/x").run().await.unwrap_err();
+        assert!(error.to_string().starts_with("/nonexistent/x could not be started"), "{error}");
+    }
+}
