@@ -1,0 +1,58 @@
+//! `drydock run …`: carry plans out, and follow them.
+
+mod control;
+mod list;
+mod report;
+mod show;
+mod start;
+mod watch;
+
+use clap::Subcommand;
+use drydock_core::view::RunView;
+use drydock_proto::operator::control_run_request::Verb;
+
+use super::Ask;
+use crate::{
+    client::Client,
+    error::{CliError, Exit},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunCommand {
+    /// Start a plan; on a terminal follow it
+    Start(start::StartArgs),
+    /// Every run, newest first
+    List,
+    /// One run as it stands, or one node of it
+    Show(show::ShowArgs),
+    /// Follow a run until it ends; closing the view does not stop it
+    Watch(watch::WatchArgs),
+    /// What was planned and what came of it
+    Report(report::ReportArgs),
+    /// Hand nothing further out; what is handed out ends by itself
+    Pause(control::ControlArgs),
+    /// Go on after a pause or a hold
+    Resume(control::ControlArgs),
+    /// End it: no further node begins, the one at work is brought to an end
+    Abort(control::ControlArgs),
+}
+
+impl RunCommand {
+    pub(crate) async fn run(self, ask: &Ask) -> Result<Exit, CliError> {
+        match self {
+            Self::Start(args) => start::run(args, ask).await,
+            Self::List => list::run(ask).await,
+            Self::Show(args) => show::run(args, ask).await,
+            Self::Watch(args) => watch::run(args, ask).await,
+            Self::Report(args) => report::run(args, ask).await,
+            Self::Pause(args) => control::run(args, Verb::Pause, ask).await,
+            Self::Resume(args) => control::run(args, Verb::Resume, ask).await,
+            Self::Abort(args) => control::run(args, Verb::Abort, ask).await,
+        }
+    }
+}
+
+/// The run of this number, or the newest.
+pub(super) async fn newest(client: &Client, run: Option<u64>) -> Result<RunView, CliError> {
+    client.run(run.unwrap_or(0)).await
+}

@@ -1,0 +1,31 @@
+//! From a view to text. Pure: width, colour and the time come in as arguments, texts are clean already.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`canvas`] | lines, paint, wrapping, columns |
+//! | [`time`] | lengths, points of time, sizes |
+//! | [`plan`] | `drydock plan` |
+//! | [`run`] | `run show`, `run list`, how a run ended |
+//! | [`hold`] | a hold, and commands that can be copied |
+//! | [`node_of_run`] | one node of a run, with its evidence |
+//! | [`watch`] | the frame of `run watch`, and its lines in a file |
+//! | [`why`] | `drydock why` |
+//! | [`report`] | `run report` |
+//! | [`fleet`] | nodes, tokens, artifacts |
+//! | [`recipe`] | recipes |
+
+pub(crate) mod canvas;
+pub(crate) mod fleet;
+pub(crate) mod hold;
+pub(crate) mod node_of_run;
+pub(crate) mod plan;
+pub(crate) mod recipe;
+pub(crate) mod report;
+pub(crate) mod run;
+#[cfg(test)]
+pub(crate) mod samples;
+pub(crate) mod time;
+pub(crate) mod watch;
+pub(crate) mod why;
+
+pub(crate) use canvas::{Canvas, Line, Page, Paint};

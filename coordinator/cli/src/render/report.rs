@@ -1,0 +1,208 @@
+//! `run report`: what was planned and what came of it, in Markdown.
+
+use std::fmt::Write as _;
+
+use drydock_core::view::{Phase, RunNodeView, RunStatus, RunView};
+use drydock_types::{Version, outcome::Evidence};
+
+use super::{node_of_run, run, time};
+
+/// The whole report. A text in a table's cell has its `|` escaped.
+pub(crate) fn markdown(view: &RunView) -> String {
+    let mut out = String::new();
+    title(view, &mut out);
+    summary(view, &mut out);
+    for stage in &view.stages {
+        for wave in &stage.waves {
+            let _ =
+                writeln!(out, "\n## {} / {}: {} to {}\n", stage.name, wave.name, stage.component, stage.to);
+            table(&wave.nodes, &mut out);
+            if let Some(text) = &wave.point_of_no_return {
+                let _ = writeln!(out, "\nPoint of no return: {text}");
+            }
+        }
+    }
+    evidence(view, &mut out);
+    wrong(view, &mut out);
+    events(view, &mut out);
+    out
+}
+
+fn title(view: &RunView, out: &mut String) {
+    let nodes = time::count(run::total(view), "node", "nodes");
+    let to: Vec<String> =
+        view.stages.iter().map(|stage| format!("{} {}", stage.component, stage.to)).collect();
+    let end = view.ended_unix_ms.unwrap_or(view.now_unix_ms);
+    let until = match (view.ended_unix_ms, time::date(end) == time::date(view.started_unix_ms)) {
+        (None, _) => "now".to_owned(),
+        (Some(end), true) => time::clock(end),
+        (Some(end), false) => time::date_clock(end),
+    };
+    let planned = planned_ms(view).map(|ms| format!(", planned {}", time::rough(ms))).unwrap_or_default();
+    let _ = writeln!(
+        out,
+        "# Run {}: {}, {nodes} to {}, {} – {until} ({}{planned})\n",
+        view.number,
+        view.file,
+        to.join(", "),
+        time::date_clock(view.started_unix_ms),
+        time::rough(end.saturating_sub(view.started_unix_ms)),
+    );
+}
+
+/// The sum of what was planned, where every node has it.
+fn planned_ms(view: &RunView) -> Option<u64> {
+    run::nodes(view).filter(|node| node.phase != Phase::Skipped).map(|node| node.planned_ms).sum()
+}
+
+fn summary(view: &RunView, out: &mut String) {
+    let count = |phase| run::in_phase(view, phase);
+    let open = run::nodes(view).filter(|node| !node.phase.is_ended()).count();
+    let _ = writeln!(
+        out,
+        "{} done · {} skipped · {} rolled back · {} held · {open} not finished",
+        count(Phase::Done),
+        count(Phase::Skipped),
+        count(Phase::RolledBack),
+        count(Phase::Held),
+    );
+    if let Some((ms, node)) = run::nodes(view).filter_map(|n| Some((n.out_of_service_ms?, &n.node))).max() {
+        let _ = writeln!(out, "Longest time a node was out of service {} ({node})", time::measured(ms));
+    }
+    let state = match (view.status, &view.hold, &view.stopped_by) {
+        (RunStatus::Held, Some(hold), _) => format!("on hold: {}", hold.reason),
+        (status, _, Some(who)) => format!("{} by {who}", run::status(status).0),
+        (status, ..) => run::status(status).0.to_owned(),
+    };
+    let _ = writeln!(out, "State: {state}");
+    let _ = writeln!(
+        out,
+        "Record: plan {} (digest {}), run id {}, started by {}",
+        view.name, view.digest, view.id, view.started_by
+    );
+}
+
+fn table(nodes: &[RunNodeView], out: &mut String) {
+    out.push_str("| node | end | before | after | planned | actual | out of service | note |\n");
+    out.push_str("|---|---|---|---|---|---|---|---|\n");
+    for node in nodes {
+        let version =
+            |version: Option<&Version>| version.map_or_else(|| "unknown".to_owned(), ToString::to_string);
+        let length = |ms: Option<u64>, say: fn(u64) -> String| ms.map_or_else(|| "–".to_owned(), say);
+        let cells = [
+            node.node.to_string(),
+            node.phase.word().to_owned(),
+            version(node.from.as_ref()),
+            version(node.now.as_ref()),
+            length(node.planned_ms, time::rough),
+            length(run::took_ms(node), time::rough),
+            length(node.out_of_service_ms, time::measured),
+            node.note.replace('|', "\\|"),
+        ];
+        let _ = writeln!(out, "| {} |", cells.join(" | "));
+    }
+}
+
+fn evidence(view: &RunView, out: &mut String) {
+    let seen: Vec<&RunNodeView> = run::nodes(view).filter(|node| !node.evidence.is_empty()).collect();
+    if seen.is_empty() {
+        return;
+    }
+    out.push_str("\n## What was seen\n");
+    for node in seen {
+        let _ = writeln!(out, "\n- **{}**", node.node);
+        for item in &node.evidence {
+            let _ = writeln!(out, "  - {}", node_of_run::evidence(item));
+            // On screens a digest is cut; the record has it whole.
+            if let Evidence::Running(unit) = item {
+                let _ = writeln!(out, "    sha256:{}", unit.exe_sha256);
+            }
+        }
+    }
+}
+
+fn wrong(view: &RunView, out: &mut String) {
+    out.push_str("\n## What went wrong\n\n");
+    let mut nothing = true;
+    for node in run::nodes(view) {
+        if let Some(failure) = &node.failure {
+            nothing = false;
+            let _ = writeln!(out, "- **{}** at {}: {}", node.node, failure.step, failure.what);
+            failure.next.iter().for_each(|next| {
+                let _ = writeln!(out, "  - next: {next}");
+            });
+            for line in &failure.log {
+                let _ = writeln!(out, "      {line}");
+            }
+        }
+    }
+    if nothing {
+        out.push_str("Nothing.\n");
+    }
+}
+
+fn events(view: &RunView, out: &mut String) {
+    if view.log.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n## Record, the last {}\n", time::count(view.log.len(), "event", "events"));
+    for line in &view.log {
+        let node = line.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default();
+        let _ = writeln!(out, "- {} {} {node}{}", line.seq, time::clock_seconds(line.unix_ms), line.text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::samples;
+
+    #[test]
+    fn a_report_begins_with_the_answer() {
+        let text = markdown(&samples::done_run());
+        let want = format!(
+            "\
+# Run 42: etcd.yaml, 3 nodes to etcd 3.5.16, 2026-11-20 22:04Z – 22:06Z (1 min 45 s, planned 1 min 39 s)
+
+3 done · 0 skipped · 0 rolled back · 0 held · 0 not finished
+Longest time a node was out of service 1.4 s (ctl-1)
+State: done
+Record: plan etcd-3.5.16 (digest {}), run id {}, started by alice
+
+## etcd / members: etcd to 3.5.16
+
+| node | end | before | after | planned | actual | out of service | note |
+|---|---|---|---|---|---|---|---|
+| ctl-2 | done | 3.4.23 | 3.5.16 | 33 s | 33 s | 1.2 s |  |
+| ctl-3 | done | 3.4.23 | 3.5.16 | 33 s | 34 s | 1.3 s |  |
+| ctl-1 | done | 3.4.23 | 3.5.16 | 33 s | 35 s | 1.4 s |  |
+
+Point of no return: when",
+            "07".repeat(32),
+            "04".repeat(16)
+        );
+        assert!(text.starts_with(&want), "{text}");
+        assert!(text.contains("\n## What went wrong\n\nNothing.\n"), "{text}");
+        assert!(text.contains("  - etcd.service runs inode 131077, sha256:09090909 in memory"), "{text}");
+        assert!(text.contains(&format!("    sha256:{}\n", "09".repeat(32))), "{text}");
+    }
+
+    #[test]
+    fn a_report_of_a_held_run_says_why_and_what_went_wrong() {
+        let mut view = samples::held_run();
+        view.stages[0].waves[0].nodes[1].note = "a|b".into();
+        let text = markdown(&view);
+        assert!(
+            text.starts_with("# Run 42: etcd.yaml, 3 nodes to etcd 3.5.16, 2026-11-20 22:04Z – now (45 s, "),
+            "{text}"
+        );
+        assert!(text.contains("State: on hold: ctl-3 did not come back with etcd 3.5.16"), "{text}");
+        assert!(
+            text.contains(
+                "- **ctl-3** at restartUnit: etcd.service exited 1 four times in 8 s\n  - next: free the port"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("| a\\|b |\n"), "{text}");
+    }
+}

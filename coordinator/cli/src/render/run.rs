@@ -1,0 +1,296 @@
+//! `run show`, `run list`, what `run start` and `run pause` answer, and how a run ended.
+
+use drydock_core::view::{
+    ControlView, Phase, RunLineView, RunNodeView, RunStatus, RunView, RunWaveView, StartedView,
+};
+
+use super::{Canvas, Line, Page, Paint, hold, plan::change, time, why};
+
+/// Every node of a run, in order.
+pub(crate) fn nodes(view: &RunView) -> impl Iterator<Item = &RunNodeView> {
+    view.stages.iter().flat_map(|stage| &stage.waves).flat_map(|wave| &wave.nodes)
+}
+
+/// Nodes in this phase.
+pub(crate) fn in_phase(view: &RunView, phase: Phase) -> usize {
+    nodes(view).filter(|node| node.phase == phase).count()
+}
+
+/// Nodes that are not left out.
+pub(crate) fn total(view: &RunView) -> usize {
+    nodes(view).filter(|node| node.phase != Phase::Skipped).count()
+}
+
+/// Is something being done to, or looked at on, the node?
+pub(crate) const fn is_at_work(phase: Phase) -> bool {
+    matches!(
+        phase,
+        Phase::Staging
+            | Phase::Gating
+            | Phase::Protecting
+            | Phase::Rechecking
+            | Phase::Applying
+            | Phase::Returning
+            | Phase::Soaking
+    )
+}
+
+/// How long the node took from its gate to its end.
+pub(crate) fn took_ms(node: &RunNodeView) -> Option<u64> {
+    Some(node.ended_unix_ms?.saturating_sub(node.began_unix_ms?))
+}
+
+/// The median of the nodes that are done.
+pub(crate) fn median_ms(view: &RunView) -> Option<u64> {
+    let mut took: Vec<u64> =
+        nodes(view).filter(|node| node.phase == Phase::Done).filter_map(took_ms).collect();
+    took.sort_unstable();
+    took.get(took.len() / 2).copied()
+}
+
+/// The word on screens, and its paint.
+pub(crate) const fn status(status: RunStatus) -> (&'static str, Paint) {
+    match status {
+        RunStatus::Queued => ("queued", Paint::Dim),
+        RunStatus::Running => ("running", Paint::Work),
+        RunStatus::Paused => ("paused", Paint::Warn),
+        RunStatus::Held => ("on hold", Paint::Bad),
+        RunStatus::Aborting => ("aborting", Paint::Warn),
+        RunStatus::Aborted => ("aborted", Paint::Warn),
+        RunStatus::Done => ("done", Paint::Good),
+    }
+}
+
+/// The sign before a node's name.
+pub(crate) const fn sign(phase: Phase) -> (&'static str, Paint) {
+    match phase {
+        Phase::Pending => ("·", Paint::Dim),
+        Phase::Staged => ("◌", Paint::Work),
+        Phase::Staging
+        | Phase::Gating
+        | Phase::Protecting
+        | Phase::Rechecking
+        | Phase::Applying
+        | Phase::Returning
+        | Phase::Soaking => ("⟳", Paint::Work),
+        Phase::Done => ("✓", Paint::Good),
+        Phase::RolledBack => ("↶", Paint::Warn),
+        Phase::Held => ("✗", Paint::Bad),
+        Phase::Skipped => ("–", Paint::Dim),
+    }
+}
+
+/// `applying 5 s: restartUnit · 10 s in all (median so far 33 s) · out of service 0.40 s`
+pub(crate) fn doing(node: &RunNodeView, now: u64, median: Option<u64>) -> String {
+    let in_phase = time::rough(now.saturating_sub(node.since_unix_ms));
+    let mut parts = vec![match (node.phase, &node.step) {
+        (Phase::Soaking, _) => format!("soaking {in_phase} of {}", time::rough(node.soak_ms)),
+        (phase, Some(step)) => format!("{} {in_phase}: {step}", phase.word()),
+        (phase, None) => format!("{} {in_phase}", phase.word()),
+    }];
+    if let Some((done, all)) = node.progress.filter(|(_, all)| *all > 0) {
+        let percent = done.min(all).saturating_mul(100) / all;
+        parts.push(format!("{} of {} ({percent} %)", time::bytes(done), time::bytes(all)));
+    }
+    if let Some(began) = node.began_unix_ms {
+        let all = time::rough(now.saturating_sub(began));
+        let against = median.map(|ms| format!(" (median so far {})", time::rough(ms))).unwrap_or_default();
+        parts.push(format!("{all} in all{against}"));
+    }
+    if let Some(out) = node.out_of_service_ms {
+        parts.push(format!("out of service {}", time::measured(out)));
+    }
+    if node.attempt > 1 {
+        parts.push(format!("attempt {}", node.attempt));
+    }
+    if !node.note.is_empty() {
+        parts.push(node.note.clone());
+    }
+    parts.join(" · ")
+}
+
+/// `run show`.
+pub(crate) fn page(view: &RunView, canvas: Canvas) -> Page {
+    let mut page = Page::default();
+    match (&view.hold, view.status) {
+        (Some(hold), RunStatus::Held) => page.append(hold::page(view, hold, canvas)),
+        _ => heading(view, &mut page, canvas),
+    }
+    page.gap();
+    for stage in &view.stages {
+        for wave in &stage.waves {
+            let head = Line::of("  ").plus(format!("{} / {}", stage.name, wave.name), Paint::Bold);
+            page.line(head.and(format!("   {} to {}", stage.component, stage.to)));
+            wave_nodes(wave, view.now_unix_ms, &mut page, canvas);
+        }
+    }
+    if let Some(waiting) = view.waiting.as_ref().filter(|_| view.status == RunStatus::Running) {
+        page.gap();
+        page.fields(&why::fields(waiting, view.now_unix_ms), canvas);
+        hold::commands("You can", 16, &waiting.can, &mut page, canvas);
+    }
+    page.gap();
+    let what = format!("  digest {} · run id {} · started {}", view.digest.short(), view.id, started(view));
+    page.line(Line::painted(what, Paint::Dim));
+    page
+}
+
+fn started(view: &RunView) -> String {
+    format!("{} by {}", time::date_clock(view.started_unix_ms), view.started_by)
+}
+
+fn heading(view: &RunView, page: &mut Page, canvas: Canvas) {
+    let (word, paint) = status(view.status);
+    let done = in_phase(view, Phase::Done);
+    let until = view.ended_unix_ms.unwrap_or(view.now_unix_ms);
+    let took = time::rough(until.saturating_sub(view.started_unix_ms));
+    let mut rest =
+        vec![view.file.clone(), format!("{done} of {}", time::count(total(view), "node", "nodes")), took];
+    if let Some(left) = view.estimate.as_ref().filter(|_| !view.status.is_closed()) {
+        rest.push(format!("about {} left", time::rough(left.total_ms)));
+    }
+    if let Some(ahead) = view.queued_behind {
+        rest.push(format!("behind run {ahead}"));
+    }
+    if let Some(who) = &view.stopped_by {
+        rest.push(format!("by {who}"));
+    }
+    let head = Line::of(format!("Run {} is ", view.number)).plus(word, paint).and(": ");
+    page.hanging(head, &rest.join(" · "), Paint::Plain, canvas);
+    for section in &view.handed_out {
+        page.line(Line::painted(format!("  handed out: {section}"), Paint::Dim));
+    }
+}
+
+fn wave_nodes(wave: &RunWaveView, now: u64, page: &mut Page, canvas: Canvas) {
+    let rows = wave.nodes.iter().map(|node| {
+        let (mark, paint) = sign(node.phase);
+        vec![
+            Line::painted(mark, paint).and(" ").plus(node.node.as_str(), Paint::Bold),
+            Line::painted(node.phase.word(), paint),
+            Line::of(change(node.from.as_ref(), &node.to)),
+            Line::of(node_times(node, now)),
+        ]
+    });
+    page.table(4, rows.collect(), canvas);
+}
+
+fn node_times(node: &RunNodeView, now: u64) -> String {
+    if is_at_work(node.phase) {
+        return doing(node, now, None);
+    }
+    let mut parts = Vec::new();
+    if let Some(took) = took_ms(node) {
+        parts.push(time::rough(took));
+    }
+    if let Some(out) = node.out_of_service_ms {
+        parts.push(format!("out of service {}", time::measured(out)));
+    }
+    if let Some(role) = node.role.as_ref().filter(|_| !node.phase.is_ended()) {
+        parts.push(role.clone());
+    }
+    if !node.note.is_empty() {
+        parts.push(node.note.clone());
+    }
+    parts.join(" · ")
+}
+
+/// The last lines of a run that is over: what `run watch` ends with.
+pub(crate) fn ended(view: &RunView, canvas: Canvas) -> Page {
+    let mut page = Page::default();
+    let (word, paint) = status(view.status);
+    let done = format!("{} of {}", in_phase(view, Phase::Done), time::count(total(view), "node", "nodes"));
+    let until = view.ended_unix_ms.unwrap_or(view.now_unix_ms);
+    let took = time::rough(until.saturating_sub(view.started_unix_ms));
+    let (verb, by) = match (view.status, &view.stopped_by) {
+        (RunStatus::Aborted, Some(who)) => ("was", format!(" by {who}")),
+        (RunStatus::Aborted, None) => ("was", String::new()),
+        _ => ("is", String::new()),
+    };
+    let longest = nodes(view).filter_map(|node| Some((node.out_of_service_ms?, &node.node))).max();
+    let longest = longest
+        .map(|(ms, node)| format!("; longest time a node was out of service {} ({node})", time::measured(ms)))
+        .unwrap_or_default();
+    let head = Line::of(format!("Run {} {verb} ", view.number)).plus(word, paint).and(format!("{by}: "));
+    page.hanging(head, &format!("{done} upgraded in {took}{longest}."), Paint::Plain, canvas);
+    page.line(Line::of("Report:  ").plus(format!("drydock run report {}", view.number), Paint::Bold));
+    page
+}
+
+/// `run list`.
+pub(crate) fn list(runs: &[RunLineView], now: u64, canvas: Canvas) -> Page {
+    let mut page = Page::default();
+    if runs.is_empty() {
+        page.line(Line::of("There is no run yet."));
+        page.line(Line::of("Next:  ").plus("drydock plan FILE", Paint::Bold));
+        return page;
+    }
+    let head = ["run", "plan", "status", "nodes", "started", "took", "by", ""];
+    let mut rows = vec![head.map(|text| Line::painted(text, Paint::Dim)).into()];
+    rows.extend(runs.iter().map(|run| {
+        let (word, paint) = status(run.status);
+        let took = run.ended_unix_ms.unwrap_or(now).saturating_sub(run.started_unix_ms);
+        vec![
+            Line::painted(run.number.to_string(), Paint::Bold),
+            Line::of(run.name.to_string()),
+            Line::painted(word, paint),
+            Line::of(format!("{}/{}", run.done, run.total)),
+            Line::of(time::near(run.started_unix_ms, now)),
+            Line::of(time::rough(took)),
+            Line::of(&run.started_by),
+            Line::of(&run.summary),
+        ]
+    }));
+    page.table(0, rows, canvas);
+    page
+}
+
+/// What `run start` answers once the run is accepted for good.
+pub(crate) fn started_page(view: &StartedView) -> Page {
+    let mut page = Page::default();
+    let nodes: usize = view.plan.stages.iter().flat_map(|s| &s.waves).map(|wave| wave.nodes.len()).sum();
+    let about = view.plan.estimate.as_ref().map(|e| format!(", about {}", time::rough(e.total_ms)));
+    let what =
+        format!("{}, {}{}", view.plan.name, time::count(nodes, "node", "nodes"), about.unwrap_or_default());
+    let run = Line::of(format!("Run {} ", view.number));
+    page.line(match view.queued_behind {
+        Some(ahead) => run
+            .plus("is queued", Paint::Warn)
+            .and(format!(" behind run {ahead} over the same nodes: {what}. It begins by itself.")),
+        None => run.plus("started", Paint::Good).and(format!(": {what}.")),
+    });
+    let next = format!("drydock run watch {}", view.number);
+    page.line(Line::of("Next:  ").plus(next, Paint::Bold));
+    page
+}
+
+/// What `run pause`, `resume` and `abort` answer: durable when it is read.
+pub(crate) fn control(view: &ControlView, canvas: Canvas) -> Page {
+    let mut page = Page::default();
+    let (word, paint) = status(view.status);
+    let means = match view.status {
+        RunStatus::Paused => ": nothing further is handed out",
+        RunStatus::Aborting => ": no further node begins; the one at work is brought to an end",
+        RunStatus::Running => ": it goes on",
+        RunStatus::Aborted | RunStatus::Done | RunStatus::Queued | RunStatus::Held => "",
+    };
+    page.line(Line::of(format!("Run {} is ", view.number)).plus(word, paint).and(format!("{means}.")));
+    if matches!(view.status, RunStatus::Paused | RunStatus::Aborting | RunStatus::Aborted) {
+        let list = if view.handed_out.is_empty() { "nothing".to_owned() } else { view.handed_out.join(", ") };
+        let ends = if view.handed_out.is_empty() { "" } else { " (ends by itself)" };
+        page.fields(&[("Already handed out", format!("{list}{ends}"))], canvas);
+    }
+    let next = match view.status {
+        RunStatus::Paused => format!("drydock run resume {}", view.number),
+        RunStatus::Aborted | RunStatus::Done => format!("drydock run report {}", view.number),
+        RunStatus::Running | RunStatus::Aborting | RunStatus::Queued | RunStatus::Held => {
+            format!("drydock run watch {}", view.number)
+        }
+    };
+    page.line(Line::of("Next:  ").plus(next, Paint::Bold));
+    page
+}
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;
