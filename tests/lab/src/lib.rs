@@ -1,0 +1,33 @@
+//! Real nodes on one machine, for scenarios and demonstrations.
+//!
+//! A lab is a network namespace with a bridge and a number of systemd-nspawn containers on it,
+//! each of which boots real systemd over an overlay of one cached Debian root. What lives here:
+//! making, driving, hurting and removing such nodes, and the real etcd cluster on them. What does
+//! not: anything of Drydock's. Scenarios bring the agent and the coordinator themselves.
+//!
+//! Everything a lab starts is in one cgroup, everything it writes in two directories; removing a
+//! lab is killing the one and deleting the others, from any process at any time.
+
+pub mod apt;
+pub mod cache;
+mod cgroup;
+pub mod error;
+pub mod etcd;
+pub mod etcd_binary;
+mod exec;
+mod guard;
+mod inside;
+pub mod lab;
+mod net;
+pub mod node;
+pub mod root;
+mod state;
+mod wait;
+pub mod witness;
+
+pub use error::{Error, Result};
+pub use etcd::EtcdCluster;
+pub use exec::Output;
+pub use guard::ChildGuard;
+pub use lab::{Lab, LabOptions};
+pub use node::Node;

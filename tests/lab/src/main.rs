@@ -1,0 +1,239 @@
+//! The lab as a command.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use drydock_lab::{EtcdCluster, Lab, LabOptions, cache, etcd_binary, lab};
+
+/// Real Debian nodes with real systemd on this machine, for trying upgrades.
+#[derive(Debug, Parser)]
+#[command(name = "drydock-lab", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Boot nodes and leave them running.
+    Up(Up),
+    /// Boot three nodes with a running etcd cluster and leave them running.
+    EtcdUp(Up),
+    /// Remove labs: the one named, or all that no living process has.
+    Down {
+        /// The lab's id.
+        id: Option<String>,
+    },
+    /// List labs.
+    List,
+    /// Run a command in a node.
+    Exec {
+        #[command(flatten)]
+        lab: Which,
+        /// The node, such as n1.
+        node: String,
+        /// The command.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Run a command of this machine inside the lab's network.
+    Netns {
+        #[command(flatten)]
+        lab: Which,
+        /// The command.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Do something to a node.
+    Fault {
+        #[command(flatten)]
+        lab: Which,
+        /// The node, such as n1.
+        node: String,
+        /// What to do.
+        fault: Fault,
+    },
+    /// Restart one etcd member by hand and print what it cost, seen from outside.
+    EtcdRestart {
+        #[command(flatten)]
+        lab: Which,
+        /// The node, such as n1.
+        node: String,
+    },
+    /// Print the path of a newer etcd server: Debian 13's 3.5, or a version built by Go.
+    EtcdBinary {
+        /// Such as 3.6.8; without it Debian 13's.
+        version: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Up {
+    /// How many nodes.
+    #[arg(default_value_t = 3)]
+    nodes: usize,
+    /// A Debian package in every node beside the usual ones; may be repeated.
+    #[arg(long)]
+    package: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// The lab's id; not needed while there is only one.
+    #[arg(long)]
+    lab: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Fault {
+    /// Off the network.
+    Cut,
+    /// Back on the network.
+    Heal,
+    /// Power off without warning.
+    PowerLoss,
+    /// Power on.
+    Start,
+    /// Reboot in good order.
+    Reboot,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("drydock-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Up(up) => {
+            boot(up)?;
+        }
+        Command::EtcdUp(up) => {
+            let lab = boot(up)?;
+            let started = Instant::now();
+            let cluster = match EtcdCluster::start(&lab) {
+                Ok(cluster) => cluster,
+                Err(error) => {
+                    lab.down()?;
+                    return Err(error.into());
+                }
+            };
+            println!(
+                "etcd healthy after {} ms: {}",
+                started.elapsed().as_millis(),
+                cluster.endpoints().join(",")
+            );
+        }
+        Command::Down { id } => down(id.as_deref())?,
+        Command::List => {
+            for lab in lab::list()? {
+                let owner = if lab.free { "no owner" } else { "owned" };
+                println!("{}  {} nodes  {owner}", lab.id, lab.nodes);
+            }
+        }
+        Command::Exec { lab, node, words } => {
+            let lab = Lab::attach(lab.lab.as_deref())?;
+            return Ok(show(&find(&lab, &node)?.exec(&words)?));
+        }
+        Command::Netns { lab, words } => {
+            let lab = Lab::attach(lab.lab.as_deref())?;
+            let mut command = std::process::Command::new(&words[0]);
+            command.args(&words[1..]);
+            return Ok(show(&lab.run_in_netns(&command, Duration::from_secs(600))?));
+        }
+        Command::Fault { lab, node, fault } => {
+            let lab = Lab::attach(lab.lab.as_deref())?;
+            let node = find(&lab, &node)?;
+            match fault {
+                Fault::Cut => node.cut()?,
+                Fault::Heal => node.heal()?,
+                Fault::PowerLoss => node.power_loss()?,
+                Fault::Start => node.start()?,
+                Fault::Reboot => node.reboot()?,
+            }
+        }
+        Command::EtcdRestart { lab, node } => {
+            let lab = Lab::attach(lab.lab.as_deref())?;
+            restart(&EtcdCluster::of(&lab), find(&lab, &node)?)?;
+        }
+        Command::EtcdBinary { version } => {
+            let cache = cache::Cache::open()?;
+            let binary = match version {
+                None => etcd_binary::debian_35(&cache)?,
+                Some(version) => etcd_binary::from_go(&cache, &version)?,
+            };
+            println!("{} {}", binary.version, binary.path.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn boot(up: Up) -> Result<Lab> {
+    let started = Instant::now();
+    let lab =
+        Lab::up(up.nodes, LabOptions { packages: up.package, detached: true, ..LabOptions::default() })?;
+    println!(
+        "lab {}: {} nodes up after {} ms; files in {}",
+        lab.id(),
+        lab.nodes().len(),
+        started.elapsed().as_millis(),
+        lab.dir().display()
+    );
+    for node in lab.nodes() {
+        println!("  {}  {}", node.name(), node.address());
+    }
+    Ok(lab)
+}
+
+fn down(id: Option<&str>) -> Result<()> {
+    let labs = lab::list()?;
+    let chosen = labs.iter().filter(|lab| match id {
+        Some(id) => lab.id == id,
+        None => lab.free,
+    });
+    let mut removed = 0;
+    for lab in chosen {
+        Lab::attach(Some(&lab.id))?.down()?;
+        println!("removed lab {}", lab.id);
+        removed += 1;
+    }
+    if removed == 0 {
+        anyhow::ensure!(id.is_none(), "there is no such lab; see `drydock-lab list`");
+        println!("no lab to remove");
+    }
+    Ok(())
+}
+
+fn find<'lab>(lab: &'lab Lab, name: &str) -> Result<&'lab drydock_lab::Node> {
+    let found = lab.nodes().iter().find(|node| node.name() == name);
+    found.ok_or_else(|| anyhow::anyhow!("no node {name}: this lab has n1 to n{}", lab.nodes().len()))
+}
+
+fn restart(cluster: &EtcdCluster<'_>, node: &drydock_lab::Node) -> Result<()> {
+    let cost = cluster.measure_bare_restart(node)?;
+    println!(
+        "{} ({}): no answer for {} ms, systemctl took {} ms, no leader for {} ms",
+        node.name(),
+        if cost.was_leader { "leader" } else { "follower" },
+        cost.silent.as_millis(),
+        cost.command.as_millis(),
+        cost.leaderless.as_millis()
+    );
+    Ok(())
+}
+
+fn show(output: &drydock_lab::Output) -> ExitCode {
+    use std::io::Write;
+    // A closed pipe on our side is the reader's choice.
+    let _ = std::io::stdout().write_all(&output.stdout);
+    let _ = std::io::stderr().write_all(&output.stderr);
+    let code = output.status.code().unwrap_or(255);
+    ExitCode::from(u8::try_from(code).unwrap_or(255))
+}
