@@ -218,7 +218,9 @@ impl Policy {
             let known = PROFILES.iter().find(|(known, _)| *known == name);
             let Some((_, preset)) = known else {
                 let all: Vec<_> = PROFILES.iter().map(|(name, _)| *name).collect();
-                return Err(policy.form(format!("there is no profile {name:?}; there are: {}", all.join(", "))));
+                return Err(
+                    policy.form(format!("there is no profile {name:?}; there are: {}", all.join(", ")))
+                );
             };
             policy.absorb(Self::read(preset, Path::new(&format!("profile {name}")))?);
         }
@@ -262,7 +264,9 @@ impl Policy {
         if let Some(recipient) = &self.backup_recipient {
             // A secret key pasted by mistake must not reach a log: the value is not repeated.
             age::x25519::Recipient::from_str(recipient).map_err(|_| {
-                self.form("backup_recipient: it must be a public age key, age1… (age-keygen -y KEYFILE)".into())
+                self.form(
+                    "backup_recipient: it must be a public age key, age1… (age-keygen -y KEYFILE)".into(),
+                )
             })?;
         }
         for url in core::iter::once(&self.etcd.endpoint).chain(&self.etcd.peers) {

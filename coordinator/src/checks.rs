@@ -47,7 +47,8 @@ pub async fn look(sessions: &Sessions, request: &LookRequest) -> (Vec<CheckResul
         join_all(request.checks.iter().map(|check| one(&scene, check)))
     );
     let checks = request.checks.iter().zip(verdicts);
-    let results = checks.map(|(check, verdict)| CheckResult { check: check.name().to_string(), verdict }).collect();
+    let results =
+        checks.map(|(check, verdict)| CheckResult { check: check.name().to_string(), verdict }).collect();
     (results, seen)
 }
 
@@ -65,7 +66,10 @@ fn wants_etcd(request: &LookRequest) -> bool {
 }
 
 /// Every node of the stage says what it sees: no member's word stands alone.
-async fn etcd_views(sessions: &Sessions, request: &LookRequest) -> BTreeMap<NodeName, Result<EtcdView, String>> {
+async fn etcd_views(
+    sessions: &Sessions,
+    request: &LookRequest,
+) -> BTreeMap<NodeName, Result<EtcdView, String>> {
     let ask = |node: NodeName| async move {
         let view = match sessions.observe(&node, &Probe::Etcd {}, PROBE_DEADLINE).await {
             Ok(Observation::Etcd(view)) => Ok(view),

@@ -12,6 +12,7 @@ mod operate;
 pub mod shell;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,10 +20,10 @@ use drydock_core::{
     Now,
     inventory::Seen,
     recipe::{Check, Detect},
-    run::{CheckResult, Effect, Event, Run},
-    run_view::Live,
+    run::{CheckResult, Effect, Event, REDUCER_VERSION, Run},
+    run_view::{self, Live},
     step::step,
-    view::Phase,
+    view::{Phase, RunStatus},
 };
 use drydock_types::{EffectId, Fence, FleetId, NodeName, Outcome, document};
 
@@ -31,6 +32,9 @@ pub use self::{
     operate::{ControlVerb, OperatorError},
 };
 use crate::store::{Commit, ComponentRow, EffectRow, NewEvent, RunRow, RunStore, SampleRow, StoreError};
+
+/// The fleet's clock is written at least so often while runs are at work.
+const CLOCK_WRITTEN_MS: u64 = 5000;
 
 /// What happened, as the driver is told.
 #[derive(Debug)]
@@ -186,6 +190,10 @@ pub struct Driver<S> {
     last_run: u64,
     live: BTreeMap<u64, Live>,
     stopping: bool,
+    /// The fleet's clock as it was last written.
+    written_ms: u64,
+    /// A commit failed: what is on disk is ahead of or behind what is here, and nothing is done any more.
+    failed: bool,
     /// Rises with everything that a watcher could see.
     changes: u64,
 }
@@ -203,6 +211,13 @@ impl<S: RunStore> Driver<S> {
                 place: format!("run {}", row.number),
                 what: format!("{error}; it was written by another version of Drydock"),
             })?;
+            if run.reducer != REDUCER_VERSION {
+                let what = format!(
+                    "reducer {} wrote it, this build has {REDUCER_VERSION}: finish it with that version",
+                    run.reducer
+                );
+                return Err(StoreError::Unreadable { place: format!("run {}", row.number), what });
+            }
             runs.insert(row.number, run);
         }
         let mut driver = Self {
@@ -214,6 +229,8 @@ impl<S: RunStore> Driver<S> {
             runs,
             live: BTreeMap::new(),
             stopping: false,
+            written_ms: loaded.clock_ms,
+            failed: false,
             changes: 0,
         };
         let numbers: Vec<u64> = driver.runs.keys().copied().collect();
@@ -221,7 +238,26 @@ impl<S: RunStore> Driver<S> {
         for number in numbers {
             outputs.extend(driver.transition(number, Event::Restarted {}, now)?);
         }
+        // The run before may have been closed in the last moment of the last coordinator.
+        outputs.extend(driver.begin_queued(now)?);
         Ok((driver, outputs))
+    }
+
+    /// Did the store refuse a transition? Then the coordinator must stop.
+    #[must_use]
+    pub const fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// The only way to the store: after a failure there is no second one.
+    fn write(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        if self.failed {
+            let what = "an earlier transition was not taken; this coordinator is stopping".to_string();
+            return Err(StoreError::Refused { what });
+        }
+        self.store.commit(commit).inspect_err(|_| self.failed = true)?;
+        self.written_ms = commit.clock_ms;
+        Ok(())
     }
 
     /// Whom agents obey.
@@ -273,7 +309,9 @@ impl<S: RunStore> Driver<S> {
                 let effect = outcome.effect;
                 self.about(&node, effect, Event::Ended { outcome: *outcome }, now)
             }
-            Input::Looked { run, node, round, results, seen } => self.looked(run, node, round, results, seen, now),
+            Input::Looked { run, node, round, results, seen } => {
+                self.looked(run, node, round, results, seen, now)
+            }
             Input::Registered { nodes } => {
                 self.fleet.registered(nodes, now);
                 self.changes += 1;
@@ -292,7 +330,8 @@ impl<S: RunStore> Driver<S> {
         self.fleet.connected(&node, agent, now);
         self.changes += 1;
         let concerned = |run: &Run| run.nodes.iter().any(|other| other.name == node);
-        let numbers: Vec<u64> = self.runs.values().filter(|run| concerned(run)).map(|run| run.number).collect();
+        let numbers: Vec<u64> =
+            self.runs.values().filter(|run| concerned(run)).map(|run| run.number).collect();
         let mut outputs = Vec::new();
         for number in numbers {
             let event = Event::AgentConnected { node: node.clone(), key, journal };
@@ -302,9 +341,17 @@ impl<S: RunStore> Driver<S> {
     }
 
     /// An event about an effect: only the node that it was handed to may speak of it.
-    fn about(&mut self, node: &NodeName, effect: EffectId, event: Event, now: Now) -> Result<Vec<Output>, StoreError> {
+    fn about(
+        &mut self,
+        node: &NodeName,
+        effect: EffectId,
+        event: Event,
+        now: Now,
+    ) -> Result<Vec<Output>, StoreError> {
         let holds = |run: &&Run| {
-            run.nodes.iter().any(|other| &other.name == node && other.open.as_ref().is_some_and(|open| open.effect == effect))
+            run.nodes.iter().any(|other| {
+                &other.name == node && other.open.as_ref().is_some_and(|open| open.effect == effect)
+            })
         };
         let Some(number) = self.runs.values().find(holds).map(|run| run.number) else {
             tracing::debug!(%node, effect = %effect.short(), "an answer about an effect that is not open here");
@@ -318,7 +365,9 @@ impl<S: RunStore> Driver<S> {
 
     fn progress(&mut self, node: &NodeName, effect: EffectId, step: String, progress: Option<(u64, u64)>) {
         let open = |run: &&Run| {
-            run.nodes.iter().any(|other| &other.name == node && other.open.as_ref().is_some_and(|open| open.effect == effect))
+            run.nodes.iter().any(|other| {
+                &other.name == node && other.open.as_ref().is_some_and(|open| open.effect == effect)
+            })
         };
         if let Some(number) = self.runs.values().find(open).map(|run| run.number) {
             self.live.entry(number).or_default().at_step.insert(node.clone(), (step, progress));
@@ -347,6 +396,11 @@ impl<S: RunStore> Driver<S> {
         for number in numbers {
             outputs.extend(self.transition(number, Event::Tick {}, now)?);
         }
+        let at_work = self.runs.values().any(|run| run.status != RunStatus::Queued);
+        if at_work && now.clock_ms >= self.written_ms.saturating_add(CLOCK_WRITTEN_MS) {
+            // Deadlines and ages go on from here after a crash.
+            self.write(&Commit { clock_ms: now.clock_ms, ..Commit::default() })?;
+        }
         Ok(outputs)
     }
 
@@ -362,7 +416,8 @@ impl<S: RunStore> Driver<S> {
             let (next, effects) = step(run, &event, now);
             run = next;
             if is_worth_a_line(&was, &run, &event) {
-                commit.events.push(NewEvent { run: number, wall_ms: now.wall_ms, event: document::encode(&event) });
+                let recorded = document::encode(&run_view::record(&was, &run, &event));
+                commit.events.push(NewEvent { run: number, wall_ms: now.wall_ms, event: recorded });
             }
             for effect in effects {
                 self.take_effect(&run, effect, &mut commit, &mut outputs, &mut pending);
@@ -370,10 +425,12 @@ impl<S: RunStore> Driver<S> {
         }
         self.note_ends(&before, &run, now, &mut commit);
         if is_durable(&before, &run) || !commit.events.is_empty() || !commit.open.is_empty() {
-            let row = RunRow { number, id: run.id, open: !run.status.is_closed(), state: document::encode(&run) };
+            let row =
+                RunRow { number, id: run.id, open: !run.status.is_closed(), state: document::encode(&run) };
             commit.runs.push(row);
-            self.store.commit(&commit)?;
+            self.write(&commit)?;
         }
+        told::tell(&before, &run);
         self.changes += 1;
         let closed = run.status.is_closed();
         self.runs.insert(number, run);
@@ -396,17 +453,32 @@ impl<S: RunStore> Driver<S> {
         match effect {
             Effect::Dispatch { section } => {
                 let effect = section.effect;
-                let session = self.fleet.session(&section.node).filter(|_| !self.stopping);
+                let session = key_of(run, effect).and_then(|key| self.fleet.session_of(&section.node, key));
+                let session = session.filter(|_| !self.stopping);
                 let Some(session) = session else {
-                    let why = if self.stopping { "the coordinator is stopping" } else { "its agent's stream is not open" };
+                    let why = if self.stopping {
+                        "the coordinator is stopping"
+                    } else {
+                        "its agent's stream is not open"
+                    };
                     pending.push_back(Event::Lapsed { effect, why: why.to_string() });
                     return;
                 };
                 let (node, section) = (section.node.clone(), document::encode(&section));
-                commit.open.push(EffectRow { effect, run: run.number, node: node.clone(), section: section.clone() });
+                commit.open.push(EffectRow {
+                    effect,
+                    run: run.number,
+                    node: node.clone(),
+                    section: section.clone(),
+                });
                 outputs.push(Output::Dispatch { node, session, effect, section });
             }
-            Effect::Ask { node, effect } => outputs.push(Output::Ask { node, effect }),
+            Effect::Ask { node, effect } => {
+                // Another machine of that name cannot know; the stream of the right one brings the question up.
+                if key_of(run, effect).is_some_and(|key| self.fleet.session_of(&node, key).is_some()) {
+                    outputs.push(Output::Ask { node, effect });
+                }
+            }
             Effect::Look { node: index, round, checks } => match look_request(run, index, round, checks) {
                 Some(request) => outputs.push(Output::Look(Box::new(request))),
                 None => {
@@ -445,14 +517,23 @@ impl<S: RunStore> Driver<S> {
             }
         }
         // An effect that was opened and lapsed within this very transition was never anybody's.
-        let still_open = |row: &EffectRow| run.nodes.iter().any(|node| node.open.as_ref().is_some_and(|open| open.effect == row.effect));
+        let still_open = |row: &EffectRow| {
+            run.nodes.iter().any(|node| node.open.as_ref().is_some_and(|open| open.effect == row.effect))
+        };
         commit.open.retain(still_open);
     }
 }
 
+/// The identity of the node that has this effect open.
+fn key_of(run: &Run, effect: EffectId) -> Option<drydock_types::NodeKey> {
+    let has =
+        |node: &&drydock_core::run::NodeRun| node.open.as_ref().is_some_and(|open| open.effect == effect);
+    run.nodes.iter().find(has).map(|node| node.key)
+}
+
 /// Is there anything to ask an agent, or does the driver know the answer itself?
 fn look_request(run: &Run, index: usize, round: u64, checks: Vec<Check>) -> Option<LookRequest> {
-    let node = &run.nodes[index];
+    let node = run.nodes.get(index)?;
     let stage = run.stage_of(node);
     let detect = run.recipe_of(node).detect;
     if checks.is_empty() && detect.version.is_none() && detect.unit.is_none() {
@@ -478,17 +559,21 @@ fn look_request(run: &Run, index: usize, round: u64, checks: Vec<Check>) -> Opti
 /// Time that passes and looks that find the same again are not events.
 fn is_worth_a_line(was: &Run, is: &Run, event: &Event) -> bool {
     match event {
+        Event::Started {} => true,
         Event::Tick {} => is_durable(was, is),
         Event::Looked { node, .. } => {
             let told = |run: &Run| {
                 run.nodes.get(*node).map(|node| {
-                    let waiting = node.waiting.as_ref().map(|waiting| (waiting.what.clone(), waiting.because.clone()));
+                    let waiting =
+                        node.waiting.as_ref().map(|waiting| (waiting.what.clone(), waiting.because.clone()));
                     (node.phase, waiting)
                 })
             };
             told(was) != told(is)
         }
-        Event::AgentConnected { .. } => was.nodes.iter().zip(&is.nodes).any(|(was, is)| was.open.is_some() || was.phase != is.phase),
+        Event::AgentConnected { .. } => {
+            was.nodes.iter().zip(&is.nodes).any(|(was, is)| was.open.is_some() || was.phase != is.phase)
+        }
         _ => was != is,
     }
 }

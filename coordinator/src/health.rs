@@ -5,7 +5,11 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::{body::{Bytes, Incoming}, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 
@@ -29,7 +33,8 @@ pub async fn serve(listener: TcpListener, app: Arc<App>) {
         let app = Arc::clone(&app);
         tokio::spawn(async move {
             let service = service_fn(|request| answer(request, Arc::clone(&app)));
-            let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(tcp), service);
+            let connection =
+                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(tcp), service);
             let _ = timeout(DEADLINE, connection).await;
             drop(slot);
         });

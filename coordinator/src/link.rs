@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::{AtomicU64, Ordering}},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -89,7 +92,10 @@ impl Sessions {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let session = Session { id, key, queue, asked: HashMap::new() };
         if let Some(before) = self.lock().insert(node.clone(), session) {
-            let away = agent::GoAway { why: "another stream of this node took over".to_string(), retry_after_ms: 1000 };
+            let away = agent::GoAway {
+                why: "another stream of this node took over".to_string(),
+                retry_after_ms: 1000,
+            };
             let _ = before.queue.try_send(Ok(message(to_agent::Message::GoAway(away))));
         }
         Seat { sessions: self.clone(), node, id }
@@ -97,7 +103,8 @@ impl Sessions {
 
     fn send(&self, node: &NodeName, only: Option<u64>, what: to_agent::Message) -> bool {
         let mut sessions = self.lock();
-        let Some(session) = sessions.get(node).filter(|session| only.is_none_or(|id| id == session.id)) else {
+        let Some(session) = sessions.get(node).filter(|session| only.is_none_or(|id| id == session.id))
+        else {
             return false;
         };
         let sent = session.queue.try_send(Ok(message(what))).is_ok();
@@ -146,7 +153,9 @@ impl Sessions {
         self.lock().retain(|_, session| {
             let keep = session.key != key;
             if !keep {
-                let _ = session.queue.try_send(Err(Status::permission_denied("this node's identity was revoked")));
+                let _ = session
+                    .queue
+                    .try_send(Err(Status::permission_denied("this node's identity was revoked")));
             }
             keep
         });
@@ -156,7 +165,12 @@ impl Sessions {
     ///
     /// # Errors
     /// A text for people: no stream, no answer in time, or what the agent could not see.
-    pub async fn observe(&self, node: &NodeName, probe: &Probe, deadline: Duration) -> Result<Observation, String> {
+    pub async fn observe(
+        &self,
+        node: &NodeName,
+        probe: &Probe,
+        deadline: Duration,
+    ) -> Result<Observation, String> {
         let (request, answer) = self.ask_to_observe(node, probe, deadline)?;
         let waited = timeout(deadline + Duration::from_millis(500), answer).await;
         match waited {
@@ -182,7 +196,8 @@ impl Sessions {
         let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
         let observe = agent::Observe { request, probe: document::encode(probe), deadline_ms };
         let mut sessions = self.lock();
-        let session = sessions.get_mut(node).ok_or_else(|| format!("the stream of {node}'s agent is not open"))?;
+        let session =
+            sessions.get_mut(node).ok_or_else(|| format!("the stream of {node}'s agent is not open"))?;
         session.asked.insert(request, answer);
         let sent = session.queue.try_send(Ok(message(to_agent::Message::Observe(observe))));
         sent.map_err(|_| format!("the stream of {node}'s agent takes nothing"))?;

@@ -44,6 +44,8 @@ pub struct App {
     pub advertise: Address,
     /// How long a node's certificate lives, in seconds.
     pub node_ttl_s: i64,
+    /// Becomes true when the coordinator stops: followers are sent away.
+    pub stopping: tokio::sync::watch::Sender<bool>,
 }
 
 impl App {

@@ -12,7 +12,9 @@ pub mod record;
 pub mod registry;
 pub mod sqlite;
 
-use drydock_types::{ComponentName, EffectId, Epoch, Fence, FleetId, InstanceId, NodeName, RunId, Sha256, Version};
+use drydock_types::{
+    ComponentName, EffectId, Epoch, Fence, FleetId, InstanceId, NodeName, RunId, Sha256, Version,
+};
 
 /// Why the store could not do it. After an error of `commit` nothing of it is in the store.
 #[derive(Debug, thiserror::Error)]

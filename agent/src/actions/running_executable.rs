@@ -1,7 +1,7 @@
 //! Sees that a unit's main process runs the file that lies at a path, and goes on running.
 //!
 //! The process itself is looked at: `/proc/PID/exe` is the file in memory, whatever its path shows by now. A
-//! process must have lived for [`STABLE`], so that a crash loop does not pass between two crashes.
+//! process must have lived for as long as the step says, so that a crash loop does not pass between two crashes.
 
 use std::time::Duration;
 
@@ -18,9 +18,6 @@ use crate::sys::{
     process,
     units::{LOOK_AGAIN, UnitInfo},
 };
-
-/// How long the process must have lived.
-pub const STABLE: Duration = Duration::from_secs(1);
 
 /// The look at one unit.
 #[derive(Debug)]
@@ -49,9 +46,8 @@ impl Action for Running<'_> {
         loop {
             let why = match self.look(cx).await {
                 Look::Well(running) => return Ok(vec![Evidence::Running(running)]),
-                Look::NotYet(why) if begun.elapsed() < within => {
+                Look::NotYet(_) if begun.elapsed() < within => {
                     sleep(LOOK_AGAIN).await;
-                    drop(why);
                     continue;
                 }
                 Look::NotYet(why) => format!("{why}, still after {}", self.0.within),
@@ -84,12 +80,13 @@ impl Running<'_> {
         }
         let due = cx.section.artifact.as_ref().map(|artifact| artifact.sha256);
         let (unit, path) = (self.0.unit.clone(), self.0.path.as_str().to_owned());
-        let look = tokio::task::spawn_blocking(move || process_look(&unit, &path, &info, due)).await;
+        let stable = Duration::from_millis(self.0.stable_for.0);
+        let look = tokio::task::spawn_blocking(move || process_look(&unit, &path, &info, stable, due)).await;
         look.unwrap_or_else(|error| Look::NotYet(format!("the process could not be looked at: {error}")))
     }
 }
 
-fn process_look(unit: &UnitName, path: &str, info: &UnitInfo, due: Option<Sha256>) -> Look {
+fn process_look(unit: &UnitName, path: &str, info: &UnitInfo, stable: Duration, due: Option<Sha256>) -> Look {
     let (id, pid) = (&info.id, info.main_pid);
     // Cheap looks first: the file is read only once it is the right one.
     match (process::exe_file(pid), process::file_at(path)) {
@@ -101,8 +98,10 @@ fn process_look(unit: &UnitName, path: &str, info: &UnitInfo, due: Option<Sha256
         (Err(error), _) => return Look::NotYet(format!("the main process of {id} ({pid}): {error}")),
     }
     match process::age(pid) {
-        Ok(age) if age >= STABLE => {}
-        Ok(_) => return Look::NotYet(format!("the main process of {id} ({pid}) does not live for {STABLE:?}")),
+        Ok(age) if age >= stable => {}
+        Ok(_) => {
+            return Look::NotYet(format!("the main process of {id} ({pid}) does not live for {stable:?}"));
+        }
         Err(error) => return Look::NotYet(format!("the main process of {id} ({pid}): {error}")),
     }
     let exe = match process::exe(pid) {
@@ -111,7 +110,9 @@ fn process_look(unit: &UnitName, path: &str, info: &UnitInfo, due: Option<Sha256
     };
     if due.is_some_and(|due| due != exe.sha256) {
         let found = exe.sha256.short();
-        return Look::NotYet(format!("the main process of {id} ({pid}) runs a file of digest {found}, not the artifact"));
+        return Look::NotYet(format!(
+            "the main process of {id} ({pid}) runs a file of digest {found}, not the artifact"
+        ));
     }
     Look::Well(RunningUnit {
         unit: unit.clone(),

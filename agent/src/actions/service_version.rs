@@ -29,7 +29,9 @@ impl Action for AnswersVersion<'_> {
                 Ok(view) if view.version.compare(to).is_some_and(core::cmp::Ordering::is_eq) => {
                     return Ok(vec![Evidence::Version { version: view.version, source: view.source }]);
                 }
-                Ok(view) => Problem::new(format!("{} answers version {}, not {to}", view.source, view.version)),
+                Ok(view) => {
+                    Problem::new(format!("{} answers version {}, not {to}", view.source, view.version))
+                }
                 Err(problem) => problem,
             };
             if Instant::now() >= until {

@@ -77,7 +77,11 @@ async fn look(
         let place = Place::open(&path, effect)?;
         let target = place.target(&rule)?;
         more(&place, &target)?;
-        Ok(Seen { old_sha256: target.sha256(path.as_str().as_ref())?, old_inode: target.id().ino, kept: place.kept()? })
+        Ok(Seen {
+            old_sha256: target.sha256(path.as_str().as_ref())?,
+            old_inode: target.id().ino,
+            kept: place.kept()?,
+        })
     })
     .await
 }
@@ -156,7 +160,10 @@ impl Action for Swap<'_> {
                 before.old_sha256.short(),
                 before.new_sha256.short()
             )),
-            Ok(None) => Found::Undecidable(format!("{} is gone; the old file is kept as {}", before.path, before.kept)),
+            Ok(None) => Found::Undecidable(format!(
+                "{} is gone; the old file is kept as {}",
+                before.path, before.kept
+            )),
             Err(problem) => Found::Undecidable(problem.what),
         }
     }
@@ -168,7 +175,8 @@ impl Action for Swap<'_> {
         }
         let (work, effect) = (before.clone(), cx.section.effect);
         let restored =
-            blocking(move || Place::open(&work.path, effect)?.restore(work.old_sha256, work.new_sha256)).await?;
+            blocking(move || Place::open(&work.path, effect)?.restore(work.old_sha256, work.new_sha256))
+                .await?;
         // What was displaced is not kept beside the binary; its bytes are in the store.
         let store = cx.section.artifact.as_ref().and_then(|artifact| cx.host.artifacts.verified(artifact));
         let kept = store.and_then(|path| AbsPath::parse(&path.display().to_string()).ok());
@@ -220,4 +228,4 @@ fn exchange(
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::actions) mod tests;

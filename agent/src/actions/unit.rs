@@ -24,6 +24,9 @@ use crate::{
     sys::units::{self, JobEnd, LOOK_AGAIN, Others, UnitInfo, Verb},
 };
 
+/// How long somebody else's job on the unit is waited for before the step is refused.
+const SETTLE: Duration = Duration::from_secs(5);
+
 /// Stops a unit.
 #[derive(Debug)]
 pub struct Stop<'a>(pub &'a UnitStep);
@@ -64,12 +67,11 @@ async fn judged(host: &Host, unit: &UnitName) -> Result<UnitInfo, Problem> {
 }
 
 async fn check(cx: &Cx<'_>, config: &UnitStep) -> Result<(), Problem> {
-    let info = judged(cx.host, &config.unit).await?;
-    if info.job_pending {
-        return Err(Problem::new(format!("{} has a job pending that is not Drydock's", info.id))
-            .next(format!("systemctl list-jobs; systemctl status {}", info.id)));
-    }
-    Ok(())
+    judged(cx.host, &config.unit).await?;
+    // Something that somebody has just asked for may well be over in a moment.
+    cx.host.units.settled(&config.unit, SETTLE).await.map(drop).map_err(|error| {
+        Problem::new(error.to_string()).next(format!("systemctl list-jobs; systemctl status {}", config.unit))
+    })
 }
 
 async fn note(cx: &Cx<'_>, config: &UnitStep) -> Result<Note, Problem> {
@@ -104,7 +106,9 @@ async fn run(host: &Host, job: Job<'_>) -> Result<Vec<Evidence>, Problem> {
 
 async fn seen_down(host: &Host, job: Job<'_>, begun: Instant) -> Result<(), Problem> {
     loop {
-        let info = host.units.load(job.unit).await.map_err(|error| Problem::new(error.to_string()))?;
+        let left = job.within.saturating_sub(begun.elapsed());
+        let info =
+            host.units.settled(job.unit, left).await.map_err(|error| Problem::new(error.to_string()))?;
         if info.is_stopped() {
             return Ok(());
         }
@@ -122,7 +126,9 @@ async fn seen_down(host: &Host, job: Job<'_>, begun: Instant) -> Result<(), Prob
 /// A main process of another invocation, whose executable can be read.
 async fn seen_up(host: &Host, job: Job<'_>, begun: Instant) -> Result<RunningUnit, Problem> {
     loop {
-        let info = host.units.load(job.unit).await.map_err(|error| Problem::new(error.to_string()))?;
+        let left = job.within.saturating_sub(begun.elapsed());
+        let info =
+            host.units.settled(job.unit, left).await.map_err(|error| Problem::new(error.to_string()))?;
         let old = job.not.is_some_and(|old| old == info.invocation_id);
         if info.is_running()
             && !old

@@ -43,6 +43,8 @@ pub(super) struct Shift<'a> {
     before: Duration,
     /// When the first disruptive step began; earlier shifts' time of it counted in.
     out_since: Option<Instant>,
+    /// When the service itself last answered as it must, after that.
+    back_at: Option<Instant>,
     reports: Vec<StepReport>,
     evidence: Vec<Evidence>,
 }
@@ -53,6 +55,17 @@ enum Forward {
     Refused(Failure),
     Failed(Failure),
     Undecidable { step: &'static str, because: String },
+}
+
+/// What was seen twice is told once.
+fn without_repeats(evidence: &[Evidence]) -> Vec<Evidence> {
+    let mut told: Vec<Evidence> = Vec::with_capacity(evidence.len());
+    for seen in evidence {
+        if !told.contains(seen) {
+            told.push(seen.clone());
+        }
+    }
+    told
 }
 
 impl<'a> Shift<'a> {
@@ -77,7 +90,18 @@ impl<'a> Shift<'a> {
             }
         }
         let out_since = out.map(|spent| started.checked_sub(spent).unwrap_or(started));
-        Self { journal, workshop, listener, open, started, before, out_since, reports, evidence }
+        Self {
+            journal,
+            workshop,
+            listener,
+            open,
+            started,
+            before,
+            out_since,
+            back_at: None,
+            reports,
+            evidence,
+        }
     }
 
     /// To the outcome, on the disk.
@@ -181,6 +205,9 @@ impl<'a> Shift<'a> {
         self.reports.push(StepReport { step: step.name().into(), undo: false, took, error });
         match tried {
             Ok(evidence) => {
+                if step.asks_the_service() {
+                    self.back_at = Some(Instant::now());
+                }
                 self.evidence.extend(evidence.iter().cloned());
                 if !step.only_looks() {
                     let done = Record::StepDone { effect: self.effect(), index, evidence, took };
@@ -312,12 +339,16 @@ impl<'a> Shift<'a> {
 
     async fn end(self, result: SectionResult) -> Result<Outcome, JournalError> {
         let restored = matches!(result, SectionResult::Done {} | SectionResult::Undone { .. });
+        let back =
+            self.back_at.filter(|_| matches!(result, SectionResult::Done {})).unwrap_or_else(Instant::now);
+        let out_of_service =
+            self.out_since.filter(|_| restored).map(|since| millis(back.saturating_duration_since(since)));
         let outcome = bounds::outcome(Outcome {
             effect: self.effect(),
             took: millis(self.before + self.started.elapsed()),
-            out_of_service: self.out_since.filter(|_| restored).map(|since| millis(since.elapsed())),
+            out_of_service,
             steps: self.reports.clone(),
-            evidence: self.evidence.clone(),
+            evidence: without_repeats(&self.evidence),
             result,
         });
         let (effect, payload) = (self.effect(), self.open.payload);

@@ -22,10 +22,11 @@ impl Policy {
         } else {
             self.origin.display().to_string()
         };
-        Problem::new(what).next(format!(
-            "if it should be allowed: as root on this node (nobody else can) add to {file}: {line}"
-        ))
-        .next("systemctl restart drydock-agent")
+        Problem::new(what)
+            .next(format!(
+                "if it should be allowed: as root on this node (nobody else can) add to {file}: {line}"
+            ))
+            .next("systemctl restart drydock-agent")
     }
 
     /// May this binary be exchanged for one of that component, and under which rule?
@@ -154,8 +155,7 @@ impl Policy {
     /// # Errors
     /// When there is none.
     pub fn signing_keys_for(&self, component: &ComponentName) -> Result<Vec<&SigningKey>, Problem> {
-        let fits =
-            |key: &&SigningKey| key.components.as_ref().is_none_or(|list| list.contains(component));
+        let fits = |key: &&SigningKey| key.components.as_ref().is_none_or(|list| list.contains(component));
         let keys: Vec<_> = self.signing_keys.iter().filter(fits).collect();
         if keys.is_empty() {
             return Err(self.refuse(

@@ -32,7 +32,9 @@ impl TryFrom<String> for TargetPattern {
     fn try_from(text: String) -> Result<Self, String> {
         let bad = || {
             let shown: String = text.chars().take(80).collect();
-            format!("{shown:?} is not a probe target; write host:port, such as \"10.0.0.5:8080\", \"*.example.org:443\" or \"[::1]:*\"")
+            format!(
+                "{shown:?} is not a probe target; write host:port, such as \"10.0.0.5:8080\", \"*.example.org:443\" or \"[::1]:*\""
+            )
         };
         let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
         let port = if port == "*" { None } else { Some(port.parse().map_err(|_| bad())?) };

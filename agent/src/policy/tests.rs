@@ -74,7 +74,16 @@ fn a_binary_kept_for_one_component_is_not_exchanged_for_another() {
 
 #[test]
 fn units_that_are_flags_shell_or_patterns_cannot_be_listed() {
-    for bad in ["foo;reboot", "--flag", "-x.service", "a\\u0000.service", "a\\n.service", "*.service", "x@.service", "etcd"] {
+    for bad in [
+        "foo;reboot",
+        "--flag",
+        "-x.service",
+        "a\\u0000.service",
+        "a\\n.service",
+        "*.service",
+        "x@.service",
+        "etcd",
+    ] {
         assert!(refusal(&format!("units = [\"{bad}\"]")).contains("not a unit"), "{bad}");
     }
 }
@@ -107,7 +116,8 @@ fn a_unit_that_systemd_mixed_up_is_refused() {
 #[test]
 fn a_unit_whose_stop_takes_an_unlisted_one_along_is_refused() {
     let taking = loaded("etcd.service", &["etcd.service"], &["kube-apiserver.service", "etcd.socket"]);
-    let problem = policy("units = [\"etcd.service\"]").may_touch_unit(&unit("etcd.service"), &taking).unwrap_err();
+    let problem =
+        policy("units = [\"etcd.service\"]").may_touch_unit(&unit("etcd.service"), &taking).unwrap_err();
     assert!(problem.what.contains("kube-apiserver.service"), "{problem}");
     let all = "units = [\"etcd.service\", \"kube-apiserver.service\", \"etcd.socket\"]";
     assert_eq!(policy(all).may_touch_unit(&unit("etcd.service"), &taking), Ok(()));
@@ -127,10 +137,19 @@ fn no_policy_opens_the_units_that_are_never_touched() {
 #[test]
 fn only_loopback_and_listed_targets_may_be_asked() {
     let policy = policy("probe_targets = [\"10.0.0.5:8080\", \"*.example.org:443\", \"[fd00::1]:*\"]");
-    for good in ["127.0.0.1:1", "[::1]:9", "localhost:80", "10.0.0.5:8080", "a.example.org:443", "[fd00::1]:7"] {
+    for good in
+        ["127.0.0.1:1", "[::1]:9", "localhost:80", "10.0.0.5:8080", "a.example.org:443", "[fd00::1]:7"]
+    {
         assert_eq!(policy.may_ask(&Endpoint::parse(good).unwrap()), Ok(()), "{good}");
     }
-    for bad in ["10.0.0.5:8081", "169.254.169.254:80", "0.0.0.0:80", "example.org:443", "evilexample.org:443", "[fd00::2]:7"] {
+    for bad in [
+        "10.0.0.5:8081",
+        "169.254.169.254:80",
+        "0.0.0.0:80",
+        "example.org:443",
+        "evilexample.org:443",
+        "[fd00::2]:7",
+    ] {
         assert!(policy.may_ask(&Endpoint::parse(bad).unwrap()).is_err(), "{bad}");
     }
     for bad in ["10.0.0.5", "*x.org:1", ":80", "a b:1", "http://x:1", "x:99999"] {
@@ -153,7 +172,8 @@ fn a_version_below_the_floor_or_not_comparable_with_it_is_refused() {
 #[test]
 fn a_key_for_one_component_is_not_believed_for_another() {
     let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
-    let policy = policy(&format!("[[signing_keys]]\nkey = \"{}\"\ncomponents = [\"etcd\"]\n", pair.pk.to_base64()));
+    let policy =
+        policy(&format!("[[signing_keys]]\nkey = \"{}\"\ncomponents = [\"etcd\"]\n", pair.pk.to_base64()));
     assert_eq!(policy.signing_keys_for(&ComponentName::parse("etcd").unwrap()).unwrap().len(), 1);
     assert!(policy.signing_keys_for(&ComponentName::parse("k3s").unwrap()).is_err());
     assert!(refusal("[[signing_keys]]\nkey = \"hello\"").contains("minisign"));
@@ -194,7 +214,9 @@ fn a_policy_that_others_may_write_or_own_is_not_obeyed() {
 
 #[test]
 fn a_missing_policy_says_what_to_create() {
-    assert!(Policy::load(Path::new("/nonexistent/agent.toml")).unwrap_err().to_string().contains("create it"));
+    assert!(
+        Policy::load(Path::new("/nonexistent/agent.toml")).unwrap_err().to_string().contains("create it")
+    );
 }
 
 #[test]

@@ -20,5 +20,11 @@ pub async fn look(host: &Host, unit: &UnitName, path: Option<&AbsPath>) -> Resul
         let memory = process::exe_file(info.main_pid).ok();
         memory.is_some() && memory == process::file_at(path.as_str()).ok()
     });
-    Ok(UnitView { unit: unit.clone(), active_state: info.active_state, sub_state: info.sub_state, running, runs_the_file })
+    Ok(UnitView {
+        unit: unit.clone(),
+        active_state: info.active_state,
+        sub_state: info.sub_state,
+        running,
+        runs_the_file,
+    })
 }

@@ -80,7 +80,8 @@ async fn by_command(host: &Host, command: &VersionCommand) -> Result<VersionView
         return Err(Problem::new(format!("{source} ended with {}", output.status)));
     }
     let found = first_version(&output.stdout).or_else(|| first_version(&output.stderr));
-    let version = found.ok_or_else(|| Problem::new(format!("{source} printed nothing that looks like a version")))?;
+    let version =
+        found.ok_or_else(|| Problem::new(format!("{source} printed nothing that looks like a version")))?;
     Ok(VersionView { version, source })
 }
 
@@ -95,8 +96,13 @@ async fn of_etcd(host: &Host) -> Result<VersionView, Problem> {
 /// `k3s version v1.33.4+k3s1 (…)`.
 fn first_version(output: &[u8]) -> Option<Version> {
     let text = String::from_utf8_lossy(output);
-    let between = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '(' | ')' | '"' | '\'' | '=' | '/' | '[' | ']');
-    text.split(between).map(|word| word.trim_matches(['.', ':'])).filter(|word| word.contains('.')).find_map(|word| Version::parse(word).ok())
+    let between = |c: char| {
+        c.is_whitespace() || matches!(c, ',' | ';' | '(' | ')' | '"' | '\'' | '=' | '/' | '[' | ']')
+    };
+    text.split(between)
+        .map(|word| word.trim_matches(['.', ':']))
+        .filter(|word| word.contains('.'))
+        .find_map(|word| Version::parse(word).ok())
 }
 
 #[cfg(test)]
@@ -113,7 +119,11 @@ mod tests {
             ("Version 2.1.0.\n", "2.1.0"),
             ("{\"version\":\"v1.2.3-rc.1\"}", "1.2.3-rc.1"),
         ] {
-            assert_eq!(first_version(output.as_bytes()).map(|it| it.to_string()).as_deref(), Some(version), "{output}");
+            assert_eq!(
+                first_version(output.as_bytes()).map(|it| it.to_string()).as_deref(),
+                Some(version),
+                "{output}"
+            );
         }
         assert_eq!(first_version(b"usage: x [flags] go1.2\xff"), None);
     }

@@ -126,8 +126,17 @@ impl Program {
             return if allow_network { Ok(self) } else { Err(not(why)) };
         }
         let setpriv = setpriv.ok_or_else(|| not("setpriv (util-linux) is not installed"))?;
-        let drop_rights =
-            ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"];
+        let drop_rights = [
+            "--reuid",
+            NOBODY,
+            "--regid",
+            NOBODY,
+            "--clear-groups",
+            "--no-new-privs",
+            "--inh-caps=-all",
+            "--bounding-set=-all",
+            "--",
+        ];
         let mut args: Vec<String> = Vec::new();
         let path = if allow_network {
             setpriv
@@ -150,15 +159,19 @@ impl Program {
         let io = |source| ExecError::Io { program: self.path.clone(), source };
         let until = Instant::now() + self.deadline;
         let mut child = self.spawn()?;
-        let group = Group::of(&child);
+        let mut group = Group::of(&child);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let work = async {
             // Read on past the limit, so that a talkative program ends instead of blocking.
-            let (stdout, stderr, status) =
-                tokio::try_join!(drain(stdout, self.max_output), drain(stderr, self.max_output), child.wait())?;
+            let (stdout, stderr, status) = tokio::try_join!(
+                drain(stdout, self.max_output),
+                drain(stderr, self.max_output),
+                child.wait()
+            )?;
             Ok(Output { status, stdout, stderr })
         };
         if let Ok(done) = timeout_at(until, work).await {
+            group.0 = None;
             return done.map_err(io);
         }
         group.kill();
@@ -183,8 +196,15 @@ impl Program {
     }
 }
 
-/// A child's process group, by the number of its leader.
+/// A child's process group, by the number of its leader; `None` once it has ended. Killed when it is dropped
+/// before that: whoever waited for it was given up.
 struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
 
 impl Group {
     fn of(child: &Child) -> Self {
@@ -192,8 +212,8 @@ impl Group {
     }
 
     /// Ends every process in it. None left is as good.
-    fn kill(&self) {
-        if let Some(group) = self.0 {
+    fn kill(&mut self) {
+        if let Some(group) = self.0.take() {
             let _ = killpg(group, Signal::SIGKILL);
         }
     }
@@ -238,7 +258,8 @@ mod tests {
 
     #[tokio::test]
     async fn endless_output_is_cut_and_the_program_killed_at_the_deadline() {
-        let error = Program::new("/usr/bin/yes").deadline(Duration::from_millis(200)).run().await.unwrap_err();
+        let error =
+            Program::new("/usr/bin/yes").deadline(Duration::from_millis(200)).run().await.unwrap_err();
         assert!(error.to_string().contains("yes had not ended after 200ms"), "{error}");
         let output = sh("head -c 300000 /dev/zero").run().await.unwrap();
         assert_eq!(output.stdout.len(), 64 << 10);
@@ -249,6 +270,16 @@ mod tests {
         let marker = format!("{}.{}", 3000 + std::process::id() % 1000, std::process::id());
         let script = format!("sleep {marker} & sleep {marker}");
         assert!(sh(&script).deadline(Duration::from_millis(200)).run().await.is_err());
+        let alive = sh(&format!("ps -eo args | grep -c '^sleep {marker}'")).run().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&alive.stdout).trim(), "0");
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_given_up_leaves_no_process() {
+        let marker = format!("{}.{}", 5000 + std::process::id() % 1000, std::process::id());
+        let script = format!("sleep {marker} & sleep {marker}");
+        let program = sh(&script);
+        assert!(tokio::time::timeout(Duration::from_millis(200), program.run()).await.is_err());
         let alive = sh(&format!("ps -eo args | grep -c '^sleep {marker}'")).run().await.unwrap();
         assert_eq!(String::from_utf8_lossy(&alive.stdout).trim(), "0");
     }
@@ -267,7 +298,10 @@ mod tests {
         let script = "id -u; id -G; cat /proc/self/net/dev | tail -n +3 | cut -d: -f1; grep -i capbnd /proc/self/status";
         let output = sh(script).confined(false).unwrap().run().await.unwrap();
         let text = String::from_utf8_lossy(&output.stdout).replace(char::is_whitespace, " ");
-        assert_eq!(text.split_whitespace().collect::<Vec<_>>(), ["65534", "65534", "lo", "CapBnd:", "0000000000000000"]);
+        assert_eq!(
+            text.split_whitespace().collect::<Vec<_>>(),
+            ["65534", "65534", "lo", "CapBnd:", "0000000000000000"]
+        );
     }
 
     #[test]

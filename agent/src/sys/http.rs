@@ -2,8 +2,7 @@
 //! time and size, no redirects, no TLS, no names in the way of loopback.
 
 use std::{
-    fmt,
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -101,7 +100,8 @@ impl Endpoint {
     /// Is it this very machine? By the address or the name `localhost`, nothing that must be resolved.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+        self.host == "localhost"
+            || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
     }
 
     async fn connect(&self) -> Result<TcpStream, AskError> {
@@ -181,7 +181,9 @@ async fn exchange(url: &HttpUrl) -> Result<(StatusCode, Bytes), AskError> {
         let answer = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_BODY_BYTES).collect().await;
-        let body = body.map_err(|error| failed(format!("its body could not be read ({MAX_BODY_BYTES} bytes at most): {error}")))?;
+        let body = body.map_err(|error| {
+            failed(format!("its body could not be read ({MAX_BODY_BYTES} bytes at most): {error}"))
+        })?;
         Ok((status, body.to_bytes()))
     };
     // The connection is driven here and not in a task of its own: when the deadline drops this, all of it is gone.
@@ -290,7 +292,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_redirect_is_not_followed() {
-        let url = server(b"HTTP/1.1 302 Found\r\nLocation: http://10.0.0.1/\r\nContent-Length: 0\r\n\r\n".to_vec(), true).await;
+        let url = server(
+            b"HTTP/1.1 302 Found\r\nLocation: http://10.0.0.1/\r\nContent-Length: 0\r\n\r\n".to_vec(),
+            true,
+        )
+        .await;
         assert_eq!(get(&url, SECOND).await.unwrap().0, 302);
     }
 
@@ -306,7 +312,16 @@ mod tests {
 
     #[test]
     fn only_plain_http_addresses_are_taken() {
-        for bad in ["https://127.0.0.1/", "http://root@127.0.0.1/", "ftp://x/", "/version", "http://", "http://x/\n", "http://x:1/#f", "http://a b/"] {
+        for bad in [
+            "https://127.0.0.1/",
+            "http://root@127.0.0.1/",
+            "ftp://x/",
+            "/version",
+            "http://",
+            "http://x/\n",
+            "http://x:1/#f",
+            "http://a b/",
+        ] {
             assert!(HttpUrl::parse(bad).is_err(), "{bad:?}");
         }
         assert_eq!(HttpUrl::parse("http://[::1]:8080/v?x=1").unwrap().to_string(), "http://[::1]:8080/v?x=1");
@@ -315,10 +330,13 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_loopback() {
-        for yes in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1", "LOCALHOST:1", "[::ffff:127.0.0.1]:1"] {
+        for yes in
+            ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1", "LOCALHOST:1", "[::ffff:127.0.0.1]:1"]
+        {
             assert!(Endpoint::parse(yes).unwrap().is_loopback(), "{yes}");
         }
-        for no in ["0.0.0.0:1", "localhost.example.org:1", "127.0.0.1.example.org:1", "[::]:1", "128.0.0.1:1"] {
+        for no in ["0.0.0.0:1", "localhost.example.org:1", "127.0.0.1.example.org:1", "[::]:1", "128.0.0.1:1"]
+        {
             assert!(!Endpoint::parse(no).unwrap().is_loopback(), "{no}");
         }
         for bad in ["x", "x:", "x:+1", "x:0", "x:70000", ":1", "a/b:1", "x\0:1", "[x]:1"] {

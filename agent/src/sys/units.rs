@@ -217,26 +217,36 @@ impl Units {
     ///
     /// # Errors
     /// When it is refused, or not over by the deadline.
-    pub async fn run(&self, id: &str, verb: Verb, others: Others, deadline: Duration) -> Result<JobEnd, UnitsError> {
+    pub async fn run(
+        &self,
+        id: &str,
+        verb: Verb,
+        others: Others,
+        deadline: Duration,
+    ) -> Result<JobEnd, UnitsError> {
         match self {
             Self::Systemd(systemd) => systemd.run(id, verb, others, deadline).await,
             Self::Supervised(supervisor) => supervisor.run(id, verb, deadline).await,
         }
     }
 
-    /// The unit once no job on it is pending.
+    /// The unit once no job on it is pending. A bus that does not answer is given the same time.
     ///
     /// # Errors
     /// As [`Units::load`]; or when one is still pending at the deadline.
     pub async fn settled(&self, unit: &UnitName, deadline: Duration) -> Result<UnitInfo, UnitsError> {
         let until = Instant::now() + deadline;
         loop {
-            let info = self.load(unit).await?;
-            if !info.job_pending {
-                return Ok(info);
-            }
-            if Instant::now() >= until {
-                return Err(UnitsError::Deadline { doing: "the pending job", unit: info.id, deadline });
+            let late = Instant::now() >= until;
+            match self.load(unit).await {
+                Ok(info) if !info.job_pending => return Ok(info),
+                Ok(info) if late => {
+                    return Err(UnitsError::Deadline { doing: "the pending job", unit: info.id, deadline });
+                }
+                // A bus that is being restarted comes back.
+                Ok(_) => {}
+                Err(UnitsError::Bus { .. }) if !late => {}
+                Err(error) => return Err(error),
             }
             sleep(LOOK_AGAIN).await;
         }
@@ -290,7 +300,9 @@ pub(crate) fn printable_line(line: &str) -> String {
     let mut shown = String::new();
     for c in line.trim_end().chars().take(MAX_LINE_CHARS) {
         // Also the characters that turn the direction of writing.
-        if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -331,7 +343,11 @@ mod tests {
 
     #[test]
     fn a_unit_that_waits_for_its_restart_is_neither_running_nor_stopped() {
-        let info = UnitInfo { active_state: "activating".into(), sub_state: "auto-restart".into(), ..UnitInfo::default() };
+        let info = UnitInfo {
+            active_state: "activating".into(),
+            sub_state: "auto-restart".into(),
+            ..UnitInfo::default()
+        };
         assert!(!info.is_running() && !info.is_stopped());
     }
 }

@@ -190,18 +190,23 @@ pub fn plan(bundle: &Bundle, inventory: &Inventory) -> Result<(Plan, PlanView), 
 }
 
 /// What is done, as one number: without what was seen and foreseen, so that looking twice gives the same.
+/// A listed order was decided and counts; followers-first is a forecast and does not.
 fn digest(plan: &Plan) -> Sha256 {
     let mut decided = plan.clone();
     decided.digest = Sha256([0; 32]);
+    // Where the file lay is not what is done.
+    decided.file = String::new();
     for wave in decided.stages.iter_mut().flat_map(|stage| &mut stage.waves) {
         for node in &mut wave.nodes {
             node.seen = None;
             node.skip = None;
         }
-        wave.nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        if wave.order == Order::FollowersFirst {
+            wave.nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        }
     }
     Sha256::of(&document::encode(&decided))
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

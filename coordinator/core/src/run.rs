@@ -60,6 +60,9 @@ pub struct Run {
     pub holds_behind: Vec<Hold>,
     /// Rises with every look, so that an answer to an older question is known as such.
     pub round: u64,
+    /// By stage: how long a node was foreseen to take when the run was started, where there was something to
+    /// judge by.
+    pub planned_ms: BTreeMap<usize, u64>,
     /// By stage: when a protect section was last done, on the fleet's clock.
     pub protected_at_ms: BTreeMap<usize, u64>,
 }
@@ -86,6 +89,9 @@ pub struct NodeRun {
     pub staged: bool,
     /// It led when it was last judged, so others go first.
     pub deferred: bool,
+    /// It led at its gate and let the others go first; once between two nodes that are done, so that
+    /// leadership that keeps moving does not keep the run for ever.
+    pub gave_way: bool,
     /// It was taken back in this attempt and only has to return.
     pub undone: bool,
     /// Its agent's journal when its stream was last opened. Another one, or a shorter one, has lost memory.
@@ -316,6 +322,18 @@ pub enum Event {
     },
 }
 
+/// An event as it stands in the record: with what it meant when it was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Recorded {
+    /// Itself.
+    pub event: Event,
+    /// At which node.
+    pub node: Option<NodeName>,
+    /// One line for people.
+    pub text: String,
+}
+
 /// What is to be done outside, after the state is on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -373,6 +391,7 @@ impl Run {
             hold: None,
             holds_behind: Vec::new(),
             round: 0,
+            planned_ms: BTreeMap::new(),
             protected_at_ms: BTreeMap::new(),
         }
     }
@@ -476,6 +495,7 @@ impl NodeRun {
             attempt: 1,
             staged: false,
             deferred: node.seen.as_ref().and_then(|seen| seen.role) == Some(Role::Leader),
+            gave_way: false,
             undone: false,
             journal: None,
             open: None,

@@ -8,12 +8,12 @@ use alloc::{
     vec::Vec,
 };
 
-use drydock_types::NodeName;
+use drydock_types::{EffectId, NodeName};
 
 use crate::{
     Now,
     inventory::{Role, Seen},
-    run::{Event, NodeRun, Run},
+    run::{CheckResult, Event, NodeRun, Recorded, Run},
     view::{
         CommandView, EstimateView, EventLineView, HoldView, Phase, RunLineView, RunNodeView, RunStageView,
         RunStatus, RunView, RunWaveView, WaitingView,
@@ -86,7 +86,6 @@ const fn is_at_work(phase: Phase) -> bool {
 }
 
 fn stages(run: &Run, live: &Live) -> Vec<RunStageView> {
-    let planned = median(run).or(live.earlier).map(|(median, _)| median);
     let wave_view = |stage_index: usize, wave_index: usize| {
         let stage = &run.plan.stages[stage_index];
         let wave = &stage.waves[wave_index];
@@ -96,7 +95,7 @@ fn stages(run: &Run, live: &Live) -> Vec<RunStageView> {
         nodes.sort_by_key(|node| (node.began.map_or(u64::MAX, |at| at.clock_ms), node.deferred));
         RunWaveView {
             name: wave.name.clone(),
-            nodes: nodes.into_iter().map(|node| node_view(run, node, live, planned)).collect(),
+            nodes: nodes.into_iter().map(|node| node_view(run, node, live)).collect(),
             point_of_no_return: crate::plan::point_of_no_return(stage, wave),
         }
     };
@@ -109,7 +108,7 @@ fn stages(run: &Run, live: &Live) -> Vec<RunStageView> {
     run.plan.stages.iter().enumerate().map(stage_view).collect()
 }
 
-fn node_view(run: &Run, node: &NodeRun, live: &Live, planned_ms: Option<u64>) -> RunNodeView {
+fn node_view(run: &Run, node: &NodeRun, live: &Live) -> RunNodeView {
     let at = live.at_step.get(&node.name).filter(|_| node.open.is_some());
     let note =
         node.waiting.as_ref().map(|waiting| format!("waits for {}: {}", waiting.what, waiting.because));
@@ -125,7 +124,7 @@ fn node_view(run: &Run, node: &NodeRun, live: &Live, planned_ms: Option<u64>) ->
         progress: at.and_then(|(_, progress)| *progress),
         began_unix_ms: node.began.map(|at| at.wall_ms),
         ended_unix_ms: node.ended.map(|at| at.wall_ms),
-        planned_ms,
+        planned_ms: run.planned_ms.get(&node.stage).copied(),
         out_of_service_ms: node.out_of_service_ms,
         soak_ms: run.wave_of(node).soak.0,
         note: note.unwrap_or_else(|| node.note.clone()),
@@ -233,20 +232,20 @@ fn paused(run: &Run, now: Now) -> WaitingView {
 
 fn hold(run: &Run) -> Option<HoldView> {
     let hold = run.hold.as_ref()?;
-    let node = hold.node.map(|index| &run.nodes[index]);
+    let node = hold.node.and_then(|index| run.nodes.get(index));
     let failure = node.and_then(|node| node.failure.as_ref());
     let again = match (hold.next_attempt, node) {
-        (true, Some(node)) => format!("try {} again, as attempt {}", node.name, node.attempt + 1),
+        (true, Some(node)) => format!("try {} again, as attempt {}", node.name, node.attempt.saturating_add(1)),
         (false, Some(node)) => format!("look at {} again and go on if it is well", node.name),
         (_, None) => "go on".to_string(),
     };
-    let mut next = vec![
-        command(&again, format!("drydock run resume {}", run.number)),
-        command(
-            "leave it here; nodes that are done stay as they are",
-            format!("drydock run abort {}", run.number),
-        ),
-    ];
+    let abort = format!("drydock run abort {}", run.number);
+    let mut next = if run.status == RunStatus::Aborting {
+        vec![command("end the run without waiting for that agent any longer", abort)]
+    } else {
+        let resume = format!("drydock run resume {}", run.number);
+        vec![command(&again, resume), command("leave it here; nodes that are done stay as they are", abort)]
+    };
     if let Some(node) = node {
         next.push(command("see everything known of the node", format!("drydock node show {}", node.name)));
     }
@@ -286,36 +285,65 @@ fn estimate(run: &Run, live: &Live, now: Now) -> Option<EstimateView> {
     Some(EstimateView { total_ms: left.map(left_of).sum(), per_node_ms, samples })
 }
 
-/// One line of the record, and the node that it is about.
+/// An event as it stands in the record: what it changed, in one line.
 #[must_use]
-pub fn describe(run: &Run, event: &Event) -> (Option<NodeName>, String) {
-    let at = |effect: &drydock_types::EffectId| {
-        let node = run.nodes.iter().find(|node| node.effects.contains(effect));
-        node.map(|node| node.name.clone())
-    };
+pub fn record(was: &Run, is: &Run, event: &Event) -> Recorded {
+    let (node, text) = narrate(was, is, event);
+    Recorded { event: event.clone(), node, text }
+}
+
+fn narrate(was: &Run, is: &Run, event: &Event) -> (Option<NodeName>, String) {
     match event {
-        Event::Started {} => (None, format!("started by {}", run.started_by)),
+        Event::Started {} => (None, format!("started by {}", is.started_by)),
         Event::Unqueued {} => (None, "the run before it is closed; its turn".to_string()),
-        Event::Tick {} => (None, "time passed".to_string()),
-        Event::Restarted {} => {
-            (None, "a coordinator took the run over; everything is looked at again".to_string())
-        }
-        Event::Looked { node, results, .. } => {
-            let unclear = results.iter().find(|result| !result.verdict.is_clear());
-            let text = match unclear {
-                None => "looked at: clear".to_string(),
-                Some(result) => {
-                    format!("looked at: {}: {}", result.check, result.verdict.reason().unwrap_or_default())
-                }
-            };
-            (run.nodes.get(*node).map(|node| node.name.clone()), text)
-        }
-        Event::Ended { outcome } => (at(&outcome.effect), format!("section {}", outcome.result.word())),
-        Event::Lapsed { effect, why } => (at(effect), format!("section lapsed: {why}")),
-        Event::Declined { effect, why } => (at(effect), format!("section declined: {why}")),
+        Event::Tick {} => match moved(was, is) {
+            Some((node, text)) => (Some(node), text),
+            None => (None, "time passed".to_string()),
+        },
+        Event::Restarted {} => (None, "a coordinator took the run over; everything is looked at again".to_string()),
         Event::AgentConnected { node, .. } => (Some(node.clone()), "its agent opened its stream".to_string()),
+        Event::Looked { node, results, .. } => looked(was, is, *node, results),
+        Event::Ended { outcome } => {
+            let text = |kind: &str| format!("{kind} section {}", outcome.result.word());
+            about(was, is, outcome.effect, &text)
+        }
+        Event::Lapsed { effect, why } => about(was, is, *effect, &|kind| format!("{kind} section lapsed: {why}")),
+        Event::Declined { effect, why } => about(was, is, *effect, &|kind| format!("{kind} section declined: {why}")),
         Event::Paused { by } => (None, format!("paused by {by}")),
         Event::Resumed { by } => (None, format!("resumed by {by}")),
         Event::Aborted { by } => (None, format!("aborted by {by}")),
     }
 }
+
+/// The first node whose phase changed, and where it is now.
+fn moved(was: &Run, is: &Run) -> Option<(NodeName, String)> {
+    let changed = was.nodes.iter().zip(&is.nodes).find(|(was, is)| was.phase != is.phase);
+    changed.map(|(_, node)| (node.name.clone(), format!("now {}", node.phase.word())))
+}
+
+fn about(was: &Run, is: &Run, effect: EffectId, text: &dyn Fn(&str) -> String) -> (Option<NodeName>, String) {
+    let opened = |node: &NodeRun| node.open.as_ref().filter(|open| open.effect == effect).map(|open| open.kind.as_str());
+    let found = was.nodes.iter().zip(&is.nodes).find_map(|(was, is)| Some((opened(was).or_else(|| opened(is))?, is)));
+    match found {
+        Some((kind, node)) => (Some(node.name.clone()), format!("{}; now {}", text(kind), node.phase.word())),
+        None => (None, text("a")),
+    }
+}
+
+fn looked(was: &Run, is: &Run, index: usize, results: &[CheckResult]) -> (Option<NodeName>, String) {
+    let Some((before, node)) = was.nodes.get(index).zip(is.nodes.get(index)) else {
+        return (None, "looked at a node that is not there".to_string());
+    };
+    let unclear = results.iter().find(|result| !result.verdict.is_clear());
+    let text = match (unclear, &node.waiting) {
+        (Some(result), _) => format!("{}: {}", result.check, result.verdict.reason().unwrap_or_default()),
+        (None, Some(waiting)) => format!("waits for {}: {}", waiting.what, waiting.because),
+        (None, None) if before.phase == node.phase => format!("clear while {}", node.phase.word()),
+        (None, None) => {
+            let note = if node.note.is_empty() { String::new() } else { format!(" ({})", node.note) };
+            format!("clear while {}; now {}{note}", before.phase.word(), node.phase.word())
+        }
+    };
+    (Some(node.name.clone()), text)
+}
+

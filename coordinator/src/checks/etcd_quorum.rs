@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use drydock_core::recipe::EtcdQuorum;
 use drydock_types::{
     NodeName, Verdict,
-    probe::{EtcdStatus, EtcdView},
+    probe::{EtcdMember, EtcdStatus, EtcdView},
 };
 
 use super::Scene;
@@ -63,17 +63,48 @@ fn members_agree(observed: &Observed<'_>) -> Verdict {
             return Verdict::Unknown(format!("the etcd member on {node} could not be looked at: {why}"));
         }
     }
+    match observed.views.get(observed.node) {
+        None => return Verdict::Unknown(format!("{} itself was not looked at", observed.node)),
+        Some(Ok(view)) => {
+            if let Err(why) = &view.local {
+                return Verdict::Waiting(format!(
+                    "the etcd member on {} does not answer: {why}",
+                    observed.node
+                ));
+            }
+        }
+        Some(Err(_)) => {}
+    }
     let mut lists = views(observed).map(|(node, view)| (node, ids(view)));
     let Some((first, list)) = lists.next() else {
         return Verdict::Unknown("no node of the stage was looked at".to_string());
     };
     for (node, other) in lists {
         if other != list {
-            return Verdict::Unknown(format!("{first} and {node} have different lists of members: two clusters, or one that is changing"));
+            return Verdict::Unknown(format!(
+                "{first} and {node} have different lists of members: two clusters, or one that is changing"
+            ));
         }
     }
     if list.is_empty() {
         return Verdict::Unknown(format!("{first} lists no members"));
+    }
+    if let Some((node, _)) = views(observed).find(|(_, view)| view.members.len() != list.len()) {
+        return Verdict::Unknown(format!("{node} lists a member twice"));
+    }
+    // Each local member is in the list, and no two nodes speak for the same one.
+    let mut homes: BTreeMap<&str, &NodeName> = BTreeMap::new();
+    for (node, status) in locals(observed) {
+        if !list.contains(status.member.as_str()) {
+            let why = format!("the etcd member on {node} ({}) is not in the list of members", status.member);
+            return Verdict::Unknown(why);
+        }
+        if let Some(other) = homes.insert(&status.member, node) {
+            return Verdict::Unknown(format!(
+                "{other} and {node} both say that member {} is theirs",
+                status.member
+            ));
+        }
     }
     Verdict::Clear
 }
@@ -84,16 +115,21 @@ fn ids(view: &EtcdView) -> BTreeSet<&str> {
 
 /// Every member by its own agent's word, and by at least one other node that dialled it.
 fn everybody_answers(observed: &Observed<'_>) -> Verdict {
-    let Some((_, any)) = views(observed).next() else { return Verdict::Unknown("nobody was looked at".to_string()) };
+    let Some((_, any)) = views(observed).next() else {
+        return Verdict::Unknown("nobody was looked at".to_string());
+    };
     for member in &any.members {
         let name = if member.name.is_empty() { &member.id } else { &member.name };
-        if member.learner {
+        let learns = |other: &EtcdMember| other.id == member.id && other.learner;
+        if views(observed).any(|(_, view)| view.members.iter().any(learns)) {
             return Verdict::Waiting(format!("member {name} is a learner: promote it or remove it first"));
         }
-        let own = views(observed).find(|(_, view)| view.local.as_ref().is_ok_and(|status| status.member == member.id));
-        let Some((home, _)) = own else {
+        let own = views(observed)
+            .find(|(_, view)| view.local.as_ref().is_ok_and(|status| status.member == member.id));
+        let Some((home, own)) = own else {
             return nobody_speaks_for(observed, name, &member.id);
         };
+        let cluster = own.local.as_ref().map(|status| status.cluster.as_str()).unwrap_or_default();
         let seen_by_others = views(observed).filter(|(node, _)| *node != home).filter_map(|(node, view)| {
             let status = &view.members.iter().find(|other| other.id == member.id)?.status;
             Some((node, status))
@@ -102,13 +138,21 @@ fn everybody_answers(observed: &Observed<'_>) -> Verdict {
         let mut confirmed = false;
         for (node, status) in seen_by_others {
             match status {
+                Ok(status) if status.member == member.id && status.cluster != cluster => {
+                    failed = Some((node, format!("who answers there is in cluster {}", status.cluster)));
+                }
+                Ok(status) if status.member == member.id && !status.knows_leader() => {
+                    failed = Some((node, "it knows no leader".to_string()));
+                }
                 Ok(status) if status.member == member.id => confirmed = true,
                 Ok(status) => failed = Some((node, format!("who answers there is {}", status.member))),
                 Err(why) => failed = Some((node, why.clone())),
             }
         }
         if let Some((node, why)) = failed {
-            return Verdict::Waiting(format!("member {name} on {home} is well by its own word, but {node} cannot reach it: {why}"));
+            return Verdict::Waiting(format!(
+                "member {name} on {home} is well by its own word, but not as {node} sees it: {why}"
+            ));
         }
         if !confirmed && any.members.len() > 1 {
             return Verdict::Unknown(format!("only {home} itself says that member {name} is well"));
@@ -123,7 +167,9 @@ fn nobody_speaks_for(observed: &Observed<'_>, name: &str, id: &str) -> Verdict {
     if let Some((node, why)) = down {
         return Verdict::Waiting(format!("the etcd member on {node} does not answer: {why}"));
     }
-    Verdict::Unknown(format!("member {name} ({id}) is on no node of this stage: nobody can look at it from beside"))
+    Verdict::Unknown(format!(
+        "member {name} ({id}) is on no node of this stage: nobody can look at it from beside"
+    ))
 }
 
 fn locals<'a>(observed: &'a Observed<'_>) -> Vec<(&'a NodeName, &'a EtcdStatus)> {
@@ -133,7 +179,9 @@ fn locals<'a>(observed: &'a Observed<'_>) -> Vec<(&'a NodeName, &'a EtcdStatus)>
 /// All name the same leader, in the same term, and it is one of them.
 fn one_leader(observed: &Observed<'_>) -> Verdict {
     let locals = locals(observed);
-    let Some((first, leading)) = locals.first() else { return Verdict::Unknown("nobody was looked at".to_string()) };
+    let Some((first, leading)) = locals.first() else {
+        return Verdict::Unknown("nobody was looked at".to_string());
+    };
     for (node, status) in &locals {
         if !status.knows_leader() {
             return Verdict::Waiting(format!("the etcd member on {node} knows no leader"));
@@ -176,15 +224,21 @@ fn may_stop(observed: &Observed<'_>) -> Verdict {
     if !observed.before || observed.outage_accepted {
         return Verdict::Clear;
     }
-    let Some((_, view)) = views(observed).next() else { return Verdict::Unknown("nobody was looked at".to_string()) };
-    let voters = view.members.iter().filter(|member| !member.learner).count();
-    let healthy = locals(observed).len();
+    let Some((_, view)) = views(observed).next() else {
+        return Verdict::Unknown("nobody was looked at".to_string());
+    };
+    let voters: BTreeSet<&str> =
+        view.members.iter().filter(|member| !member.learner).map(|member| member.id.as_str()).collect();
+    // Members, not nodes that speak: what counts is who is left to vote.
+    let others = locals(observed).into_iter().filter(|(node, _)| *node != observed.node);
+    let left: BTreeSet<&str> =
+        others.map(|(_, status)| status.member.as_str()).filter(|member| voters.contains(member)).collect();
+    let (voters, left) = (voters.len(), left.len());
     let quorum = voters / 2 + 1;
-    if healthy.saturating_sub(1) < quorum {
+    if left < quorum {
         let why = format!(
-            "with {} stopped, {} of {voters} voters are left and {quorum} are needed; accept the outage in the plan by name (`outage: {{etcd: 5m}}`) or add members",
+            "with {} stopped, {left} of {voters} voters are left and {quorum} are needed; accept the outage in the plan by name (`outage: {{etcd: 5m}}`) or add members",
             observed.node,
-            healthy.saturating_sub(1)
         );
         return Verdict::Refused(why);
     }
@@ -197,7 +251,9 @@ fn nobody_lags(observed: &Observed<'_>, max_lag: u64) -> Verdict {
     for (node, status) in locals {
         let lag = furthest.saturating_sub(status.raft_applied);
         if lag > max_lag {
-            return Verdict::Waiting(format!("the etcd member on {node} lags {lag} entries behind (at most {max_lag})"));
+            return Verdict::Waiting(format!(
+                "the etcd member on {node} lags {lag} entries behind (at most {max_lag})"
+            ));
         }
     }
     Verdict::Clear

@@ -13,13 +13,16 @@ use super::Scene;
 /// Observes and judges.
 pub(super) async fn verdict(scene: &Scene<'_>) -> Verdict {
     let request = scene.request;
-    let Some(source) = &request.detect.version else { return Verdict::Clear };
+    let Some(source) = &request.detect.version else {
+        return Verdict::Refused("the recipe says nowhere how a version is read".to_string());
+    };
     let versions: BTreeMap<NodeName, Result<Version, String>> = match source {
         VersionSource::Etcd {} => {
             scene.etcd.iter().map(|(node, view)| (node.clone(), super::etcd_version(view))).collect()
         }
         _ => {
-            let sources = request.peers.iter().filter_map(|(node, detect)| Some((node, detect.version.as_ref()?)));
+            let sources =
+                request.peers.iter().filter_map(|(node, detect)| Some((node, detect.version.as_ref()?)));
             let ask = sources.map(|(node, source)| async move {
                 (node.clone(), super::version(scene.sessions, node, source).await)
             });
@@ -31,7 +34,14 @@ pub(super) async fn verdict(scene: &Scene<'_>) -> Verdict {
 
 /// Every node's version is known, and none is more than a minor away from the target.
 #[must_use]
-pub fn judge(versions: &BTreeMap<NodeName, Result<Version, String>>, to: &Version, one_minor: bool) -> Verdict {
+pub fn judge(
+    versions: &BTreeMap<NodeName, Result<Version, String>>,
+    to: &Version,
+    one_minor: bool,
+) -> Verdict {
+    if versions.is_empty() {
+        return Verdict::Unknown("no node of the stage was looked at".to_string());
+    }
     for (node, version) in versions {
         let version = match version {
             Ok(version) => version,
@@ -39,7 +49,8 @@ pub fn judge(versions: &BTreeMap<NodeName, Result<Version, String>>, to: &Versio
         };
         let ((major, minor), (to_major, to_minor)) = (version.minor(), to.minor());
         if one_minor && (major != to_major || minor.abs_diff(to_minor) > 1) {
-            let why = format!("{node} runs {version}, more than one minor away from {to}: bring it nearer first");
+            let why =
+                format!("{node} runs {version}, more than one minor away from {to}: bring it nearer first");
             return Verdict::Refused(why);
         }
     }
@@ -54,14 +65,17 @@ mod tests {
         let parse = |version: &Result<&str, &str>| {
             version.map(|text| Version::parse(text).unwrap()).map_err(str::to_string)
         };
-        let versions = versions.iter().map(|(node, version)| (NodeName::parse(node).unwrap(), parse(version)));
+        let versions =
+            versions.iter().map(|(node, version)| (NodeName::parse(node).unwrap(), parse(version)));
         judge(&versions.collect(), &Version::parse("3.5.16").unwrap(), true)
     }
 
     #[test]
     fn a_node_two_minors_away_is_refused_by_name() {
         assert_eq!(judged(&[("a", Ok("3.4.23")), ("b", Ok("3.5.16"))]), Verdict::Clear);
-        assert!(matches!(judged(&[("a", Ok("3.3.0"))]), Verdict::Refused(why) if why.contains("a runs 3.3.0")));
+        assert!(
+            matches!(judged(&[("a", Ok("3.3.0"))]), Verdict::Refused(why) if why.contains("a runs 3.3.0"))
+        );
         assert!(matches!(judged(&[("a", Ok("3.7.0"))]), Verdict::Refused(_)));
     }
 

@@ -64,7 +64,11 @@ impl Fleet {
     }
 
     pub(super) fn connected(&mut self, name: &NodeName, agent: Agent, now: Now) {
-        if let Some(entry) = self.nodes.get_mut(name).filter(|entry| entry.node.key == agent.key) {
+        // A stream's number rises: an older one that is heard of later is gone already.
+        let newest =
+            |entry: &&mut Entry| entry.agent.as_ref().is_none_or(|before| before.session <= agent.session);
+        let same_key = |entry: &&mut Entry| entry.node.key == agent.key;
+        if let Some(entry) = self.nodes.get_mut(name).filter(same_key).filter(newest) {
             entry.agent = Some(agent);
             entry.since = now;
         }
@@ -85,6 +89,13 @@ impl Fleet {
         self.nodes.get(name)?.agent.as_ref().map(|agent| agent.session)
     }
 
+    /// The stream of a node while it is open and the node is the one that is meant: a name that was enrolled
+    /// again is another node.
+    pub(super) fn session_of(&self, name: &NodeName, key: NodeKey) -> Option<u64> {
+        self.nodes.get(name).filter(|entry| entry.node.key == key)?;
+        self.session(name)
+    }
+
     /// Every node: its registration, its agent while connected, and since when that is so.
     pub fn each(&self) -> impl Iterator<Item = (&NodeName, &FleetNode, Option<&Agent>, Now)> {
         self.nodes.iter().map(|(name, entry)| (name, &entry.node, entry.agent.as_ref(), entry.since))
@@ -99,8 +110,8 @@ impl Fleet {
 
     /// The one check that needs no agent: is it there?
     pub(super) fn own_connection(&self, run: &Run, index: usize) -> Vec<CheckResult> {
-        let node = &run.nodes[index];
-        let verdict = match self.session(&node.name) {
+        let Some(node) = run.nodes.get(index) else { return Vec::new() };
+        let verdict = match self.session_of(&node.name, node.key) {
             Some(_) => Verdict::Clear,
             None => Verdict::Unknown(format!("the stream of {}'s agent is not open", node.name)),
         };
@@ -108,11 +119,22 @@ impl Fleet {
     }
 
     /// Nodes that are out of service in the failure domain of a run's node, for whatever cause.
-    pub(super) fn disrupted_beside(&self, run: &Run, index: usize, runs: &BTreeMap<u64, Run>) -> Vec<Disrupted> {
-        let me = &run.nodes[index].name;
+    pub(super) fn disrupted_beside(
+        &self,
+        run: &Run,
+        index: usize,
+        runs: &BTreeMap<u64, Run>,
+    ) -> Vec<Disrupted> {
+        let Some(me) = run.nodes.get(index).map(|node| &node.name) else { return Vec::new() };
         let label = run.plan.budget.domain_label.as_ref();
-        let domain = |name: &NodeName| label.and_then(|label| self.nodes.get(name)?.node.labels.get(label).cloned());
+        let domain =
+            |name: &NodeName| label.and_then(|label| self.nodes.get(name)?.node.labels.get(label).cloned());
         let mine = domain(me);
+        // Whose domain is not known may be in this one.
+        let shares = |name: &NodeName| {
+            let theirs = domain(name);
+            theirs == mine || mine.is_none() || theirs.is_none()
+        };
         let mut found: BTreeMap<&NodeName, String> = BTreeMap::new();
         for (name, entry) in &self.nodes {
             if entry.agent.is_none() {
@@ -120,10 +142,14 @@ impl Fleet {
             }
         }
         for other in runs.values().filter(|other| other.number != run.number) {
-            found.extend(other.disrupts().into_iter().map(|name| (name, format!("run {} is at it", other.number))));
+            found.extend(
+                other.disrupts().into_iter().map(|name| (name, format!("run {} is at it", other.number))),
+            );
         }
-        found.extend(run.disrupts().into_iter().map(|name| (name, "this run has not finished it".to_string())));
-        let beside = found.into_iter().filter(|(name, _)| *name != me && domain(name) == mine);
+        found.extend(
+            run.disrupts().into_iter().map(|name| (name, "this run has not finished it".to_string())),
+        );
+        let beside = found.into_iter().filter(|(name, _)| *name != me && shares(name));
         beside.map(|(name, why)| Disrupted { node: name.clone(), why }).collect()
     }
 }

@@ -6,14 +6,14 @@ use drydock_core::{
     Now,
     inventory::{Inventory, InventoryNode},
     plan::Plan,
-    run::{Event, Run},
-    run_view::{self, Live, describe},
+    run::{Event, Recorded, Run},
+    run_view::{self, Live},
     view::{ControlView, EventLineView, RunLineView, RunStatus, RunView},
 };
 use drydock_types::{ComponentName, NodeName, RunId, Sha256, document};
 
 use super::{Driver, Output};
-use crate::store::{Commit, NewEvent, RunRow, RunStore, StoreError};
+use crate::store::{RunStore, StoreError};
 
 /// How many lines of the record a view carries.
 const LOG_LINES: u32 = 200;
@@ -79,22 +79,22 @@ impl<S: RunStore> Driver<S> {
         let number = self.last_run + 1;
         let mut run = Run::new(number, id, self.fleet_id, plan, by.to_string(), now);
         run.queued_behind = behind;
+        for (index, stage) in run.plan.stages.iter().enumerate() {
+            if let Some((median, _)) = self.median(stage.recipe_digest, &stage.component)? {
+                run.planned_ms.insert(index, median);
+            }
+        }
         for (name, _, agent, _) in self.fleet.each() {
             for node in run.nodes.iter_mut().filter(|node| &node.name == name) {
                 node.journal = agent.map(|agent| agent.journal);
             }
         }
-        let state = document::encode(&run);
-        let event = NewEvent { run: number, wall_ms: now.wall_ms, event: document::encode(&Event::Started {}) };
-        self.store.commit(&Commit {
-            clock_ms: now.clock_ms,
-            runs: vec![RunRow { number, id, open: true, state }],
-            events: vec![event],
-            ..Commit::default()
+        self.runs.insert(number, run);
+        // One commit: accepted and begun, or nothing of it.
+        let outputs = self.transition(number, Event::Started {}, now).inspect_err(|_| {
+            self.runs.remove(&number);
         })?;
         self.last_run = number;
-        self.runs.insert(number, run);
-        let outputs = self.transition(number, Event::Started {}, now)?;
         Ok((number, behind, outputs))
     }
 
@@ -109,7 +109,7 @@ impl<S: RunStore> Driver<S> {
 
     /// A run was closed: those behind it move up.
     pub(super) fn begin_queued(&mut self, now: Now) -> Result<Vec<Output>, StoreError> {
-        let queued = |run: &&Run| run.queued_behind.is_some();
+        let queued = |run: &&Run| run.queued_behind.is_some() || run.status == RunStatus::Queued;
         let numbers: Vec<u64> = self.runs.values().filter(queued).map(|run| run.number).collect();
         let mut outputs = Vec::new();
         for number in numbers {
@@ -190,14 +190,17 @@ impl<S: RunStore> Driver<S> {
     fn closed_run(&self, number: u64) -> Result<Run, OperatorError> {
         let row = self.store.run(number)?.ok_or(OperatorError::NoSuchRun(number))?;
         let run = document::decode("run", &row.state);
-        Ok(run.map_err(|error| StoreError::Unreadable { place: format!("run {number}"), what: error.to_string() })?)
+        Ok(run.map_err(|error| StoreError::Unreadable {
+            place: format!("run {number}"),
+            what: error.to_string(),
+        })?)
     }
 
     fn log(&self, run: &Run) -> Result<Vec<EventLineView>, OperatorError> {
         let rows = self.store.events(run.number, LOG_LINES)?;
         let line = |row: crate::store::EventRow| {
-            let (node, text) = match document::decode::<Event>("event", &row.event) {
-                Ok(event) => describe(run, &event),
+            let (node, text) = match document::decode::<Recorded>("event", &row.event) {
+                Ok(recorded) => (recorded.node, recorded.text),
                 Err(error) => (None, format!("an event that this build cannot read: {error}")),
             };
             EventLineView { seq: row.seq, unix_ms: row.wall_ms, node, text }
@@ -225,7 +228,11 @@ impl<S: RunStore> Driver<S> {
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn median(&self, recipe: Sha256, component: &ComponentName) -> Result<Option<(u64, u64)>, StoreError> {
+    pub fn median(
+        &self,
+        recipe: Sha256,
+        component: &ComponentName,
+    ) -> Result<Option<(u64, u64)>, StoreError> {
         let mut samples = self.store.samples(recipe, component, SAMPLES)?;
         samples.sort_unstable();
         let count = samples.len() as u64;
@@ -245,16 +252,28 @@ impl<S: RunStore> Driver<S> {
             free_bytes: agent.map(|agent| agent.facts.state_free_bytes).unwrap_or_default(),
             seen: BTreeMap::new(),
         };
-        let nodes = self.fleet.each().map(|(name, entry, agent, since)| (name.clone(), node(agent, entry, since)));
-        let busy = self.runs.values().map(|run| (run.number, run.nodes.iter().map(|node| node.name.clone()).collect()));
+        let nodes =
+            self.fleet.each().map(|(name, entry, agent, since)| (name.clone(), node(agent, entry, since)));
+        let busy = self
+            .runs
+            .values()
+            .map(|run| (run.number, run.nodes.iter().map(|node| node.name.clone()).collect()));
         Inventory { nodes: nodes.collect(), busy: busy.collect(), durations: BTreeMap::new() }
     }
 
     /// Every node with its agent while connected, and since when (for `node list`), and the run that holds it.
     pub fn nodes(&self) -> Vec<(NodeName, super::FleetNode, Option<super::Agent>, Now, Option<u64>)> {
-        let run_of = |name| self.runs.values().find(|run| run.nodes.iter().any(|node| &node.name == name)).map(|run| run.number);
+        let run_of = |name| {
+            self.runs
+                .values()
+                .find(|run| run.nodes.iter().any(|node| &node.name == name))
+                .map(|run| run.number)
+        };
         let each = self.fleet.each();
-        each.map(|(name, node, agent, since)| (name.clone(), node.clone(), agent.cloned(), since, run_of(name))).collect()
+        each.map(|(name, node, agent, since)| {
+            (name.clone(), node.clone(), agent.cloned(), since, run_of(name))
+        })
+        .collect()
     }
 
     /// How many runs are not over.

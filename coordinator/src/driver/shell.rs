@@ -131,7 +131,14 @@ fn turn<S: RunStore>(
         let sleep = wake.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
         let outputs = match inputs.recv_timeout(sleep) {
             Ok(Command::Input(input)) => driver.handle(input, clock.now()),
-            Ok(Command::Request(request)) => Ok(request(&mut driver, clock.now())),
+            Ok(Command::Request(request)) => {
+                let outputs = request(&mut driver, clock.now());
+                match driver.has_failed() {
+                    // The operator has the error itself.
+                    true => Err(StoreError::Refused { what: "an operator's request".to_string() }),
+                    false => Ok(outputs),
+                }
+            }
             Err(RecvTimeoutError::Timeout) => driver.handle(Input::Tick, clock.now()),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
@@ -139,6 +146,11 @@ fn turn<S: RunStore>(
             tracing::error!(%error, "the store did not take a transition: the coordinator stops; nothing of it was done");
         })?;
         outputs.into_iter().for_each(&mut perform);
+        // However much there is to hear: what is due is not put off.
+        let now = clock.now();
+        if driver.next_wake_ms().is_some_and(|at| at <= now.clock_ms) {
+            driver.handle(Input::Tick, now)?.into_iter().for_each(&mut perform);
+        }
         changed.send_if_modified(|seen| std::mem::replace(seen, driver.changes()) != driver.changes());
     }
 }

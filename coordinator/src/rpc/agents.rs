@@ -67,11 +67,16 @@ impl AgentService for Agents {
         Ok(Response::new(ReceiverStream::new(sent)))
     }
 
-    async fn stat_backup(&self, request: Request<StatBackupRequest>) -> Result<Response<StatBackupResponse>, Status> {
+    async fn stat_backup(
+        &self,
+        request: Request<StatBackupRequest>,
+    ) -> Result<Response<StatBackupResponse>, Status> {
         let peer = trust::node_peer(&request)?;
         let asked = request.into_inner();
-        let (effect, sha256) = (edge::effect_id(&asked.effect_id).map_err(bad)?, edge::sha256(&asked.sha256).map_err(bad)?);
-        let held = self.0.blocking(move |app| app.backups.stat(&peer.name, effect, sha256, asked.size)).await?;
+        let (effect, sha256) =
+            (edge::effect_id(&asked.effect_id).map_err(bad)?, edge::sha256(&asked.sha256).map_err(bad)?);
+        let held =
+            self.0.blocking(move |app| app.backups.stat(&peer.name, effect, sha256, asked.size)).await?;
         Ok(Response::new(StatBackupResponse { held: held.held, complete: held.complete }))
     }
 
@@ -88,7 +93,8 @@ impl AgentService for Agents {
         let name = peer.name.clone();
         let asked = request.into_inner();
         let now = self.0.trust.clock.now_unix_s();
-        let (issued, response) = trust::renew(&self.0.ca, &peer, &asked, self.0.node_ttl_s, now).map_err(|error| error.status())?;
+        let (issued, response) = trust::renew(&self.0.ca, &peer, &asked, self.0.node_ttl_s, now)
+            .map_err(|error| error.status())?;
         let (serial, until) = (issued.serial, issued.not_after_unix_s);
         self.0.blocking(move |app| app.registry.renew_node(peer.key, serial, until)).await?;
         tracing::info!(node = %name, "renewed its certificate");

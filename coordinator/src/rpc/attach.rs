@@ -62,7 +62,9 @@ fn checked(app: &App, peer: &NodePeer, hello: agent::Hello) -> Result<Agent, Sta
     if hello.protocol != PROTOCOL {
         return Err(Status::failed_precondition(format!(
             "agent {} speaks protocol {}, coordinator {} speaks {PROTOCOL}: bring the older one up to the other",
-            hello.agent_version, hello.protocol, env!("CARGO_PKG_VERSION"),
+            hello.agent_version,
+            hello.protocol,
+            env!("CARGO_PKG_VERSION"),
         )));
     }
     if hello.steps.len() > limits::MAX_HELLO_ENTRIES || hello.requirements.len() > limits::MAX_HELLO_ENTRIES {
@@ -86,7 +88,10 @@ fn checked(app: &App, peer: &NodePeer, hello: agent::Hello) -> Result<Agent, Sta
         session: 0,
         key: peer.key,
         version: hello.agent_version,
-        journal: JournalRef { id: edge::journal_id(&hello.journal_id).map_err(bad)?, length: hello.journal_length },
+        journal: JournalRef {
+            id: edge::journal_id(&hello.journal_id).map_err(bad)?,
+            length: hello.journal_length,
+        },
         steps: hello.steps.into_iter().collect(),
         requirements: hello.requirements.into_iter().collect(),
         facts: facts.map_err(|error| Status::invalid_argument(error.to_string()))?,
@@ -165,7 +170,9 @@ fn take(app: &App, peer: &NodePeer, seat: &Seat, message: from_agent::Message) -
             match answer.state() {
                 agent::answer::State::Unknown => Input::NotKnown { node, effect },
                 agent::answer::State::Accepted => Input::Accepted { node, effect },
-                agent::answer::State::Ended => Input::Outcome { node, outcome: outcome(effect, &answer.outcome)? },
+                agent::answer::State::Ended => {
+                    Input::Outcome { node, outcome: outcome(effect, &answer.outcome)? }
+                }
                 agent::answer::State::Unspecified => return Err("it answered without a state".to_string()),
             }
         }

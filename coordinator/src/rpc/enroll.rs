@@ -21,7 +21,8 @@ impl EnrollService for Enroll {
         let asked = request.into_inner();
         let app = Arc::clone(&self.0);
         let done = tokio::task::spawn_blocking(move || enrol(&app, &asked)).await;
-        let response = done.map_err(|_| Status::internal("the enrolment failed; the coordinator's log says where"))??;
+        let response =
+            done.map_err(|_| Status::internal("the enrolment failed; the coordinator's log says where"))??;
         self.0.publish_nodes().await?;
         Ok(Response::new(response))
     }
@@ -32,7 +33,8 @@ impl EnrollService for Enroll {
 fn enrol(app: &App, asked: &EnrollRequest) -> Result<EnrollResponse, Status> {
     let now = app.trust.clock.now_unix_s();
     let tokens = app.registry.at_enrolment();
-    let enrolled = trust::enrol(&app.ca, &tokens, asked, app.node_ttl_s, now).map_err(|error| error.status())?;
+    let enrolled =
+        trust::enrol(&app.ca, &tokens, asked, app.node_ttl_s, now).map_err(|error| error.status())?;
     let new = NewNode {
         token: enrolled.token.id,
         name: enrolled.token.node.clone(),

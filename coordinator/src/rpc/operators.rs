@@ -7,10 +7,10 @@ use drydock_core::view::{RunView, StartedView};
 use drydock_proto::{
     PROTOCOL,
     operator::{
-        AddArtifactRequest, ControlRunRequest, CreateTokenRequest, CreateTokenResponse, Document, InfoRequest, InfoResponse,
-        LabelNodeRequest, ListArtifactsRequest, ListNodesRequest, ListRunsRequest, ListTokensRequest, PlanRequest,
-        RevokeTokenRequest, RevokeTokenResponse, ShowNodeRequest, ShowRunRequest, StartRunRequest,
-        control_run_request::Verb, operator_service_server::OperatorService,
+        AddArtifactRequest, ControlRunRequest, CreateTokenRequest, CreateTokenResponse, Document,
+        InfoRequest, InfoResponse, LabelNodeRequest, ListArtifactsRequest, ListNodesRequest, ListRunsRequest,
+        ListTokensRequest, PlanRequest, RevokeTokenRequest, RevokeTokenResponse, ShowNodeRequest,
+        ShowRunRequest, StartRunRequest, control_run_request::Verb, operator_service_server::OperatorService,
     },
     tls::TokenId,
 };
@@ -22,7 +22,10 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{App, gone, planning, store_failed, views, views::to_document};
 use crate::{
     driver::{ControlVerb, OperatorError, clock::wall_ms},
-    store::{RunStore as _, StoreError, registry::{NodeRow, RegistryError}},
+    store::{
+        RunStore as _, StoreError,
+        registry::{NodeRow, RegistryError},
+    },
     trust::{self, token},
 };
 
@@ -56,9 +59,11 @@ impl OperatorService for Operators {
         let asked = request.into_inner();
         let node = NodeName::parse(&asked.node_name).map_err(views::invalid)?;
         let labels = labels(&asked.labels)?;
-        let ttl_s = if asked.ttl_s == 0 { token::TTL_S } else { i64::try_from(asked.ttl_s).unwrap_or(i64::MAX) };
+        let ttl_s =
+            if asked.ttl_s == 0 { token::TTL_S } else { i64::try_from(asked.ttl_s).unwrap_or(i64::MAX) };
         let now = self.0.trust.clock.now_unix_s();
-        let (text, row) = token::mint(&self.0.ca, &self.0.advertise, node, labels, &by, ttl_s, now).map_err(views::invalid)?;
+        let (text, row) = token::mint(&self.0.ca, &self.0.advertise, node, labels, &by, ttl_s, now)
+            .map_err(views::invalid)?;
         let (id, expires_unix_s) = (row.id.to_string(), row.expires_unix_s);
         let replace = asked.replace;
         self.0.blocking(move |app| app.registry.insert_token(&row, replace)).await?;
@@ -77,7 +82,9 @@ impl OperatorService for Operators {
     async fn revoke_token(&self, request: Request<RevokeTokenRequest>) -> Answer<RevokeTokenResponse> {
         let by = trust::operator_peer(&request)?.name;
         let text = request.into_inner().id;
-        let id = TokenId::parse(&text).ok_or_else(|| Status::invalid_argument("a token id is 16 hex digits; see `drydock token list`"))?;
+        let id = TokenId::parse(&text).ok_or_else(|| {
+            Status::invalid_argument("a token id is 16 hex digits; see `drydock token list`")
+        })?;
         let now = self.0.trust.clock.now_unix_s();
         self.registry(move |app| app.registry.revoke_token(id, now)).await?;
         tracing::info!(%by, id = text, "revoked a join token");
@@ -101,7 +108,12 @@ impl OperatorService for Operators {
         let asked = request.into_inner();
         let name = NodeName::parse(&asked.node_name).map_err(views::invalid)?;
         let set = labels(&asked.set)?;
-        let remove: Vec<Label> = asked.remove.iter().map(|key| Label::parse(key)).collect::<Result<_, _>>().map_err(views::invalid)?;
+        let remove: Vec<Label> = asked
+            .remove
+            .iter()
+            .map(|key| Label::parse(key))
+            .collect::<Result<_, _>>()
+            .map_err(views::invalid)?;
         let node = name.clone();
         self.registry(move |app| {
             for (key, value) in &set {
@@ -146,7 +158,8 @@ impl OperatorService for Operators {
         if let Some(blocker) = view.blockers.first() {
             let node = blocker.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default();
             let more = view.blockers.len() - 1;
-            let why = format!("{node}{}; and {more} more: `drydock plan {}` lists them", blocker.what, bundle.file);
+            let why =
+                format!("{node}{}; and {more} more: `drydock plan {}` lists them", blocker.what, bundle.file);
             return Err(Status::failed_precondition(why));
         }
         self.artifacts_are_here(&plan).await?;
@@ -219,7 +232,8 @@ impl Operators {
     async fn nodes(&self, only: Option<NodeName>) -> Result<Vec<drydock_core::view::NodeView>, Status> {
         let rows: Vec<NodeRow> = self.0.blocking(|app| app.registry.nodes()).await?;
         let now = self.0.driver.with(move |driver, _| {
-            let now = driver.nodes().into_iter().filter(|(name, ..)| only.as_ref().is_none_or(|only| only == name));
+            let now =
+                driver.nodes().into_iter().filter(|(name, ..)| only.as_ref().is_none_or(|only| only == name));
             let now: Result<BTreeMap<NodeName, views::NodeNow>, StoreError> = now
                 .map(|(name, _, agent, since, run)| {
                     let components = driver.store().components(&name)?;
@@ -235,7 +249,9 @@ impl Operators {
 
     async fn node_document(&self, name: NodeName) -> Answer<Document> {
         let node = self.nodes(Some(name.clone())).await?.into_iter().next();
-        let node = node.ok_or_else(|| Status::not_found(format!("there is no node {name}; `drydock node list` shows them")))?;
+        let node = node.ok_or_else(|| {
+            Status::not_found(format!("there is no node {name}; `drydock node list` shows them"))
+        })?;
         Ok(Response::new(to_document(&node)))
     }
 
@@ -245,7 +261,11 @@ impl Operators {
             let Some(artifact) = &stage.artifact else { continue };
             let sha256 = artifact.sha256;
             if self.0.blocking(move |app| app.registry.artifact(sha256)).await?.is_none() {
-                let why = format!("the artifact of stage {} ({}) is not in the coordinator's store: add it with `drydock artifact add`", stage.name, sha256.short());
+                let why = format!(
+                    "the artifact of stage {} ({}) is not in the coordinator's store: add it with `drydock artifact add`",
+                    stage.name,
+                    sha256.short()
+                );
                 return Err(Status::failed_precondition(why));
             }
         }
@@ -285,6 +305,7 @@ async fn show(app: &Arc<App>, run: u64) -> Result<RunView, Status> {
 async fn watch(app: Arc<App>, first: RunView, views: mpsc::Sender<Result<Document, Status>>) {
     let run = first.number;
     let mut changes = app.driver.changes();
+    let mut stopping = app.stopping.subscribe();
     let mut view = first;
     loop {
         let over = view.status.is_closed();
@@ -297,6 +318,11 @@ async fn watch(app: Arc<App>, first: RunView, views: mpsc::Sender<Result<Documen
                 let _ = views.send(Err(Status::unavailable("the coordinator is stopping"))).await;
                 return;
             },
+            // Said once, when the coordinator stops.
+            _ = stopping.changed() => {
+                let _ = views.send(Err(Status::unavailable("the coordinator is stopping"))).await;
+                return;
+            }
             () = tokio::time::sleep(WATCH_AT_LEAST) => {}
         }
         // A burst of changes is one view.

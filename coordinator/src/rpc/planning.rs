@@ -36,7 +36,8 @@ pub(super) async fn compile(app: &Arc<App>, bundle: &Bundle) -> Result<(Plan, Pl
     for stage in &first.stages {
         let nodes = stage.waves.iter().flat_map(|wave| &wave.nodes);
         let connected = nodes.filter(|node| is_connected(&inventory, &node.name));
-        let connected: Vec<_> = connected.map(|node| (node.name.clone(), stage.recipe_for(node).detect)).collect();
+        let connected: Vec<_> =
+            connected.map(|node| (node.name.clone(), stage.recipe_for(node).detect)).collect();
         for (name, seen) in checks::survey(&app.sessions, &connected).await {
             if let Some(node) = inventory.nodes.get_mut(&name) {
                 node.seen.insert(stage.name.clone(), seen);
@@ -55,7 +56,9 @@ async fn take_stock(app: &Arc<App>, bundle: &Bundle) -> Result<Inventory, Status
         .stages
         .iter()
         .zip(&bundle.plan.spec.stages)
-        .map(|(stage, spec)| (stage.stage.clone(), Sha256::of(&document::encode(&stage.recipe)), spec.component.clone()))
+        .map(|(stage, spec)| {
+            (stage.stage.clone(), Sha256::of(&document::encode(&stage.recipe)), spec.component.clone())
+        })
         .collect();
     let stock = app.driver.with(move |driver, now| {
         let mut inventory = driver.inventory(now);
@@ -76,14 +79,20 @@ async fn take_stock(app: &Arc<App>, bundle: &Bundle) -> Result<Inventory, Status
 
 /// Free space changes: what Hello said of it may be days old.
 async fn refresh_space(app: &App, inventory: &mut Inventory) {
-    let connected: BTreeSet<NodeName> =
-        inventory.nodes.iter().filter(|(_, node)| node.silent_for_ms.is_none()).map(|(name, _)| name.clone()).collect();
+    let connected: BTreeSet<NodeName> = inventory
+        .nodes
+        .iter()
+        .filter(|(_, node)| node.silent_for_ms.is_none())
+        .map(|(name, _)| name.clone())
+        .collect();
     let asked = connected.into_iter().map(|name| async move {
         let look = app.sessions.observe(&name, &Probe::Host {}, std::time::Duration::from_secs(5)).await;
         (name, look)
     });
     for (name, look) in futures_util::future::join_all(asked).await {
-        if let (Ok(drydock_types::probe::Observation::Host(facts)), Some(node)) = (look, inventory.nodes.get_mut(&name)) {
+        if let (Ok(drydock_types::probe::Observation::Host(facts)), Some(node)) =
+            (look, inventory.nodes.get_mut(&name))
+        {
             node.free_bytes = facts.state_free_bytes;
             node.arch = facts.arch;
         }

@@ -80,7 +80,8 @@ pub(super) async fn artifact(
     } else {
         drop(whole);
     }
-    let written = write.await.map_err(|_| Status::internal("the upload failed; the coordinator's log says where"))?;
+    let written =
+        write.await.map_err(|_| Status::internal("the upload failed; the coordinator's log says where"))?;
     pumped?;
     let row = written.map_err(|error| artifact_refused(&error))?;
     row.ok_or_else(|| Status::aborted("the upload broke off; nothing of it was kept"))
@@ -123,7 +124,8 @@ pub(super) async fn backup(
         upload.finish(wall_ms())
     });
     let pumped = pump(stream, chunks, |message| message.data).await;
-    let written = write.await.map_err(|_| Status::internal("the upload failed; the coordinator's log says where"))?;
+    let written =
+        write.await.map_err(|_| Status::internal("the upload failed; the coordinator's log says where"))?;
     pumped?;
     let held = written.map_err(|error: BackupError| {
         tracing::warn!(%node, %error, "a backup was not taken");

@@ -35,7 +35,7 @@ fn the_etcd_recipe_changes_the_file_before_it_restarts_and_looks_afterwards() {
     assert_eq!(spec.gate.iter().map(|check| check.name()).collect::<Vec<_>>(), ["etcdQuorum", "versionSkew"]);
     assert!(matches!(&spec.protect[..], [Step::SnapshotEtcd(step)] if step.max_age == Millis::secs(900)));
     assert_eq!(names(&spec.apply), ["moveEtcdLeader", "swapBinary", "restartUnit"]);
-    assert_eq!(names(&spec.verify), ["runningExecutable", "etcdMemberHealthy"]);
+    assert_eq!(names(&spec.verify), ["runningExecutable", "etcdMemberHealthy", "runningExecutable"]);
     assert_eq!(spec.can_undo.len(), 1);
     assert_eq!(spec.returned.iter().map(|check| check.name()).collect::<Vec<_>>(), ["etcdQuorum"]);
     assert!(spec.versions.one_minor_at_a_time && spec.versions.no_return_after_last_member);
@@ -54,11 +54,11 @@ fn the_etcd_recipe_takes_another_unit_and_path() {
 fn the_systemd_binary_recipe_reads_the_version_only_where_the_plan_says_how() {
     let with = "recipe: systemd-binary\n      with:\n        unit: web.service\n        path: /usr/bin/web\n        health: {tcp: {address: \"127.0.0.1:80\"}}";
     let without = recipe(&edit("recipe: etcd", with)).spec;
-    assert_eq!(names(&without.verify), ["runningExecutable", "healthy"]);
+    assert_eq!(names(&without.verify), ["runningExecutable", "healthy", "runningExecutable"]);
     assert_eq!(without.detect.version, None);
     let full =
         recipe(&edit("recipe: etcd", &format!("{with}\n        version: {{command: {{name: web}}}}"))).spec;
-    assert_eq!(names(&full.verify), ["runningExecutable", "serviceVersion", "healthy"]);
+    assert_eq!(names(&full.verify), ["runningExecutable", "serviceVersion", "healthy", "runningExecutable"]);
     assert!(full.detect.version.is_some());
     assert_eq!(names(&full.apply), ["swapBinary", "restartUnit"]);
 }

@@ -49,7 +49,8 @@ pub struct Outcome {
     pub steps: Vec<StepReport>,
     /// From acceptance to the end, by the agent's monotonic clock; a restart of the agent in between is not counted.
     pub took: Millis,
-    /// From the beginning of the first disruptive step until the verification passed, where there was one.
+    /// From the beginning of the first disruptive step until the service itself answered as it must (until the
+    /// end of the section where no step asks it).
     pub out_of_service: Option<Millis>,
     /// What was seen.
     pub evidence: Vec<Evidence>,

@@ -82,6 +82,12 @@ impl Step {
         matches!(self, Self::StopUnit(_) | Self::StartUnit(_) | Self::RestartUnit(_))
     }
 
+    /// Does the step see the service itself answer? From then on it is back in service.
+    #[must_use]
+    pub const fn asks_the_service(&self) -> bool {
+        matches!(self, Self::EtcdMemberHealthy(_) | Self::ServiceVersion(_) | Self::Healthy(_))
+    }
+
     /// Every step's name, for `Hello` and for the planner's refusal of what an agent lacks.
     pub const ALL: [&'static str; 13] = [
         "fetchArtifact",
@@ -158,6 +164,9 @@ pub struct RunningExecutable {
     pub unit: UnitName,
     /// The binary that its main process must be running.
     pub path: AbsPath,
+    /// How long the process must have lived by then: a crash loop must not pass between two crashes.
+    #[serde(default = "one_second")]
+    pub stable_for: Millis,
     /// How long it may take until it does.
     #[serde(default = "thirty_seconds")]
     pub within: Millis,
@@ -234,6 +243,9 @@ pub enum UndoGuard {
     EtcdClusterNotRisen {},
 }
 
+const fn one_second() -> Millis {
+    Millis::secs(1)
+}
 const fn thirty_seconds() -> Millis {
     Millis::secs(30)
 }
@@ -270,7 +282,7 @@ mod tests {
             Step::RestartUnit(UnitStep { unit: unit.clone(), within }),
             Step::SnapshotEtcd(SnapshotEtcd { max_age: within, within }),
             Step::MoveEtcdLeader(Within { within }),
-            Step::RunningExecutable(RunningExecutable { unit, path, within }),
+            Step::RunningExecutable(RunningExecutable { unit, path, stable_for: Millis(0), within }),
             Step::EtcdMemberHealthy(Within { within }),
             Step::ServiceVersion(ServiceVersion { source: VersionSource::Etcd {}, within }),
             Step::Healthy(Healthy { probe: HealthProbe::Tcp { address: "127.0.0.1:1".into() }, within }),

@@ -5,18 +5,19 @@ use std::time::Duration;
 use drydock_types::{Millis, UnitName};
 use tokio::time::Instant;
 
-use crate::{
-    actions::Problem,
-    host::Host,
-    sys::units::UnitInfo,
-};
+use crate::{actions::Problem, host::Host, sys::units::UnitInfo};
 
 /// Lines of the unit's log that go with a failure.
 const LOG_LINES: usize = 20;
 
 /// The failure with the unit's own last words: `etcd.service exited 1 four times in 8s: "panic: …"`. `what` is
 /// said where the unit's process tells nothing.
-pub(in crate::actions) async fn failed(host: &Host, unit: &UnitName, what: String, begun: Instant) -> Problem {
+pub(in crate::actions) async fn failed(
+    host: &Host,
+    unit: &UnitName,
+    what: String,
+    begun: Instant,
+) -> Problem {
     let info = host.units.load(unit).await.ok();
     let id = info.as_ref().map_or_else(|| unit.as_str().to_owned(), |info| info.id.clone());
     let log = host.units.log_tail(&id, LOG_LINES).await;

@@ -50,7 +50,10 @@ fn copy_one(from: &File, to: &File, name: &[u8], path: &Path) -> Result<(), File
     fsetxattr(to, name, &wanted, XattrFlags::empty()).map_err(|error| {
         let shown = String::from_utf8_lossy(name);
         FileError::refused(
-            format!("{}: the old one's attribute {shown} cannot be given to the new one: {error}", path.display()),
+            format!(
+                "{}: the old one's attribute {shown} cannot be given to the new one: {error}",
+                path.display()
+            ),
             format!("getfattr -d -m - {}", path.display()),
         )
     })

@@ -32,7 +32,10 @@ pub fn check(file: &File, path: &Path, arch: &str) -> Result<(), FileError> {
     }
     let mut head = [0u8; 20];
     let not_elf = || {
-        FileError::refused(format!("{shown} is not an ELF program"), "sign the program itself, not an archive or a script")
+        FileError::refused(
+            format!("{shown} is not an ELF program"),
+            "sign the program itself, not an archive or a script",
+        )
     };
     match file.read_exact_at(&mut head, 0) {
         Ok(()) => {}
@@ -44,7 +47,9 @@ pub fn check(file: &File, path: &Path, arch: &str) -> Result<(), FileError> {
     }
     let machine = [head[18], head[19]];
     let machine = if head[5] == 2 { u16::from_be_bytes(machine) } else { u16::from_le_bytes(machine) };
-    let found = MACHINES.iter().find(|(_, number, class, order)| (*number, *class, *order) == (machine, head[4], head[5]));
+    let found = MACHINES
+        .iter()
+        .find(|(_, number, class, order)| (*number, *class, *order) == (machine, head[4], head[5]));
     match found {
         Some((name, ..)) if *name == host => Ok(()),
         Some((name, ..)) => Err(FileError::refused(

@@ -39,9 +39,9 @@ pub async fn package_of(path: &AbsPath) -> Result<Option<String>, Problem> {
 /// The names under which dpkg may know a file: packages from before the merge of `/bin` into `/usr/bin` list
 /// the short one.
 fn names(path: &str) -> Vec<&str> {
-    let short = path.strip_prefix("/usr").filter(|rest| {
-        ["/bin/", "/sbin/", "/lib"].iter().any(|dir| rest.starts_with(dir))
-    });
+    let short = path
+        .strip_prefix("/usr")
+        .filter(|rest| ["/bin/", "/sbin/", "/lib"].iter().any(|dir| rest.starts_with(dir)));
     core::iter::once(path).chain(short).collect()
 }
 

@@ -94,7 +94,9 @@ impl Place {
         if meta.mode() & 0o6000 != 0 && !rule.allow_setuid {
             return Err(FileError::refused(
                 format!("{shown} is setuid or setgid (mode {:04o})", meta.mode() & 0o7777),
-                format!("if that is meant: allow_setuid = true under [binaries.\"{shown}\"] in the node's policy"),
+                format!(
+                    "if that is meant: allow_setuid = true under [binaries.\"{shown}\"] in the node's policy"
+                ),
             ));
         }
         if meta.mode() & 0o111 == 0 {
@@ -102,7 +104,10 @@ impl Place {
         }
         if meta.nlink() > 1 + self.own_links(&meta)? && !rule.allow_hard_links {
             return Err(FileError::refused(
-                format!("{shown} has {} names (hard links); the others would keep the old content", meta.nlink()),
+                format!(
+                    "{shown} has {} names (hard links); the others would keep the old content",
+                    meta.nlink()
+                ),
                 format!(
                     "find -xdev / -samefile {shown}; if that is meant: allow_hard_links = true under [binaries.\"{shown}\"] in the node's policy"
                 ),
@@ -125,7 +130,10 @@ impl Place {
             ));
         }
         if !kind.is_file() {
-            return Err(FileError::refused(format!("{shown} is not a regular file"), format!("ls -ld {shown}")));
+            return Err(FileError::refused(
+                format!("{shown} is not a regular file"),
+                format!("ls -ld {shown}"),
+            ));
         }
         let file = open(Some(&self.dir), &self.name, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW);
         let file = file.map_err(not_opened(&self.path))?;
@@ -290,16 +298,20 @@ pub(super) fn enough(path: &Path, free: u64, inodes: Option<u64>, copies: u64) -
         ));
     }
     match inodes {
-        Some(left) if left < 3 => {
-            Err(FileError::refused(format!("{dir} has {left} inodes free, and 3 are needed"), format!("df -i {dir}")))
-        }
+        Some(left) if left < 3 => Err(FileError::refused(
+            format!("{dir} has {left} inodes free, and 3 are needed"),
+            format!("df -i {dir}"),
+        )),
         _ => Ok(()),
     }
 }
 
 pub(super) fn changed(path: &Path) -> FileError {
     FileError::refused(
-        format!("{} was changed by somebody else while it was being exchanged; nothing was left changed by Drydock", path.display()),
+        format!(
+            "{} was changed by somebody else while it was being exchanged; nothing was left changed by Drydock",
+            path.display()
+        ),
         "find out who writes there, then try again",
     )
 }

@@ -52,7 +52,10 @@ impl Place {
                         old.short(),
                         new.short()
                     ),
-                    format!("find out who put it there; the old file is {}", self.path.with_file_name(&kept).display()),
+                    format!(
+                        "find out who put it there; the old file is {}",
+                        self.path.with_file_name(&kept).display()
+                    ),
                 ));
             }
         }
@@ -74,7 +77,10 @@ impl Place {
         let found = hash(&file).map_err(FileError::io("read the old file that was kept", &shown))?;
         if found != old {
             return Err(FileError::refused(
-                format!("{} has digest {found}, and the old file had {old}; nothing was changed", shown.display()),
+                format!(
+                    "{} has digest {found}, and the old file had {old}; nothing was changed",
+                    shown.display()
+                ),
                 "put the old binary back by hand, from its package or release",
             ));
         }

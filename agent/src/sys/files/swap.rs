@@ -19,6 +19,7 @@ use super::{
     FileError, PIECE, attributes, hash,
     place::{Beside, Place, Stamp, Target, changed},
 };
+use crate::sys::process::digest;
 
 /// The new file, whole and durable beside its target; the old one is kept under a second name.
 #[derive(Debug)]
@@ -60,11 +61,15 @@ impl Place {
         let file = file.map_err(FileError::io("create the new file beside it", &self.path))?;
         let wrong = |found: Sha256| {
             FileError::refused(
-                format!("{}: the new file has digest {found}, and {sha256} was expected", self.path.display()),
+                format!(
+                    "{}: the new file has digest {found}, and {sha256} was expected",
+                    self.path.display()
+                ),
                 "fetch the artifact again; if this repeats, look at the node's disk and memory",
             )
         };
-        let written = copy(source, &file).map_err(FileError::io("write the new file beside it", &self.path))?;
+        let written =
+            copy(source, &file).map_err(FileError::io("write the new file beside it", &self.path))?;
         if written != sha256 {
             return Err(wrong(written));
         }
@@ -113,7 +118,9 @@ impl Place {
         self.remove(&new)?;
         self.sync()?;
         let now = self.present()?;
-        if now.stamp == staged.stamp && now.sha256(&self.path)? == staged.sha256 {
+        // Read anew (the exchange moved its change time), and remembered for the look at the process that will run it.
+        let found = digest(&now.file).map_err(FileError::io("read it", &self.path))?;
+        if now.stamp == staged.stamp && found == staged.sha256 {
             return Ok(());
         }
         Err(FileError::refused(

@@ -34,7 +34,11 @@ fn yard() -> Yard {
     fs::set_permissions(&target, Permissions::from_mode(0o755)).unwrap();
     let artifact = dir.path().join("artifact");
     fs::write(&artifact, NEW).unwrap();
-    Yard { target: AbsPath::parse(target.to_str().unwrap()).unwrap(), artifact: File::open(artifact).unwrap(), dir }
+    Yard {
+        target: AbsPath::parse(target.to_str().unwrap()).unwrap(),
+        artifact: File::open(artifact).unwrap(),
+        dir,
+    }
 }
 
 impl Yard {
@@ -81,8 +85,10 @@ impl Yard {
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(self.bin()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(self.bin())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -336,14 +342,16 @@ fn what_is_not_there_or_not_executable_is_refused() {
 fn mode_owner_and_attributes_are_taken_over() {
     let yard = yard();
     yard.mode(0o750);
-    let xattr = |name: &str| rustix::fs::setxattr(yard.path(), name, b"x", rustix::fs::XattrFlags::empty()).is_ok();
+    let xattr =
+        |name: &str| rustix::fs::setxattr(yard.path(), name, b"x", rustix::fs::XattrFlags::empty()).is_ok();
     let had = xattr("user.drydock.test");
     // cap_net_bind_service+ep, as setcap writes it.
     let caps = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let root = nix::unistd::geteuid().is_root();
     if root {
         std::os::unix::fs::chown(yard.path(), None, Some(4242)).unwrap();
-        rustix::fs::setxattr(yard.path(), "security.capability", &caps, rustix::fs::XattrFlags::empty()).unwrap();
+        rustix::fs::setxattr(yard.path(), "security.capability", &caps, rustix::fs::XattrFlags::empty())
+            .unwrap();
     }
     let before = fs::metadata(yard.path()).unwrap();
     yard.swap().unwrap();
@@ -362,6 +370,10 @@ fn mode_owner_and_attributes_are_taken_over() {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "change times must differ, and the kernel's clock for them is coarse"
+)]
 fn only_the_newest_kept_file_of_earlier_effects_stays() {
     let yard = yard();
     let names = [".etcd.drydock-00000001.old", ".etcd.drydock-00000002.old", ".etcd.drydock-00000003.new"];
@@ -369,7 +381,8 @@ fn only_the_newest_kept_file_of_earlier_effects_stays() {
         fs::write(yard.bin().join(name), name).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    for strange in [".etcd.drydock-zzzzzzzz.old", ".etcd.drydock-00000001.bak", ".other.drydock-00000001.old"] {
+    for strange in [".etcd.drydock-zzzzzzzz.old", ".etcd.drydock-00000001.bak", ".other.drydock-00000001.old"]
+    {
         fs::write(yard.bin().join(strange), "").unwrap();
     }
     yard.swap().unwrap();
@@ -431,7 +444,9 @@ fn program(machine: u16, class: u8) -> tempfile::NamedTempFile {
 #[test]
 fn only_a_program_for_this_machine_is_taken() {
     let host = std::env::consts::ARCH;
-    let check = |file: &Path, arch: &str| elf::check(&File::open(file).unwrap(), file, arch).map_err(|e| e.to_string());
+    let check = |file: &Path, arch: &str| {
+        elf::check(&File::open(file).unwrap(), file, arch).map_err(|e| e.to_string())
+    };
     let me = std::env::current_exe().unwrap();
     assert_eq!(check(&me, host), Ok(()));
     assert!(check(&me, "mips").unwrap_err().contains("labelled for mips"));

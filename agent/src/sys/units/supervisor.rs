@@ -89,7 +89,8 @@ impl Supervisor {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(config: Config) -> Result<Self, UnitsError> {
-        let service = |(name, config): (UnitName, _)| (name.as_str().to_owned(), Service::new(name.as_str(), config));
+        let service =
+            |(name, config): (UnitName, _)| (name.as_str().to_owned(), Service::new(name.as_str(), config));
         let services: Arc<BTreeMap<_, _>> = Arc::new(config.services.into_iter().map(service).collect());
         let (requests, inbox) = mpsc::unbounded_channel();
         let failed = |error: std::io::Error| UnitsError::Supervisor {
@@ -116,7 +117,8 @@ impl Supervisor {
     pub(super) async fn run(&self, unit: &str, verb: Verb, deadline: Duration) -> Result<JobEnd, UnitsError> {
         self.service(unit)?;
         let (done, answer) = oneshot::channel();
-        let gone = || UnitsError::Supervisor { unit: unit.into(), why: "the supervisor's thread has ended".into() };
+        let gone =
+            || UnitsError::Supervisor { unit: unit.into(), why: "the supervisor's thread has ended".into() };
         self.requests.send(Request { unit: unit.into(), verb, done }).map_err(|_| gone())?;
         match timeout(deadline, answer).await {
             Ok(answer) => answer.map_err(|_| gone())?,

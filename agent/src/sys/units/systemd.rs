@@ -69,7 +69,9 @@ impl From<zbus::Error> for Failed {
 impl Failed {
     fn of(self, doing: &'static str, unit: &str) -> UnitsError {
         match self {
-            Self::Said { name, .. } if name.ends_with(".NoSuchUnit") => UnitsError::NotFound { unit: unit.into() },
+            Self::Said { name, .. } if name.ends_with(".NoSuchUnit") => {
+                UnitsError::NotFound { unit: unit.into() }
+            }
             Self::Said { words, .. } => UnitsError::Refused { doing, unit: unit.into(), why: words },
             Self::Bus(why) => UnitsError::Bus { why },
         }
@@ -115,7 +117,8 @@ impl Systemd {
 
     async fn try_load(&self, unit: &str) -> Result<UnitInfo, UnitsError> {
         let connection = self.connect().await.map_err(|failed| failed.of("load", unit))?;
-        let path = unit_path(&connection, "LoadUnit", unit).await.map_err(|failed| failed.of("load", unit))?;
+        let path =
+            unit_path(&connection, "LoadUnit", unit).await.map_err(|failed| failed.of("load", unit))?;
         let read = |interface| properties(&connection, &path, interface);
         let general = read(UNIT).await.map_err(|failed| failed.of("look at", unit))?;
         match text(&general, "LoadState").as_str() {
@@ -130,8 +133,14 @@ impl Systemd {
     }
 
     /// Everything active that would go down with the unit, or when it is started; followed to the end.
-    async fn stops_with(&self, connection: &Connection, id: &str, unit: &Properties) -> Result<Vec<String>, UnitsError> {
-        let next = |unit: &Properties| STOP_ALONG.iter().flat_map(|name| list(unit, name)).collect::<Vec<_>>();
+    async fn stops_with(
+        &self,
+        connection: &Connection,
+        id: &str,
+        unit: &Properties,
+    ) -> Result<Vec<String>, UnitsError> {
+        let next =
+            |unit: &Properties| STOP_ALONG.iter().flat_map(|name| list(unit, name)).collect::<Vec<_>>();
         let mut open: VecDeque<String> = next(unit).into();
         open.extend(STOP_BY_START.iter().flat_map(|name| list(unit, name)));
         let mut seen = BTreeSet::from([id.to_owned()]);
@@ -149,7 +158,8 @@ impl Systemd {
                 Err(Failed::Said { name, .. }) if name.ends_with(".NoSuchUnit") => continue,
                 Err(failed) => return Err(failed.of("look at", &name)),
             };
-            let other = properties(connection, &path, UNIT).await.map_err(|failed| failed.of("look at", &name))?;
+            let other =
+                properties(connection, &path, UNIT).await.map_err(|failed| failed.of("look at", &name))?;
             if matches!(text(&other, "ActiveState").as_str(), "inactive" | "failed") {
                 continue;
             }
@@ -201,7 +211,12 @@ impl Systemd {
         }
     }
 
-    async fn ask(&self, id: &str, verb: Verb, others: Others) -> Result<(OwnedObjectPath, SignalStream<'static>), Failed> {
+    async fn ask(
+        &self,
+        id: &str,
+        verb: Verb,
+        others: Others,
+    ) -> Result<(OwnedObjectPath, SignalStream<'static>), Failed> {
         let connection = self.connect().await?;
         let manager = manager(&connection).await?;
         match manager.call_method("Subscribe", &()).await.map_err(Failed::from) {
@@ -273,7 +288,11 @@ async fn unit_path(connection: &Connection, method: &str, unit: &str) -> Result<
     within(CALL, manager.call(method, &(unit))).await
 }
 
-async fn properties(connection: &Connection, path: &OwnedObjectPath, interface: &'static str) -> Result<Properties, Failed> {
+async fn properties(
+    connection: &Connection,
+    path: &OwnedObjectPath,
+    interface: &'static str,
+) -> Result<Properties, Failed> {
     let call = async {
         let proxy = PropertiesProxy::builder(connection).destination(SYSTEMD)?.path(path)?.build().await?;
         Ok(proxy.get_all(InterfaceName::from_static_str(interface)?).await?)

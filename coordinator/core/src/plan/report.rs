@@ -126,7 +126,7 @@ pub(crate) fn point_of_no_return(stage: &PlanStage, wave: &PlanWave) -> Option<S
         from.filter(|version| version.minor() < stage.to.minor()).min_by_key(|version| version.minor())?;
     let ((major, minor), (old_major, old_minor)) = (stage.to.minor(), from.minor());
     Some(format!(
-        "point of no return: when the last member (as foreseen {}) is upgraded the cluster's version becomes {major}.{minor}; after that {old_major}.{old_minor} cannot come back except from the snapshot",
+        "when the last member (as foreseen {}) is upgraded the cluster's version becomes {major}.{minor}; after that {old_major}.{old_minor} cannot come back except from the snapshot",
         last.name
     ))
 }
@@ -157,7 +157,6 @@ fn look_for_blockers(stage: &PlanStage, node: &PlanNode, known: &InventoryNode, 
         );
     }
     if let Some(artifact) = &stage.artifact
-        && known.free_bytes > 0
         && known.free_bytes < artifact.size.saturating_mul(2)
     {
         let (free, need) = (mib(known.free_bytes), mib(artifact.size.saturating_mul(2)));
@@ -181,6 +180,9 @@ fn version_problem(stage: &PlanStage, node: &PlanNode) -> Option<(String, String
     let Some(seen) = &node.seen else {
         return Some(("it was not looked at, so what runs there is not known".to_string(), look));
     };
+    if seen.version.is_none() && stage.recipe.spec.detect.version.is_some() {
+        return Some((format!("{} was not asked for its version", stage.component), look));
+    }
     match seen.version.as_ref()? {
         Err(why) => Some((format!("{} does not say its version: {why}", stage.component), look)),
         Ok(from) => {
@@ -195,10 +197,14 @@ fn version_problem(stage: &PlanStage, node: &PlanNode) -> Option<(String, String
 fn missing_steps<'a>(stage: &'a PlanStage, known: &InventoryNode) -> Vec<&'a str> {
     let spec = &stage.recipe.spec;
     let steps = [&spec.stage, &spec.protect, &spec.apply, &spec.verify].into_iter().flatten().map(Step::name);
-    let mut missing: Vec<_> = steps.filter(|step| !known.steps.contains(*step)).collect();
+    let steps = steps.filter(|step| !known.steps.contains(*step));
     let required = crate::step::REQUIRES.iter().filter(|field| !known.requirements.contains(**field));
-    missing.extend(required);
-    missing.dedup();
+    let mut missing: Vec<&str> = Vec::new();
+    for what in steps.chain(required.copied()) {
+        if !missing.contains(&what) {
+            missing.push(what);
+        }
+    }
     missing
 }
 

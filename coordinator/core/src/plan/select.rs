@@ -25,6 +25,9 @@ pub(super) fn stages(bundle: &Bundle, inventory: &Inventory) -> Result<Vec<PlanS
             "it has another number of recipes than the plan has stages".to_string(),
         ));
     }
+    if bundle.plan.spec.budget.per_failure_domain == 0 {
+        return Err(PlanError::Bundle("a budget of 0 lets no node leave service".to_string()));
+    }
     let mut done: Vec<&Label> = Vec::new();
     let mut left: Vec<usize> = (0..specs.len()).collect();
     let mut stages = Vec::new();
@@ -35,6 +38,10 @@ pub(super) fn stages(bundle: &Bundle, inventory: &Inventory) -> Result<Vec<PlanS
             return Err(PlanError::Needs(names.join(", ")));
         };
         let index = left.remove(ready);
+        if done.contains(&&specs[index].name) {
+            // Effects are told apart by their stage's name.
+            return Err(PlanError::Bundle(format!("two stages are called {}", specs[index].name)));
+        }
         done.push(&specs[index].name);
         stages.push(stage(&specs[index], &bundle.stages[index], inventory)?);
     }
@@ -52,6 +59,10 @@ fn stage(spec: &StageSpec, bundle: &StageBundle, inventory: &Inventory) -> Resul
     let mut taken: BTreeMap<NodeName, Label> = BTreeMap::new();
     let mut waves = Vec::new();
     for wave in &spec.waves {
+        if wave.concurrency != 1 {
+            let (name, many) = (&wave.name, wave.concurrency);
+            return Err(PlanError::Bundle(format!("wave {name} wants {many} nodes at once; this build takes 1")));
+        }
         let names = matching(spec, wave, inventory)?;
         for name in &names {
             if let Some(first) = taken.insert(name.clone(), wave.name.clone()) {

@@ -52,6 +52,8 @@ struct State {
     invocation: String,
     last: Option<ExitStatus>,
     stopping: bool,
+    /// Its start with the agent is still to come.
+    to_come: bool,
     lines: VecDeque<String>,
 }
 
@@ -63,9 +65,15 @@ impl Service {
             invocation: String::new(),
             last: None,
             stopping: false,
+            to_come: config.autostart,
             lines: VecDeque::new(),
         };
-        Self { name: name.into(), config, state: Arc::new(Mutex::new(state)), turn: tokio::sync::Mutex::new(()) }
+        Self {
+            name: name.into(),
+            config,
+            state: Arc::new(Mutex::new(state)),
+            turn: tokio::sync::Mutex::new(()),
+        }
     }
 
     pub(super) const fn starts_by_itself(&self) -> bool {
@@ -88,6 +96,7 @@ impl Service {
             sub_state: sub.into(),
             main_pid: state.pid.and_then(|pid| u32::try_from(pid.as_raw()).ok()).unwrap_or(0),
             invocation_id: state.invocation.clone(),
+            job_pending: state.to_come || self.turn.try_lock().is_err(),
             kill_mode: "control-group".into(),
             result: if clean || state.stopping { "success".into() } else { "exit-code".into() },
             last_exit: state.last.map(words).unwrap_or_default(),
@@ -103,6 +112,7 @@ impl Service {
     /// Must run on the supervisor's thread: the children of a start die with the thread that started them.
     pub(super) async fn job(&self, verb: Verb) -> Result<JobEnd, UnitsError> {
         let _turn = self.turn.lock().await;
+        lock(&self.state).to_come = false;
         if matches!(verb, Verb::Stop | Verb::Restart) {
             self.stop().await;
         }
@@ -168,7 +178,9 @@ impl Service {
                 command
             }
             None => {
-                tracing::warn!("setpriv (util-linux) is not installed: a killed agent leaves its services behind");
+                tracing::warn!(
+                    "setpriv (util-linux) is not installed: a killed agent leaves its services behind"
+                );
                 Command::new(path)
             }
         };

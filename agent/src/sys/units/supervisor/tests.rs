@@ -1,9 +1,6 @@
 use std::{path::PathBuf, time::Instant};
 
-use nix::{
-    sys::signal::kill,
-    unistd::Pid,
-};
+use nix::{sys::signal::kill, unistd::Pid};
 
 use super::*;
 use crate::sys::process::exe_file;
@@ -43,11 +40,16 @@ async fn a_service_starts_restarts_and_stops_and_each_start_is_another_invocatio
     assert_eq!(run(&supervisor, Verb::Start).await, JobEnd::Done);
     let first = info(&supervisor);
     assert!(first.is_running(), "{first:?}");
+    until(|| supervisor.log_tail("x.service", 9) == ["hello"]).await;
     assert_eq!(run(&supervisor, Verb::Start).await, JobEnd::Done);
     assert_eq!(info(&supervisor).invocation_id, first.invocation_id, "a second start does nothing");
     assert_eq!(run(&supervisor, Verb::Restart).await, JobEnd::Done);
     let second = info(&supervisor);
-    assert!(second.is_running() && second.invocation_id != first.invocation_id && second.main_pid != first.main_pid);
+    assert!(
+        second.is_running()
+            && second.invocation_id != first.invocation_id
+            && second.main_pid != first.main_pid
+    );
     assert!(!alive(first.main_pid));
     until(|| supervisor.log_tail("x.service", 9) == ["hello", "hello"]).await;
     assert_eq!(run(&supervisor, Verb::Stop).await, JobEnd::Done);
@@ -61,7 +63,10 @@ async fn a_service_that_ends_by_itself_is_failed_and_not_started_again() {
     run(&supervisor, Verb::Start).await;
     until(|| info(&supervisor).active_state == "failed").await;
     let failed = info(&supervisor);
-    assert_eq!((failed.last_exit.as_str(), failed.result.as_str(), failed.main_pid), ("exited 3", "exit-code", 0));
+    assert_eq!(
+        (failed.last_exit.as_str(), failed.result.as_str(), failed.main_pid),
+        ("exited 3", "exit-code", 0)
+    );
     until(|| supervisor.log_tail("x.service", 9) == ["last words"]).await;
 }
 

@@ -35,7 +35,12 @@ fn path_of(name: &str) -> Option<ObjectPath<'static>> {
 }
 
 impl FakeManager {
-    async fn job(&self, call: String, unit: &str, to: SignalEmitter<'_>) -> zbus::fdo::Result<ObjectPath<'static>> {
+    async fn job(
+        &self,
+        call: String,
+        unit: &str,
+        to: SignalEmitter<'_>,
+    ) -> zbus::fdo::Result<ObjectPath<'static>> {
         self.calls.lock().unwrap().push(call);
         if self.ends == [("", "refuse")] {
             return Err(zbus::fdo::Error::AccessDenied("a start job is queued".into()));
@@ -84,7 +89,13 @@ impl FakeManager {
     }
 
     #[zbus(signal)]
-    async fn job_removed(to: &SignalEmitter<'_>, id: u32, job: ObjectPath<'_>, unit: &str, result: &str) -> zbus::Result<()>;
+    async fn job_removed(
+        to: &SignalEmitter<'_>,
+        id: u32,
+        job: ObjectPath<'_>,
+        unit: &str,
+        result: &str,
+    ) -> zbus::Result<()>;
 }
 
 struct FakeUnit {
@@ -177,16 +188,30 @@ struct Bench {
 }
 
 async fn bench(ends: Ends) -> Bench {
-    let calls = Arc::new(Mutex::new(Vec::new()));
-    let unit = |id, active, required_by, conflicts| FakeUnit { id, load: "loaded", active, required_by, conflicts, job: 0 };
     let (here, there) = UnixStream::pair().unwrap();
+    let server = connection::Builder::unix_stream(there).server(Guid::generate()).unwrap().p2p();
+    served(ends, (server, connection::Builder::unix_stream(here).p2p())).await
+}
+
+async fn served(ends: Ends, builders: (connection::Builder<'_>, connection::Builder<'_>)) -> Bench {
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let unit = |id, active, required_by, conflicts| FakeUnit {
+        id,
+        load: "loaded",
+        active,
+        required_by,
+        conflicts,
+        job: 0,
+    };
     let manager = FakeManager { ends, calls: calls.clone() };
-    let guid = Guid::generate();
-    let server = connection::Builder::unix_stream(there).server(guid).unwrap().p2p();
+    let (server, client) = builders;
     let server = server
         .serve_at(MANAGER_PATH, manager)
         .unwrap()
-        .serve_at("/unit/etcd", unit("etcd.service", "active", &["api.service", "idle.service"], &["shutdown.target"]))
+        .serve_at(
+            "/unit/etcd",
+            unit("etcd.service", "active", &["api.service", "idle.service"], &["shutdown.target"]),
+        )
         .unwrap()
         .serve_at("/unit/etcd", FakeService)
         .unwrap()
@@ -196,11 +221,13 @@ async fn bench(ends: Ends) -> Bench {
         .unwrap()
         .serve_at("/unit/idle", unit("idle.service", "inactive", &["never.service"], &[]))
         .unwrap()
-        .serve_at("/unit/missing", FakeUnit { load: "not-found", ..unit("missing.service", "inactive", &[], &[]) })
+        .serve_at(
+            "/unit/missing",
+            FakeUnit { load: "not-found", ..unit("missing.service", "inactive", &[], &[]) },
+        )
         .unwrap()
         .serve_at("/unit/masked", FakeUnit { load: "masked", ..unit("masked.service", "inactive", &[], &[]) })
         .unwrap();
-    let client = connection::Builder::unix_stream(here).p2p();
     let (server, client) = tokio::try_join!(server.build(), client.build()).unwrap();
     Bench { systemd: Systemd::with(client), calls, _server: server }
 }
@@ -275,4 +302,67 @@ async fn a_lost_connection_is_noticed_and_dialled_anew() {
     let connected = bench.systemd.connection.lock().await.is_some();
     let bus = std::path::Path::new("/run/dbus/system_bus_socket").exists();
     assert!(!connected || bus);
+}
+
+/// A message bus of our own, killed with the test.
+struct Bus {
+    daemon: std::process::Child,
+    address: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+fn bus() -> Option<Bus> {
+    use std::io::BufRead as _;
+    let program = crate::sys::exec::find("dbus-daemon")?;
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = std::process::Command::new(program)
+        .args(["--session", "--nofork", "--print-address"])
+        .arg(format!("--address=unix:path={}/bus", dir.path().display()))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .ok()?;
+    let mut address = String::new();
+    std::io::BufReader::new(daemon.stdout.take()?).read_line(&mut address).ok()?;
+    Some(Bus { daemon, address: address.trim().to_owned(), _dir: dir }).filter(|bus| !bus.address.is_empty())
+}
+
+async fn bench_on(bus: &Bus, ends: Ends) -> Bench {
+    let to = |address: &str| connection::Builder::address(address).unwrap();
+    let server = to(&bus.address).name(SYSTEMD).unwrap();
+    served(ends, (server, to(&bus.address))).await
+}
+
+#[tokio::test]
+async fn over_a_real_bus_a_job_is_over_with_its_own_removal_too() {
+    let Some(bus) = bus() else { return };
+    let bench = bench_on(&bus, vec![(OTHER_JOB, "failed"), (JOB, "done")]).await;
+    let info = bench.systemd.load("alias.service").await.unwrap();
+    assert_eq!(info.stops_with, ["api.service", "web.service"]);
+    for _ in 0..3 {
+        let end = bench.systemd.run(&info.id, Verb::Restart, Others::Respect, LONG).await.unwrap();
+        assert_eq!(end, JobEnd::Done);
+    }
+}
+
+#[tokio::test]
+async fn a_bus_that_dies_while_a_job_runs_ends_at_the_deadline_and_not_later() {
+    let Some(bus) = bus() else { return };
+    let bench = bench_on(&bus, Vec::new()).await;
+    let begun = Instant::now();
+    let job = bench.systemd.run("etcd.service", Verb::Restart, Others::Respect, Duration::from_secs(1));
+    let death = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(bus);
+    };
+    let (ended, ()) = tokio::join!(job, death);
+    assert!(matches!(ended, Err(UnitsError::Deadline { .. })), "{ended:?}");
+    assert!(begun.elapsed() < Duration::from_secs(3));
 }
