@@ -88,6 +88,9 @@ pub(crate) enum Command {
     Serve(commands::serve::ServeArgs),
     /// Show the whole thing on this machine, with nothing installed
     Demo(commands::demo::DemoArgs),
+    /// The demo's own service
+    #[command(hide = true)]
+    DemoService(commands::demo::service::ServiceArgs),
     /// Print completions for a shell
     Completions(commands::completions::CompletionsArgs),
 }

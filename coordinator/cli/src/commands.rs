@@ -44,6 +44,7 @@ pub(crate) async fn run(cli: Cli, screen: Screen) -> Result<Exit, CliError> {
         Command::Context(command) => command.run(&ask),
         Command::Serve(args) => serve::run(args, &ask).await,
         Command::Demo(args) => demo::run(args, &ask).await,
+        Command::DemoService(args) => demo::service::run(args).await,
         Command::Completions(args) => completions::run(&args, &ask),
     }
 }

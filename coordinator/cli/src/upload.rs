@@ -112,7 +112,9 @@ async fn drawing<T>(
 
 /// `etcd  ━━━━━╸──────  12.4 MB of 23.5 MB, about 4 s left`
 fn progress(name: &str, sent: u64, size: u64, elapsed_ms: u64) -> Line {
-    let percent = if size == 0 { 100 } else { usize::try_from(sent.min(size) * 100 / size).unwrap_or(100) };
+    let percent = (sent.min(size) * 100)
+        .checked_div(size)
+        .map_or(100, |percent| usize::try_from(percent).unwrap_or(100));
     // An estimate from less than a second says nothing.
     let left = (sent > 0 && sent < size && elapsed_ms >= 1_000)
         .then(|| u128::from(elapsed_ms) * u128::from(size - sent) / u128::from(sent));

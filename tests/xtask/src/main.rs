@@ -1,2 +1,31 @@
-//! Entry point.
-fn main() {}
+//! The repository's own commands, behind the aliases of `.cargo/config.toml`: each builds what it needs, then
+//! becomes the program that does the work. One file a command; what several of them need is in [`cargo`].
+
+mod cargo;
+mod demo;
+mod wave_bench;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo", bin_name = "cargo", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the whole thing on this machine, with nothing installed
+    Demo(demo::Args),
+    /// Measure what a node costs in a serial wave of 50 agents, beside the floor
+    WaveBench(wave_bench::Args),
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Demo(args) => demo::run(args),
+        Command::WaveBench(args) => wave_bench::run(args),
+    }
+}

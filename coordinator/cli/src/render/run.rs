@@ -82,8 +82,12 @@ pub(crate) const fn sign(phase: Phase) -> (&'static str, Paint) {
 
 /// `applying 5 s: restartUnit · 10 s in all (median so far 33 s) · out of service 0.40 s`
 pub(crate) fn doing(node: &RunNodeView, now: u64, median: Option<u64>) -> String {
-    let in_phase = time::rough(now.saturating_sub(node.since_unix_ms));
+    let since_ms = now.saturating_sub(node.since_unix_ms);
+    let in_phase = time::rough(since_ms);
     let mut parts = vec![match (node.phase, &node.step) {
+        (Phase::Soaking, _) if since_ms > node.soak_ms => {
+            format!("soaking {in_phase}, {} are due", time::rough(node.soak_ms))
+        }
         (Phase::Soaking, _) => format!("soaking {in_phase} of {}", time::rough(node.soak_ms)),
         (phase, Some(step)) => format!("{} {in_phase}: {step}", phase.word()),
         (phase, None) => format!("{} {in_phase}", phase.word()),

@@ -143,3 +143,12 @@ fn a_fetch_shows_its_bytes() {
         "staging 2 s: fetchArtifact · 5.8 MB of 23.5 MB (25 %) · attempt 2"
     );
 }
+
+#[test]
+fn a_soak_that_is_longer_than_it_need_be_says_so() {
+    let mut node = samples::done_node();
+    (node.phase, node.began_unix_ms, node.out_of_service_ms) = (Phase::Soaking, None, None);
+    let at = node.since_unix_ms;
+    assert_eq!(doing(&node, at + 4_000, None), "soaking 4 s of 10 s");
+    assert_eq!(doing(&node, at + 50_000, None), "soaking 50 s, 10 s are due");
+}

@@ -3,6 +3,7 @@
 use drydock_core::view::{EventLineView, Phase, RunNodeView, RunStatus, RunView, RunWaveView};
 
 use super::{Canvas, Line, Page, Paint, run, time, why};
+use crate::follow;
 
 /// What stands around the view.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +31,9 @@ pub(crate) fn frame(view: &RunView, around: Around<'_>, canvas: Canvas) -> Vec<L
     let width = canvas.width.unwrap_or(usize::MAX);
     let mut lines: Vec<Line> = page.0.into_iter().map(|line| line.clip(width)).collect();
     lines.truncate(around.height.saturating_sub(2).max(1));
-    lines.push(foot(view).clip(width));
+    if follow::exit(view.status).is_none() {
+        lines.push(foot(view).clip(width));
+    }
     lines
 }
 
@@ -41,11 +44,15 @@ fn head(view: &RunView, around: Around<'_>, now: u64, page: &mut Page, canvas: C
         time::clock(view.started_unix_ms),
         view.started_by
     ));
-    let mut times = time::rough(now.saturating_sub(view.started_unix_ms));
+    let until = view.ended_unix_ms.unwrap_or(now);
+    let mut times = time::rough(until.saturating_sub(view.started_unix_ms));
     if let Some(estimate) = &view.estimate {
         // What was left when the view was made, less what has passed since; never below zero.
         let left = estimate.total_ms.saturating_sub(around.since_view_ms);
-        times.push_str(&format!(", about {} left", time::rough(left)));
+        // Past the estimate nothing is known: then nothing is said.
+        if left >= 1_000 {
+            times.push_str(&format!(", about {} left", time::rough(left)));
+        }
     }
     let (done, all) = (run::in_phase(view, Phase::Done), run::total(view));
     let (word, paint) = run::status(view.status);
@@ -209,6 +216,16 @@ Run 42  etcd.yaml  started 22:04Z by alice   ━━━━━━━━╸──�
         assert!(got.contains("1/3   49 s, about 52 s left\n"), "{got}");
         assert!(got.contains("  ⟳ ctl-3   applying 9 s: restartUnit · 14 s in all"), "{got}");
         assert!(got.contains("\n  ! coordinator not reachable for 4 s, trying again\n"), "{got}");
+    }
+
+    #[test]
+    fn past_the_estimate_and_at_the_end_nothing_is_promised() {
+        let around = Around { since_view_ms: 60_000, ..AROUND };
+        let got = text(&samples::run(), around, WIDE);
+        assert!(got.contains("1/3   1 min 45 s\n"), "{got}");
+        let got = text(&samples::done_run(), AROUND, WIDE);
+        assert!(got.ends_with("✓ ctl-1 35 s   ✓ ctl-3 34 s   ✓ ctl-2 33 s\n"), "{got}");
+        assert!(got.contains("3/3   1 min 45 s   done\n"), "{got}");
     }
 
     #[test]

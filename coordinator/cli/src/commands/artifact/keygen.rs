@@ -114,6 +114,9 @@ mod tests {
             secret_key_file: "a".into(),
             public_key_file: "a.pub".into(),
         };
-        assert_eq!(page(&view).to_text(crate::render::samples::FILE), "signing_keys = [{ key = \"RWQx\" }]\n");
+        assert_eq!(
+            page(&view).to_text(crate::render::samples::FILE),
+            "signing_keys = [{ key = \"RWQx\" }]\n"
+        );
     }
 }

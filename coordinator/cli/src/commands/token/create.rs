@@ -60,8 +60,7 @@ pub(super) async fn run(args: CreateArgs, ask: &Ask) -> Result<Exit, CliError> {
         return Err(CliError::usage("--ttl is at least 1s"));
     }
     let client = client::connect(&ask.global).await?;
-    let mut made = 0;
-    for host in &hosts {
+    for (made, host) in hosts.iter().enumerate() {
         // Each is printed as soon as it is made: what was made is never lost by what fails later.
         let token = create(&client, request(host, &args)).await.map_err(|error| match made {
             0 => error,
@@ -70,7 +69,6 @@ pub(super) async fn run(args: CreateArgs, ask: &Ask) -> Result<Exit, CliError> {
             }
         })?;
         ask.screen.show(&token, |token, _| page(token))?;
-        made += 1;
     }
     let whom = time::count(hosts.len(), "node", "nodes");
     ask.screen

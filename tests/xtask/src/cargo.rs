@@ -1,0 +1,72 @@
+//! Building what a command needs, and becoming it.
+
+use std::{
+    convert::Infallible,
+    env,
+    ffi::OsString,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// How packages are built: the profile and the directory that cargo gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// The quickest to build.
+    Dev,
+    /// The agent as it is shipped: small, slow to build.
+    Release,
+    /// The coordinator and the tests' own programs: optimized, quick to build.
+    Lab,
+}
+
+impl Profile {
+    /// The folder that cargo puts it in: `dev` has another name there.
+    const fn directory(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release | Self::Lab => self.name(),
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Release => "release",
+            Self::Lab => "lab",
+        }
+    }
+}
+
+/// The top of the checkout.
+pub(crate) fn root() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = here.ancestors().nth(2).context("the checkout has no top")?;
+    Ok(root.to_owned())
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_dir() -> Result<PathBuf> {
+    Ok(env::var_os("CARGO_TARGET_DIR").map_or(root()?.join("target"), PathBuf::from))
+}
+
+/// Builds packages, with cargo's own progress on stderr; where their programs are.
+pub(crate) fn build(profile: Profile, packages: &[&str]) -> Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.current_dir(root()?).args(["build", "--locked", "--profile", profile.name()]);
+    command.args(packages.iter().flat_map(|package| ["--package", package]));
+    let status = command.status().context("cannot start cargo")?;
+    if !status.success() {
+        bail!("building {} failed", packages.join(", "));
+    }
+    Ok(target_dir()?.join(profile.directory()))
+}
+
+/// Becomes the program: its signals, its exit code. Returns only when it cannot be started.
+pub(crate) fn become_program(command: &mut Command) -> Result<Infallible> {
+    let why = command.exec();
+    Err(why).with_context(|| format!("cannot start {}", command.get_program().display()))
+}
