@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bundle::Bundle,
     inventory::{Inventory, Seen},
-    plan_file::{BudgetSpec, OnFailure, Order},
     per_node::{self, Variables},
+    plan_file::{BudgetSpec, OnFailure, Order},
     recipe::{Recipe, RecipeSpec},
     view::PlanView,
 };

@@ -102,6 +102,9 @@ pub struct NodeRun {
     pub look: Option<Look>,
     /// When the next look is due, on the fleet's clock.
     pub look_again_ms: Option<u64>,
+    /// How often it was no longer well in this soak. Only the first time moves the deadline: a node that comes
+    /// and goes is held, not watched for ever.
+    pub regressions: u32,
     /// Looks in a row that were not clear.
     pub unclear: u32,
     /// When the phase must have ended, on the fleet's clock.
@@ -501,6 +504,7 @@ impl NodeRun {
             open: None,
             look: None,
             look_again_ms: None,
+            regressions: 0,
             unclear: 0,
             deadline_ms: None,
             not_before_ms: 0,

@@ -235,7 +235,9 @@ fn hold(run: &Run) -> Option<HoldView> {
     let node = hold.node.and_then(|index| run.nodes.get(index));
     let failure = node.and_then(|node| node.failure.as_ref());
     let again = match (hold.next_attempt, node) {
-        (true, Some(node)) => format!("try {} again, as attempt {}", node.name, node.attempt.saturating_add(1)),
+        (true, Some(node)) => {
+            format!("try {} again, as attempt {}", node.name, node.attempt.saturating_add(1))
+        }
         (false, Some(node)) => format!("look at {} again and go on if it is well", node.name),
         (_, None) => "go on".to_string(),
     };
@@ -300,15 +302,21 @@ fn narrate(was: &Run, is: &Run, event: &Event) -> (Option<NodeName>, String) {
             Some((node, text)) => (Some(node), text),
             None => (None, "time passed".to_string()),
         },
-        Event::Restarted {} => (None, "a coordinator took the run over; everything is looked at again".to_string()),
+        Event::Restarted {} => {
+            (None, "a coordinator took the run over; everything is looked at again".to_string())
+        }
         Event::AgentConnected { node, .. } => (Some(node.clone()), "its agent opened its stream".to_string()),
         Event::Looked { node, results, .. } => looked(was, is, *node, results),
         Event::Ended { outcome } => {
             let text = |kind: &str| format!("{kind} section {}", outcome.result.word());
             about(was, is, outcome.effect, &text)
         }
-        Event::Lapsed { effect, why } => about(was, is, *effect, &|kind| format!("{kind} section lapsed: {why}")),
-        Event::Declined { effect, why } => about(was, is, *effect, &|kind| format!("{kind} section declined: {why}")),
+        Event::Lapsed { effect, why } => {
+            about(was, is, *effect, &|kind| format!("{kind} section lapsed: {why}"))
+        }
+        Event::Declined { effect, why } => {
+            about(was, is, *effect, &|kind| format!("{kind} section declined: {why}"))
+        }
         Event::Paused { by } => (None, format!("paused by {by}")),
         Event::Resumed { by } => (None, format!("resumed by {by}")),
         Event::Aborted { by } => (None, format!("aborted by {by}")),
@@ -322,8 +330,11 @@ fn moved(was: &Run, is: &Run) -> Option<(NodeName, String)> {
 }
 
 fn about(was: &Run, is: &Run, effect: EffectId, text: &dyn Fn(&str) -> String) -> (Option<NodeName>, String) {
-    let opened = |node: &NodeRun| node.open.as_ref().filter(|open| open.effect == effect).map(|open| open.kind.as_str());
-    let found = was.nodes.iter().zip(&is.nodes).find_map(|(was, is)| Some((opened(was).or_else(|| opened(is))?, is)));
+    let opened = |node: &NodeRun| {
+        node.open.as_ref().filter(|open| open.effect == effect).map(|open| open.kind.as_str())
+    };
+    let found =
+        was.nodes.iter().zip(&is.nodes).find_map(|(was, is)| Some((opened(was).or_else(|| opened(is))?, is)));
     match found {
         Some((kind, node)) => (Some(node.name.clone()), format!("{}; now {}", text(kind), node.phase.word())),
         None => (None, text("a")),
@@ -346,4 +357,3 @@ fn looked(was: &Run, is: &Run, index: usize, results: &[CheckResult]) -> (Option
     };
     (Some(node.name.clone()), text)
 }
-

@@ -258,3 +258,322 @@ fn nobody_lags(observed: &Observed<'_>, max_lag: u64) -> Verdict {
     }
     Verdict::Clear
 }
+
+#[cfg(test)]
+mod tests {
+    use drydock_types::Version;
+
+    use super::*;
+
+    type Views = BTreeMap<NodeName, Result<EtcdView, String>>;
+
+    fn node(i: usize) -> NodeName {
+        NodeName::parse(&format!("ctl-{i}")).unwrap()
+    }
+
+    fn status(i: usize) -> EtcdStatus {
+        EtcdStatus {
+            cluster: "c0".to_string(),
+            member: format!("{i:x}"),
+            version: Version::parse("3.4.23").unwrap(),
+            leader: "1".to_string(),
+            raft_term: 4,
+            raft_index: 1000,
+            raft_applied: 1000,
+            db_size: 1 << 20,
+            errors: Vec::new(),
+        }
+    }
+
+    fn member(i: usize) -> EtcdMember {
+        EtcdMember { id: format!("{i:x}"), name: format!("m{i}"), learner: false, status: Ok(status(i)) }
+    }
+
+    /// `n` members, all well, each seen by all; member 1 leads.
+    fn cluster(n: usize) -> Views {
+        let view = |i| EtcdView {
+            local: Ok(status(i)),
+            members: (1..=n).map(member).collect(),
+            alarms: Ok(Vec::new()),
+            cluster_version: Ok(Version::parse("3.4").unwrap()),
+            linearizable: Ok(()),
+        };
+        (1..=n).map(|i| (node(i), Ok(view(i)))).collect()
+    }
+
+    fn see(views: &mut Views, i: usize) -> &mut EtcdView {
+        views.get_mut(&node(i)).unwrap().as_mut().unwrap()
+    }
+
+    fn own(views: &mut Views, i: usize) -> &mut EtcdStatus {
+        see(views, i).local.as_mut().unwrap()
+    }
+
+    /// Member `i` does not answer anybody.
+    fn stop(views: &mut Views, i: usize) {
+        see(views, i).local = Err("connection refused".to_string());
+        see(views, i).linearizable = Err("connection refused".to_string());
+        for view in views.values_mut().flatten() {
+            view.members[i - 1].status = Err("connection refused".to_string());
+        }
+    }
+
+    fn judged(views: &Views, before: bool, outage_accepted: bool) -> Verdict {
+        let observed = Observed { node: &node(2), before, outage_accepted, views };
+        judge(&observed, &EtcdQuorum { max_lag: 5000 })
+    }
+
+    fn gate(views: &Views) -> Verdict {
+        judged(views, true, false)
+    }
+
+    #[derive(Debug, PartialEq)]
+    enum Is {
+        Clear,
+        Waiting,
+        Refused,
+        Unknown,
+    }
+
+    fn kind(verdict: &Verdict) -> Is {
+        match verdict {
+            Verdict::Clear => Is::Clear,
+            Verdict::Waiting(_) => Is::Waiting,
+            Verdict::Refused(_) => Is::Refused,
+            Verdict::Unknown(_) => Is::Unknown,
+        }
+    }
+
+    /// What is wrong, how it is made so, what is said of it, and a word that the reason has.
+    type Case = (&'static str, fn(&mut Views), Is, &'static str);
+
+    #[test]
+    fn a_cluster_that_is_well_lets_one_of_three_four_or_five_stop() {
+        for n in 3..=5 {
+            assert_eq!(gate(&cluster(n)), Verdict::Clear, "{n} members");
+        }
+    }
+
+    #[test]
+    fn whatever_is_not_as_it_must_be_keeps_the_gate_shut_and_is_named() {
+        let cases: [Case; 29] = [
+            ("another member is down", |v| stop(v, 3), Is::Waiting, "ctl-3 does not answer"),
+            ("this member is down", |v| stop(v, 2), Is::Waiting, "ctl-2 does not answer"),
+            (
+                "an agent is silent",
+                |v| drop(v.insert(node(3), Err("no stream".to_string()))),
+                Is::Unknown,
+                "ctl-3",
+            ),
+            (
+                "this node's agent is silent",
+                |v| drop(v.insert(node(2), Err("no stream".into()))),
+                Is::Unknown,
+                "ctl-2",
+            ),
+            ("a peer was not asked at all", |v| drop(v.remove(&node(3))), Is::Unknown, "m3"),
+            ("this node was not asked at all", |v| drop(v.remove(&node(2))), Is::Unknown, "ctl-2 itself"),
+            ("nobody was asked", |v| v.clear(), Is::Unknown, "was not looked at"),
+            ("two lists of members", |v| drop(see(v, 3).members.pop()), Is::Unknown, "different lists"),
+            (
+                "a list with another member",
+                |v| see(v, 3).members[0].id = "9".to_string(),
+                Is::Unknown,
+                "different lists",
+            ),
+            (
+                "empty lists",
+                |v| v.values_mut().flatten().for_each(|view| view.members.clear()),
+                Is::Unknown,
+                "lists no members",
+            ),
+            (
+                "a member listed twice",
+                |v| {
+                    let again = member(1);
+                    see(v, 3).members.push(again);
+                },
+                Is::Unknown,
+                "twice",
+            ),
+            (
+                "two clusters of the same ids",
+                |v| own(v, 3).cluster = "c9".to_string(),
+                Is::Waiting,
+                "cluster",
+            ),
+            (
+                "two clusters, each consistent",
+                |v| {
+                    own(v, 3).cluster = "c9".to_string();
+                    for view in v.values_mut().flatten() {
+                        view.members[2].status.as_mut().unwrap().cluster = "c9".to_string();
+                    }
+                },
+                Is::Refused,
+                "different etcd clusters",
+            ),
+            (
+                "a local member outside of the list",
+                |v| own(v, 3).member = "9".to_string(),
+                Is::Unknown,
+                "not in the list",
+            ),
+            (
+                "two nodes speak for one member",
+                |v| own(v, 3).member = "1".to_string(),
+                Is::Unknown,
+                "both say",
+            ),
+            (
+                "another leader by one word",
+                |v| own(v, 3).leader = "3".to_string(),
+                Is::Waiting,
+                "same leader",
+            ),
+            ("another term by one word", |v| own(v, 3).raft_term = 5, Is::Waiting, "same leader"),
+            ("one knows no leader", |v| own(v, 3).leader = "0".to_string(), Is::Waiting, "knows no leader"),
+            (
+                "one knows no leader as another sees it",
+                |v| {
+                    see(v, 1).members[2].status.as_mut().unwrap().leader = "0".to_string();
+                },
+                Is::Waiting,
+                "knows no leader",
+            ),
+            ("an empty leader", |v| own(v, 1).leader = String::new(), Is::Waiting, "knows no leader"),
+            (
+                "all name one who does not lead",
+                |v| {
+                    v.values_mut().flatten().for_each(|view| {
+                        view.local.as_mut().unwrap().leader = "7".to_string();
+                    })
+                },
+                Is::Unknown,
+                "none of them is it",
+            ),
+            (
+                "a learner",
+                |v| v.values_mut().flatten().for_each(|view| view.members[2].learner = true),
+                Is::Waiting,
+                "learner",
+            ),
+            ("a learner in one list only", |v| see(v, 3).members[2].learner = true, Is::Waiting, "learner"),
+            (
+                "an alarm",
+                |v| see(v, 3).alarms = Ok(vec!["NOSPACE on 8e9e".to_string()]),
+                Is::Refused,
+                "NOSPACE",
+            ),
+            (
+                "alarms that could not be asked for",
+                |v| see(v, 1).alarms = Err("timeout".to_string()),
+                Is::Unknown,
+                "alarms",
+            ),
+            (
+                "a read without quorum",
+                |v| see(v, 3).linearizable = Err("timeout".to_string()),
+                Is::Waiting,
+                "quorum",
+            ),
+            ("a member's own error", |v| own(v, 3).errors.push("memory".to_string()), Is::Waiting, "memory"),
+            ("one that lags", |v| own(v, 1).raft_applied = 6001, Is::Waiting, "lags 5001"),
+            (
+                "one that another cannot reach",
+                |v| {
+                    see(v, 1).members[2].status = Err("no route".to_string());
+                },
+                Is::Waiting,
+                "no route",
+            ),
+        ];
+        for (what, make, is, word) in cases {
+            let mut views = cluster(3);
+            make(&mut views);
+            let verdict = gate(&views);
+            assert_eq!(kind(&verdict), is, "{what}: {verdict:?}");
+            assert!(verdict.reason().unwrap().contains(word), "{what}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_lag_that_is_allowed_is_clear() {
+        let mut views = cluster(3);
+        own(&mut views, 1).raft_applied = 6000;
+        assert_eq!(gate(&views), Verdict::Clear);
+    }
+
+    #[test]
+    fn a_members_own_word_alone_is_not_believed() {
+        // A forged or stale answer of ctl-3's agent: nobody else dials that member.
+        let mut views = cluster(3);
+        for i in [1, 2] {
+            see(&mut views, i).members[2].status = Err("connection refused".to_string());
+        }
+        assert_eq!(kind(&gate(&views)), Is::Waiting);
+        // Another answers at its address.
+        let mut views = cluster(3);
+        for i in [1, 2] {
+            see(&mut views, i).members[2].status = Ok(status(9));
+        }
+        assert!(gate(&views).reason().unwrap().contains("who answers there is 9"));
+    }
+
+    #[test]
+    fn one_or_two_voters_stop_only_when_their_outage_is_accepted_by_name() {
+        for n in [1, 2] {
+            let mut views = cluster(n);
+            if n == 1 {
+                let only = views.remove(&node(1)).unwrap();
+                views.insert(node(2), only);
+            }
+            let verdict = gate(&views);
+            assert_eq!(kind(&verdict), Is::Refused, "{n}: {verdict:?}");
+            assert!(verdict.reason().unwrap().contains("accept the outage"));
+            assert_eq!(judged(&views, true, true), Verdict::Clear, "{n} with the outage accepted");
+            assert_eq!(judged(&views, false, false), Verdict::Clear, "{n} coming back");
+        }
+    }
+
+    #[test]
+    fn an_accepted_outage_accepts_nothing_else() {
+        let mut views = cluster(2);
+        stop(&mut views, 1);
+        assert_eq!(kind(&judged(&views, true, true)), Is::Waiting);
+        let mut views = cluster(2);
+        see(&mut views, 1).alarms = Ok(vec!["CORRUPT on 1".to_string()]);
+        assert_eq!(kind(&judged(&views, true, true)), Is::Refused);
+    }
+
+    #[test]
+    fn a_third_node_that_repeats_a_members_word_is_no_third_voter() {
+        // Two voters, and a node of the stage whose agent is pointed at the first one's member.
+        let mut views = cluster(2);
+        let copy = views[&node(1)].clone();
+        views.insert(node(3), copy);
+        assert_eq!(kind(&gate(&views)), Is::Unknown);
+    }
+
+    #[test]
+    fn a_node_of_the_stage_without_a_member_is_never_stopped_as_one() {
+        let mut views = cluster(4);
+        for view in views.values_mut().flatten() {
+            view.members.remove(1);
+        }
+        see(&mut views, 2).local = Err("not a member".to_string());
+        assert_eq!(kind(&gate(&views)), Is::Waiting);
+    }
+
+    #[test]
+    fn a_member_that_has_come_back_is_judged_by_the_same_words() {
+        assert_eq!(judged(&cluster(3), false, false), Verdict::Clear);
+        let mut views = cluster(3);
+        stop(&mut views, 2);
+        assert_eq!(kind(&judged(&views, false, false)), Is::Waiting);
+        let mut views = cluster(3);
+        own(&mut views, 2).raft_applied = 0;
+        own(&mut views, 1).raft_applied = 10_000;
+        assert_eq!(kind(&judged(&views, false, false)), Is::Waiting, "not caught up");
+    }
+}

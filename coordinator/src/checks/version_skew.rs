@@ -83,4 +83,17 @@ mod tests {
     fn a_version_that_is_not_known_is_unknown() {
         assert!(matches!(judged(&[("a", Ok("3.4.23")), ("b", Err("silent"))]), Verdict::Unknown(_)));
     }
+
+    #[test]
+    fn nobody_looked_at_is_unknown_and_not_clear() {
+        assert!(matches!(judged(&[]), Verdict::Unknown(_)));
+    }
+
+    #[test]
+    fn another_major_is_refused_and_without_the_rule_any_known_version_is_clear() {
+        assert!(matches!(judged(&[("a", Ok("2.5.16"))]), Verdict::Refused(_)));
+        assert!(matches!(judged(&[("a", Ok("4.5.16"))]), Verdict::Refused(_)));
+        let versions = BTreeMap::from([(NodeName::parse("a").unwrap(), Ok(Version::parse("1.0").unwrap()))]);
+        assert_eq!(judge(&versions, &Version::parse("3.5.16").unwrap(), false), Verdict::Clear);
+    }
 }

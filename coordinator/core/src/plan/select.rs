@@ -61,7 +61,9 @@ fn stage(spec: &StageSpec, bundle: &StageBundle, inventory: &Inventory) -> Resul
     for wave in &spec.waves {
         if wave.concurrency != 1 {
             let (name, many) = (&wave.name, wave.concurrency);
-            return Err(PlanError::Bundle(format!("wave {name} wants {many} nodes at once; this build takes 1")));
+            return Err(PlanError::Bundle(format!(
+                "wave {name} wants {many} nodes at once; this build takes 1"
+            )));
         }
         let names = matching(spec, wave, inventory)?;
         for name in &names {
@@ -109,7 +111,8 @@ fn plan_node(
     }
     let seen = node.seen.get(&spec.name).cloned();
     let already = seen.as_ref().is_some_and(|seen| seen.is_already(&spec.to, artifact));
-    let skip = already.then(|| format!("already runs {} (by its own answer and the executable in memory)", spec.to));
+    let skip =
+        already.then(|| format!("already runs {} (by its own answer and the executable in memory)", spec.to));
     Ok(PlanNode { name, key: node.key, labels, seen, skip })
 }
 

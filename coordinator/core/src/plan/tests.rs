@@ -59,7 +59,9 @@ fn a_fleet_that_lacks_nothing_has_no_blocker_and_its_leader_goes_last() {
         report.stages[0].manner,
         "one at a time, followers first, soak 10s, on failure: roll this node back, then hold"
     );
-    assert!(report.stages[0].waves[0].nodes[0].sections.contains(&"gate: etcdQuorum, versionSkew".to_string()));
+    assert!(
+        report.stages[0].waves[0].nodes[0].sections.contains(&"gate: etcdQuorum, versionSkew".to_string())
+    );
 }
 
 #[test]
@@ -91,7 +93,9 @@ fn a_label_of_another_value_does_not_match() {
 
 #[test]
 fn an_unknown_node_is_refused_with_the_nearest_name() {
-    for (written, meant) in [("ctl-9", "; did you mean ctl-1?"), ("ctl1", "; did you mean ctl-1?"), ("db-master", "")] {
+    for (written, meant) in
+        [("ctl-9", "; did you mean ctl-1?"), ("ctl1", "; did you mean ctl-1?"), ("db-master", "")]
+    {
         let bundle = bundle(vec![stage("etcd", vec![wave("members", named(&[written]))])]);
         let error = plan(&bundle, &inventory(3)).unwrap_err();
         assert!(
@@ -112,7 +116,7 @@ fn an_unknown_node_among_the_excluded_is_refused_too() {
 #[test]
 fn a_selector_that_matches_nothing_is_an_error_that_quotes_it() {
     let mut fleet = inventory(2);
-    for (_, node) in &mut fleet.nodes {
+    for node in fleet.nodes.values_mut() {
         node.labels.clear();
     }
     let error = plan(&usual(), &fleet).unwrap_err();
@@ -127,7 +131,12 @@ fn a_node_in_two_waves_of_a_stage_is_refused_and_in_two_stages_is_not() {
     let error = plan(&bundle(vec![stage("etcd", vec![first, second])]), &inventory(3)).unwrap_err();
     assert_eq!(
         error,
-        PlanError::Twice { stage: label("etcd"), node: name("ctl-2"), first: label("canary"), second: label("rest") }
+        PlanError::Twice {
+            stage: label("etcd"),
+            node: name("ctl-2"),
+            first: label("canary"),
+            second: label("rest")
+        }
     );
     let twice = bundle(vec![stage("etcd", vec![wave("members", named(&["ctl-2", "ctl-2"]))])]);
     assert!(matches!(plan(&twice, &inventory(3)), Err(PlanError::Twice { .. })));
@@ -152,7 +161,10 @@ fn needs_in_a_circle_or_of_nobody_are_refused_by_name() {
     let mut stages: Vec<_> = ["a", "b", "c"].map(|of| stage(of, vec![wave("w", labelled())])).into();
     stages[0].needs = vec![label("b")];
     stages[1].needs = vec![label("a")];
-    assert_eq!(plan(&bundle(stages.clone()), &inventory(1)).unwrap_err(), PlanError::Needs("a, b".to_string()));
+    assert_eq!(
+        plan(&bundle(stages.clone()), &inventory(1)).unwrap_err(),
+        PlanError::Needs("a, b".to_string())
+    );
     stages[0].needs = vec![label("nobody")];
     stages[1].needs = Vec::new();
     assert_eq!(plan(&bundle(stages), &inventory(1)).unwrap_err(), PlanError::Needs("a".to_string()));
@@ -240,7 +252,11 @@ fn a_permit_in_the_stage_lets_versions_go_down() {
 #[test]
 fn a_version_that_is_not_known_is_a_blocker_whatever_the_reason() {
     let mut fleet = inventory(3);
-    see(&mut fleet, "ctl-3", Seen { version: Some(Err("connection refused".to_string())), ..seen_old(Role::Follower) });
+    see(
+        &mut fleet,
+        "ctl-3",
+        Seen { version: Some(Err("connection refused".to_string())), ..seen_old(Role::Follower) },
+    );
     assert!(blocker(&usual(), &fleet, "ctl-3").contains("connection refused"));
     see(&mut fleet, "ctl-3", Seen { version: None, exe_sha256: None, role: None });
     assert!(blocker(&usual(), &fleet, "ctl-3").contains("was not asked for its version"));
@@ -350,7 +366,10 @@ fn a_listed_order_is_part_of_the_digest() {
         digest_of(&bundle, &inventory(3))
     };
     assert_ne!(of(&["ctl-1", "ctl-2"], Order::Listed), of(&["ctl-2", "ctl-1"], Order::Listed));
-    assert_eq!(of(&["ctl-1", "ctl-2"], Order::FollowersFirst), of(&["ctl-2", "ctl-1"], Order::FollowersFirst));
+    assert_eq!(
+        of(&["ctl-1", "ctl-2"], Order::FollowersFirst),
+        of(&["ctl-2", "ctl-1"], Order::FollowersFirst)
+    );
 }
 
 #[test]
@@ -422,5 +441,8 @@ fn the_budget_says_how_many_and_where() {
     });
     let lines = plan(&bundle, &fleet).unwrap().1.budget;
     assert_eq!(lines[0], "2 nodes out of service in each zone");
-    assert_eq!(lines[1], format!("ctl-2 in b already counts: its agent has been silent for {}", Millis(5000)));
+    assert_eq!(
+        lines[1],
+        format!("ctl-2 in b already counts: its agent has been silent for {}", Millis(5000))
+    );
 }

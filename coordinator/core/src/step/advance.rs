@@ -13,8 +13,7 @@ use crate::{
     view::{Phase, RunStatus},
 };
 
-/// How many nodes behind the one at work are staged ahead: what the next one needs is there when its turn
-/// comes, and a run that holds has not filled the disks of the whole fleet.
+/// How many nodes behind the next one are staged ahead: what a node needs is there when its turn comes, and a run that holds has not filled the disks of the whole fleet.
 const STAGED_AHEAD: usize = 1;
 
 /// Brings the run as far as it can go without anything new from outside.
@@ -217,6 +216,7 @@ pub(super) fn finish(run: &mut Run, index: usize, now: Now) {
     let others = run.nodes.iter_mut().filter(|node| (node.stage, node.wave) == (stage, wave));
     for node in others.filter(|node| !node.phase.is_ended()) {
         node.deferred = node.seen.as_ref().and_then(|seen| seen.role) == Some(crate::inventory::Role::Leader);
+        node.gave_way = false;
     }
 }
 

@@ -184,9 +184,7 @@ pub(super) fn lapsed(run: &mut Run, effect: EffectId, why: &str, now: Now) {
     let lapses = node.lapses.unwrap_or(Lapses { since: now, count: 0 });
     node.enter(before, now);
     node.lapses = Some(Lapses { count: lapses.count.saturating_add(1), ..lapses });
-    if run.status == RunStatus::Running
-        && now.clock_ms >= lapses.since.clock_ms.saturating_add(patience.0)
-    {
+    if run.status == RunStatus::Running && now.clock_ms >= lapses.since.clock_ms.saturating_add(patience.0) {
         let because = HoldBecause {
             reason: format!("{name} has not begun its {} section for {patience}", kind.as_str()),
             happened: why.to_string(),
@@ -229,6 +227,10 @@ pub(super) struct Connected<'a> {
 
 /// What was handed to this agent before is asked about, unless the journal that would know is gone.
 pub(super) fn connected(run: &mut Run, agent: &Connected<'_>, now: Now, effects: &mut Vec<Effect>) {
+    // What was not clear may have been so for want of this very stream: it is looked at again at once.
+    for node in run.nodes.iter_mut().filter(|node| node.unclear > 0) {
+        node.look_again_ms = node.look_again_ms.map(|at| at.min(now.clock_ms));
+    }
     for index in 0..run.nodes.len() {
         let node = &mut run.nodes[index];
         if &node.name != agent.node || node.key != agent.key {

@@ -156,16 +156,23 @@ fn defer_if_leading(run: &mut Run, index: usize, now: Now) -> bool {
         return false;
     }
     let (stage, wave) = (node.stage, node.wave);
-    let waits = |other: &crate::run::NodeRun| {
+    let waits = |other: &NodeRun| {
         (other.stage, other.wave) == (stage, wave)
-            && !other.deferred
+            && !other.gave_way
             && matches!(other.phase, Phase::Pending | Phase::Staging | Phase::Staged)
     };
-    let somebody_else = run.nodes.iter().enumerate().any(|(other, node)| other != index && waits(node));
+    let mut somebody_else = false;
+    for (_, other) in run.nodes.iter_mut().enumerate().filter(|(other, node)| *other != index && waits(node))
+    {
+        // One leads at a time: whoever was seen leading before leads no longer.
+        other.deferred = false;
+        somebody_else = true;
+    }
     if somebody_else {
         let node = &mut run.nodes[index];
         node.enter(Phase::Staged, now);
         node.deferred = true;
+        node.gave_way = true;
         node.note = "leads now, so the others go first".to_string();
     }
     somebody_else
@@ -197,10 +204,14 @@ fn open(run: &mut Run, index: usize, purpose: LookFor, now: Now, effects: &mut V
 fn changed_meanwhile(run: &mut Run, index: usize, seen: Option<&Version>, now: Now) {
     let (node, unknown) = (&run.nodes[index], || "an unknown version".to_string());
     let name = &node.name;
-    let (was, is) =
-        (node.from.as_ref().map_or_else(unknown, Version::to_string), seen.map_or_else(unknown, Version::to_string));
+    let (was, is) = (
+        node.from.as_ref().map_or_else(unknown, Version::to_string),
+        seen.map_or_else(unknown, Version::to_string),
+    );
     let because = HoldBecause {
-        reason: format!("somebody else has changed {name}: it ran {was} when its change was decided, and runs {is}"),
+        reason: format!(
+            "somebody else has changed {name}: it ran {was} when its change was decided, and runs {is}"
+        ),
         happened: "its apply section was handed out before, and lapsed".to_string(),
         state_now: format!("{name} runs {is}; nothing of this run was changed on it"),
         resume_at: Phase::Staged,
@@ -239,6 +250,7 @@ fn returned(run: &mut Run, answer: &Looked<'_>, now: Now) {
         None if soak.0 == 0 || run.status == RunStatus::Aborting => finish(run, index, now),
         None => {
             run.nodes[index].enter(Phase::Soaking, now);
+            run.nodes[index].regressions = 0;
             run.nodes[index].deadline_ms = phase_deadline(run, index, now);
             run.nodes[index].look_again_ms = Some(now.clock_ms.saturating_add(soak_interval_ms(soak)));
         }
@@ -259,7 +271,9 @@ fn not_well(stage: &PlanStage, node: &NodeRun, answer: &Looked<'_>) -> Option<(S
             Some(format!("{component} answers {version}, expected {wanted}"))
         }
         (Some(Err(why)), _) => Some(format!("{component} does not say its version: {why}")),
-        (None, _) if spec.detect.version.is_some() => Some(format!("{component} was not asked for its version")),
+        (None, _) if spec.detect.version.is_some() => {
+            Some(format!("{component} was not asked for its version"))
+        }
         _ => None,
     };
     if let Some(because) = version {
@@ -286,20 +300,28 @@ fn soak(run: &mut Run, answer: &Looked<'_>, now: Now) {
     let stage = run.stage_of(node);
     let returned = stage.recipe.spec.deadlines.returned;
     let unwell = not_well(stage, node, answer);
-    let whole = phase_deadline(run, index, node.since);
     let node = &mut run.nodes[index];
     match unwell {
         Some((what, because)) => {
             if node.unclear == 0 {
-                // What it was clear of a moment ago is a regression: it has as long as a return may take.
-                node.deadline_ms = Some(now.clock_ms.saturating_add(returned.0));
+                if node.regressions == 0 {
+                    // It has as long as a return may take, and then a whole soak.
+                    node.deadline_ms = Some(now.clock_ms.saturating_add(returned.0).saturating_add(soak.0));
+                }
+                node.regressions = node.regressions.saturating_add(1);
             }
             look_again(run, index, &what, &because, now);
+        }
+        None if node.unclear > 0 && run.status != RunStatus::Aborting => {
+            // Well again: what counts is a whole soak without a break.
+            let deadline = node.deadline_ms;
+            node.enter(Phase::Soaking, now);
+            node.deadline_ms = deadline;
+            node.look_again_ms = Some(now.clock_ms.saturating_add(soak_interval_ms(soak)));
         }
         None => {
             let over = now.clock_ms >= node.since.clock_ms.saturating_add(soak.0);
             node.unclear = 0;
-            node.deadline_ms = whole;
             node.waiting = None;
             if over || run.status == RunStatus::Aborting {
                 finish(run, index, now);

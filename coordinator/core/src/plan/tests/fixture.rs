@@ -73,10 +73,7 @@ pub(crate) fn recipe() -> Recipe {
             },
             versions: VersionRules { one_minor_at_a_time: true, no_return_after_last_member: true },
             stage: vec![Step::FetchArtifact(FetchArtifact {})],
-            gate: vec![
-                Check::EtcdQuorum(EtcdQuorum { max_lag: 5000 }),
-                Check::VersionSkew(VersionSkew {}),
-            ],
+            gate: vec![Check::EtcdQuorum(EtcdQuorum { max_lag: 5000 }), Check::VersionSkew(VersionSkew {})],
             protect: vec![Step::SnapshotEtcd(SnapshotEtcd {
                 max_age: Millis::secs(900),
                 within: Millis::secs(600),
@@ -175,8 +172,11 @@ pub(crate) fn stage(of: &str, waves: Vec<WaveSpec>) -> StageSpec {
 
 /// A bundle of these stages, each with the recipe and the artifact.
 pub(crate) fn bundle(stages: Vec<StageSpec>) -> Bundle {
-    let part =
-        |spec: &StageSpec| StageBundle { stage: spec.name.clone(), recipe: recipe(), artifact: Some(artifact()) };
+    let part = |spec: &StageSpec| StageBundle {
+        stage: spec.name.clone(),
+        recipe: recipe(),
+        artifact: Some(artifact()),
+    };
     Bundle {
         file: String::from("etcd.yaml"),
         stages: stages.iter().map(part).collect(),

@@ -1,0 +1,359 @@
+//! Any sequence of events, sensible or not, in any order, at any time: after each of them the rules hold.
+//!
+//! The seed is fixed, so that every build walks the same corpus; what ever failed stays in
+//! `proptest-regressions/` beside the sources.
+
+use alloc::{boxed::Box, format, string::ToString, vec, vec::Vec};
+
+use drydock_types::{EffectId, Millis, Verdict, outcome::SectionResult};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, FileFailurePersistence, RngSeed},
+};
+
+use super::world::{World, failure, journal, outcome, undone};
+use crate::{
+    bundle::Bundle,
+    inventory::{Inventory, Role, Seen},
+    plan::tests::fixture::*,
+    plan_file::{OnFailure, Order},
+    run::{Disrupted, Event},
+    step::step,
+    view::{Phase, RunStatus},
+};
+
+/// What may happen. Numbers choose among what there is, so that most of it means something.
+#[derive(Debug, Clone)]
+enum Act {
+    Look { which: u8, verdict: u8, seen: u8, disrupted: u8 },
+    End { which: u8, how: u8 },
+    Lapse { which: u8 },
+    Decline { which: u8 },
+    Connect { which: u8, memory: u8 },
+    Foreign { what: u8 },
+    Again { back: u8 },
+    Pause,
+    Resume,
+    Abort,
+    Restart,
+    Start,
+    Tick { ms: u32 },
+    Wake,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let look = (any::<u8>(), any::<u8>(), any::<u8>(), any::<u8>());
+    prop_oneof![
+        30 => look.prop_map(|(which, verdict, seen, disrupted)| Act::Look { which, verdict, seen, disrupted }),
+        30 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Act::End { which, how }),
+        4 => any::<u8>().prop_map(|which| Act::Lapse { which }),
+        1 => any::<u8>().prop_map(|which| Act::Decline { which }),
+        3 => (any::<u8>(), any::<u8>()).prop_map(|(which, memory)| Act::Connect { which, memory }),
+        2 => any::<u8>().prop_map(|what| Act::Foreign { what }),
+        3 => any::<u8>().prop_map(|back| Act::Again { back }),
+        2 => Just(Act::Pause),
+        6 => Just(Act::Resume),
+        1 => Just(Act::Abort),
+        2 => Just(Act::Restart),
+        1 => Just(Act::Start),
+        8 => prop_oneof![0u32..30, 0u32..20_000, 0u32..2_000_000].prop_map(|ms| Act::Tick { ms }),
+        14 => Just(Act::Wake),
+    ]
+}
+
+#[derive(Debug, Clone)]
+struct Shape {
+    nodes: usize,
+    waves: usize,
+    soak_ms: u64,
+    staged: bool,
+    protected: bool,
+    listed: bool,
+    hold: bool,
+    blind: bool,
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2));
+    (1usize..5, 1usize..3, prop_oneof![Just(0), Just(10_000), Just(700)], flags).prop_map(
+        |(nodes, waves, soak_ms, (staged, protected, listed, hold, blind))| Shape {
+            nodes,
+            waves: waves.min(nodes),
+            soak_ms,
+            staged,
+            protected,
+            listed,
+            hold,
+            blind,
+        },
+    )
+}
+
+fn build(shape: &Shape) -> (Bundle, Inventory) {
+    let names: Vec<_> = (1..=shape.nodes).map(|i| format!("ctl-{i}")).collect();
+    let (first, second) = names.split_at(shape.nodes / shape.waves);
+    let waves = [first, second].into_iter().filter(|part| !part.is_empty()).enumerate();
+    let waves = waves.map(|(i, part)| {
+        let names: Vec<&str> = part.iter().map(|name| name.as_str()).collect();
+        let mut wave = wave(&format!("w{i}"), named(&names));
+        wave.soak = Millis(shape.soak_ms);
+        wave.order = if shape.listed { Order::Listed } else { Order::FollowersFirst };
+        wave
+    });
+    let mut bundle = bundle(vec![stage("etcd", waves.collect())]);
+    bundle.plan.spec.stages[0].on_failure = if shape.hold { OnFailure::Hold } else { OnFailure::Rollback };
+    let spec = &mut bundle.stages[0].recipe.spec;
+    if !shape.staged {
+        spec.stage.clear();
+    }
+    if !shape.protected {
+        spec.protect.clear();
+    }
+    if shape.blind {
+        spec.detect.version = None;
+        bundle.stages[0].artifact = None;
+    }
+    (bundle, inventory(shape.nodes))
+}
+
+/// A member that may have been changed, and what it would say of itself.
+struct Truth {
+    new: Vec<bool>,
+}
+
+impl Truth {
+    fn seen(&self, node: usize, how: u8, blind: bool) -> Seen {
+        let role = if how & 1 == 1 { Role::Leader } else { Role::Follower };
+        let mut seen = if self.new[node] { seen_new(role) } else { seen_old(role) };
+        match how >> 1 {
+            0 => seen.version = Some(Err("refused".to_string())),
+            1 => seen.version = None,
+            2 => seen.version = Some(Ok(version("3.6.0"))),
+            3 => seen.version = Some(Ok(version("3.4.27"))),
+            4 => seen.exe_sha256 = None,
+            5 => seen = seen_new(role),
+            _ => {}
+        }
+        if blind {
+            seen.version = None;
+        }
+        seen
+    }
+}
+
+fn nth<T>(list: Vec<T>, which: u8) -> Option<T> {
+    let many = list.len();
+    list.into_iter().nth(usize::from(which).checked_rem(many)?)
+}
+
+fn with_open(world: &World, which: u8) -> Option<(usize, EffectId)> {
+    let open =
+        world.run.nodes.iter().enumerate().filter_map(|(i, node)| Some((i, node.open.as_ref()?.effect)));
+    nth(open.collect(), which)
+}
+
+/// The event that an act is here and now, if it is any.
+fn event(world: &World, truth: &mut Truth, act: &Act, blind: bool) -> Option<Event> {
+    let by = || "anna".to_string();
+    Some(match act {
+        Act::Look { which, verdict, seen, disrupted } => {
+            let asked = world.run.nodes.iter().enumerate().filter(|(_, node)| node.look.is_some());
+            let index = nth(asked.map(|(index, _)| index).collect(), *which)?;
+            let node = world.run.nodes[index].name.to_string();
+            let mut event = world.clear(&node, truth.seen(index, *seen, blind));
+            if let Event::Looked { results, disrupted: others, round, .. } = &mut event {
+                match verdict {
+                    0..10 => results[0].verdict = Verdict::Waiting("no leader".to_string()),
+                    10..16 => results[0].verdict = Verdict::Unknown("silent".to_string()),
+                    16..19 => results[0].verdict = Verdict::Refused("NOSPACE".to_string()),
+                    19..24 => results.truncate(results.len() - 1),
+                    24..30 => *round = round.wrapping_sub(1),
+                    _ => {}
+                }
+                let who = match disrupted {
+                    0..20 => vec!["db-7"],
+                    20..30 => vec![node.as_str()],
+                    30..33 => vec!["db-7", "db-8", node.as_str()],
+                    _ => vec![],
+                };
+                *others =
+                    who.iter().map(|who| Disrupted { node: name(who), why: "silent".to_string() }).collect();
+            }
+            event
+        }
+        Act::End { which, how } => {
+            let (index, effect) = with_open(world, *which)?;
+            let apply = world.run.nodes[index].open.as_ref()?.kind == drydock_types::SectionKind::Apply;
+            let result = match how {
+                0..8 if apply => undone(),
+                8..12 if apply => {
+                    SectionResult::LeftAlone { failure: failure(), because: "risen".to_string() }
+                }
+                12..18 => SectionResult::Failed { failure: failure() },
+                18..24 => SectionResult::Refused { failure: failure() },
+                24..30 => {
+                    SectionResult::Undecidable { step: "swapBinary".to_string(), because: "?".to_string() }
+                }
+                _ => SectionResult::Done {},
+            };
+            truth.new[index] |= apply && matches!(result, SectionResult::Done {});
+            Event::Ended { outcome: outcome(effect, result) }
+        }
+        Act::Lapse { which } => {
+            Event::Lapsed { effect: with_open(world, *which)?.1, why: "no stream".to_string() }
+        }
+        Act::Decline { which } => {
+            Event::Declined { effect: with_open(world, *which)?.1, why: "policy".to_string() }
+        }
+        Act::Connect { which, memory } => {
+            let node = &world.run.nodes[usize::from(*which) % world.run.nodes.len()];
+            let journal = match memory {
+                0..20 => journal(2, 5),
+                20..40 => journal(1, u64::from(*memory) - 20),
+                _ => journal(1, 1000),
+            };
+            Event::AgentConnected { node: node.name.clone(), key: node.key, journal }
+        }
+        Act::Foreign { what } => match what % 4 {
+            0 => Event::Ended { outcome: outcome(EffectId([*what; 32]), SectionResult::Done {}) },
+            1 => Event::Lapsed { effect: EffectId([*what; 32]), why: "x".to_string() },
+            2 => {
+                let seen = truth.seen(0, 255, blind);
+                Event::Looked {
+                    node: usize::from(*what),
+                    round: 1,
+                    results: Vec::new(),
+                    seen,
+                    disrupted: Vec::new(),
+                }
+            }
+            _ => {
+                let key = drydock_types::Sha256([*what; 32]);
+                Event::AgentConnected { node: name("ctl-1"), key, journal: journal(7, 7) }
+            }
+        },
+        Act::Again { back } => {
+            let at = world.log.len().checked_sub(1 + usize::from(*back) % 8)?;
+            world.log[at].0.clone()
+        }
+        Act::Pause => Event::Paused { by: by() },
+        Act::Resume => Event::Resumed { by: by() },
+        Act::Abort => Event::Aborted { by: by() },
+        Act::Restart => Event::Restarted {},
+        Act::Start => Event::Started {},
+        Act::Tick { .. } | Act::Wake => Event::Tick {},
+    })
+}
+
+fn play(shape: &Shape, acts: &[Act]) -> World {
+    let (bundle, inventory) = build(shape);
+    let mut world = World::of(&bundle, &inventory);
+    let mut truth = Truth { new: vec![false; shape.nodes] };
+    world.tell(Event::Started {});
+    for act in acts {
+        match act {
+            Act::Tick { ms } => world.pass(u64::from(*ms)),
+            Act::Wake => {
+                let wake = world.run.next_wake_ms().unwrap_or(0);
+                world.pass(wake.saturating_sub(world.now.clock_ms));
+            }
+            _ => world.pass(1),
+        }
+        if let Some(event) = event(&world, &mut truth, act, shape.blind) {
+            world.tell(event);
+        }
+    }
+    world
+}
+
+fn config() -> Config {
+    Config {
+        cases: 150,
+        rng_seed: RngSeed::Fixed(0x0D12_7D0C),
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("proptest-regressions"))),
+        ..Config::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn the_rules_hold_after_any_sequence_of_events(shape in shape(), acts in prop::collection::vec(act(), 0..120)) {
+        let world = play(&shape, &acts);
+        let replayed = world.log.iter().fold(world.first.clone(), |run, (event, now)| step(run, event, *now).0);
+        prop_assert_eq!(&replayed, &world.run, "the events alone give the run again");
+    }
+
+    #[test]
+    fn a_run_that_was_aborted_comes_to_its_end(shape in shape(), acts in prop::collection::vec(act(), 0..80)) {
+        let mut world = play(&shape, &acts);
+        world.abort();
+        for _ in 0..60 {
+            if world.run.status.is_closed() {
+                break;
+            }
+            match world.run.next_wake_ms() {
+                Some(wake) => {
+                    let ms = wake.saturating_sub(world.now.clock_ms);
+                    world.tick(ms);
+                }
+                None => world.abort(),
+            }
+        }
+        // Whatever else: nobody answered anything, and in the end nothing is waited for.
+        let mut patience = 2000;
+        while !world.run.status.is_closed() && patience > 0 {
+            patience -= 1;
+            match world.run.next_wake_ms() {
+                Some(wake) => {
+                    let ms = wake.saturating_sub(world.now.clock_ms);
+                    world.tick(ms);
+                }
+                None => world.abort(),
+            }
+        }
+        prop_assert!(world.run.status.is_closed(), "{:?} {:?}", world.run.status, world.phases());
+    }
+
+    #[test]
+    fn a_run_to_which_everybody_answers_well_comes_to_its_end(shape in shape(), acts in prop::collection::vec(act(), 0..60)) {
+        let mut world = play(&shape, &acts);
+        prop_assume!(!matches!(world.run.status, RunStatus::Aborting));
+        // From here on everything goes well, and somebody resumes whatever holds.
+        let mut new: Vec<bool> = world.run.nodes.iter().map(|node| node.phase == Phase::Done).collect();
+        for _ in 0..2000 {
+            if world.run.status.is_closed() {
+                break;
+            }
+            world.pass(1);
+            let looked = world.run.nodes.iter().position(|node| node.look.is_some());
+            let open = world.run.nodes.iter().position(|node| node.open.is_some());
+            if matches!(world.run.status, RunStatus::Held | RunStatus::Paused) {
+                world.resume();
+            } else if let Some(index) = open {
+                let of = world.run.nodes[index].name.to_string();
+                new[index] |= world.phase(&of) == Phase::Applying;
+                world.done(&of);
+            } else if let Some(index) = looked {
+                let node = world.run.nodes[index].clone();
+                let back_to = if node.undone { node.from.clone() } else { None };
+                let returning = matches!(node.phase, Phase::Returning | Phase::Soaking);
+                let mut seen = if new[index] || returning { seen_new(Role::Follower) } else { seen_old(Role::Follower) };
+                if let (Some(version), true) = (back_to, returning) {
+                    seen = Seen { version: Some(Ok(version)), ..seen_old(Role::Follower) };
+                }
+                if shape.blind {
+                    seen.version = None;
+                }
+                world.look_clear(node.name.as_str(), seen);
+            } else if let Some(wake) = world.run.next_wake_ms() {
+                let ms = wake.saturating_sub(world.now.clock_ms);
+                world.tick(ms);
+            } else {
+                prop_assert!(false, "nothing is waited for and nothing happens: {:?} {:?}", world.run.status, world.phases());
+            }
+        }
+        prop_assert!(world.run.status.is_closed(), "{:?} {:?} {:?}", world.run.status, world.phases(), world.run.hold);
+    }
+}
