@@ -222,7 +222,9 @@ impl ArtifactStore {
         }
         let held = fs::symlink_metadata(self.part(artifact.sha256)).map_or(0, |meta| meta.len());
         let need = artifact.size.saturating_sub(held).saturating_add(reserve_bytes);
+        // What lies here for others is removed before anything is fetched.
         let free = free_bytes(&self.dir).map_err(|source| self.store(&self.dir, source))?;
+        let free = free.saturating_add(self.others_bytes(artifact.sha256));
         if free < need {
             return Err(FetchError::NoSpace { dir: self.dir.clone(), need, free, missing: need - free });
         }
@@ -345,16 +347,21 @@ impl ArtifactStore {
         let mut gone = Vec::new();
         for entry in entries {
             let entry = entry?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
             // What does not bear a digest's name is not ours to remove.
-            let Ok(sha256) = Sha256::parse(name.strip_suffix(".part").unwrap_or(&name)) else { continue };
+            let Some(sha256) = named(&entry.file_name()) else { continue };
             if !keep.contains(&sha256) {
                 fs::remove_file(entry.path())?;
                 gone.push(sha256);
             }
         }
         Ok(gone)
+    }
+
+    /// Bytes that [`ArtifactStore::prune`] would free if it kept this one alone.
+    fn others_bytes(&self, kept: Sha256) -> u64 {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let others = entries.filter(|entry| named(&entry.file_name()).is_some_and(|other| other != kept));
+        others.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
     }
 
     fn path(&self, sha256: Sha256) -> PathBuf {
@@ -368,6 +375,12 @@ impl ArtifactStore {
     fn store(&self, path: &Path, source: std::io::Error) -> FetchError {
         FetchError::Store { path: path.to_owned(), source }
     }
+}
+
+/// The artifact that a file of the store is, or is on its way to be.
+fn named(file: &std::ffi::OsStr) -> Option<Sha256> {
+    let name = file.to_str()?;
+    Sha256::parse(name.strip_suffix(".part").unwrap_or(name)).ok()
 }
 
 fn refusal(sha256: Sha256, status: &tonic::Status) -> FetchError {

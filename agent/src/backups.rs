@@ -24,7 +24,7 @@ pub use self::{
     seal::{Piece, Sealing},
     upload::{complete, upload},
 };
-use crate::{actions::Problem, etcd::snapshot::NotWhole};
+use crate::{actions::Problem, etcd::snapshot::NotWhole, journal::Open};
 
 /// What is known of a backup that was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,6 +214,14 @@ impl Backups {
     pub fn drop_sealed(&self, effect: EffectId) {
         remove(&self.sealed_file(effect));
         remove(&self.unfinished_file(effect));
+    }
+
+    /// [`Backups::sweep`] when the agent starts: everything but the open section's. A directory that cannot be
+    /// read now is met again, and said, when the next backup is taken.
+    pub fn sweep_at_start(&self, open: Option<&Open>) {
+        if let Err(error) = self.sweep(open.map(|open| (open.effect, open.section.run))) {
+            tracing::warn!(path = %self.dir.display(), %error, "old backups could not be swept");
+        }
     }
 
     /// Removes what a crash left of sections other than `but`, and the receipts of other runs. To be called when

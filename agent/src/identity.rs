@@ -38,7 +38,7 @@ const CALL_DEADLINE: Duration = Duration::from_secs(30);
 pub enum IdentityError {
     /// The node has not been enrolled.
     #[error(
-        "this node is not enrolled ({0} does not exist); type: drydock-agent enrol TOKEN, \
+        "this node is not enrolled ({0} does not exist); type: drydock-agent enrol --token-file FILE|-, \
          with a token of `drydock token create`"
     )]
     NotEnrolled(PathBuf),

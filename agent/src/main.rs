@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use drydock_agent::{
     artifacts::{ArtifactStore, Limits},
+    backups::Backups,
     executor::{AtHost, Executor},
     host::Host,
     identity::{self, Identity},
@@ -33,7 +34,9 @@ use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval, timeout},
 };
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 /// Blocking calls at once: fsync, hashing, file copies. More would only cost memory.
 const BLOCKING_THREADS: usize = 4;
@@ -93,6 +96,7 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     let policy = Arc::new(Policy::load(&settings.policy()?)?);
     let identity = Identity::load(&dir)?;
     let journal = open_journal(&dir.join("journal"), &identity).await?;
+    Backups::in_state(&dir).sweep_at_start(journal.open_section());
     let (sender, remote) = remote();
     let host = Arc::new(Host {
         units: Units::of(&policy)?,
@@ -214,16 +218,16 @@ fn only_one(dir: &Path) -> anyhow::Result<Flock<File>> {
 
 /// To stderr; with systemd's journal behind it, which has its own clock, without times.
 fn log(settings: &Settings) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.log).with_context(|| format!("--log {}", settings.log))?;
+    let filter: Targets = settings.log.parse().with_context(|| format!("--log {}", settings.log))?;
     let (terminal, journald) =
         (std::io::stderr().is_terminal(), std::env::var_os("JOURNAL_STREAM").is_some());
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
-    match settings.log_format {
-        LogFormat::Json => lines.json().init(),
-        LogFormat::Text if journald => lines.without_time().init(),
-        LogFormat::Text => lines.init(),
-    }
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+    let lines = match settings.log_format {
+        LogFormat::Json => lines.json().boxed(),
+        LogFormat::Text if journald => lines.without_time().boxed(),
+        LogFormat::Text => lines.boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     Ok(())
 }
 

@@ -189,6 +189,19 @@ impl Artifacts {
         Ok(Incoming { part, file, place, registry, header, label, came: 0, hash: sha2::Sha256::new() })
     }
 
+    /// Is exactly this here already, so that its bytes need not come again? Believed only after the file has
+    /// been read: adding an artifact again is how a damaged one is mended, and a new signature is a reason to
+    /// add it too.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn already(&self, header: &ArtifactHeader) -> Result<Option<ArtifactRow>, StoreError> {
+        let row = self.registry.artifact(header.sha256)?;
+        let row = row.filter(|row| (row.size, &row.signature) == (header.size, &header.signature));
+        let whole = |row: &ArtifactRow| disk::digest(&self.place(row.sha256)).is_ok_and(|is| is == row.sha256);
+        Ok(row.filter(whole))
+    }
+
     /// An artifact's bytes from an offset on.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use drydock_types::{
 };
 use futures_util::future::join_all;
 
-use crate::{driver::LookRequest, link::Sessions};
+use crate::{driver::LookRequest, heard, link::Sessions};
 
 /// How long one look through an agent may take.
 const PROBE_DEADLINE: Duration = Duration::from_secs(6);
@@ -47,8 +47,12 @@ pub async fn look(sessions: &Sessions, request: &LookRequest) -> (Vec<CheckResul
         join_all(request.checks.iter().map(|check| one(&scene, check)))
     );
     let checks = request.checks.iter().zip(verdicts);
-    let results =
-        checks.map(|(check, verdict)| CheckResult { check: check.name().to_string(), verdict }).collect();
+    // A reason may quote an agent, and stands in the run's state and in the record.
+    let result = |(check, verdict): (&Check, Verdict)| CheckResult {
+        check: check.name().to_string(),
+        verdict: heard::verdict(verdict),
+    };
+    let results = checks.map(result).collect();
     (results, seen)
 }
 
@@ -98,7 +102,7 @@ pub async fn seen(
     let (version, exe_sha256) = tokio::join!(version, executable(sessions, node, detect));
     let role = etcd.and_then(|view| view.as_ref().ok()).and_then(|view| view.local.as_ref().ok());
     let role = role.map(|status| if status.leads() { Role::Leader } else { Role::Follower });
-    Seen { version, exe_sha256, role }
+    heard::seen(Seen { version, exe_sha256, role })
 }
 
 fn etcd_version(view: &Result<EtcdView, String>) -> Result<drydock_types::Version, String> {

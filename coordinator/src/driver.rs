@@ -8,19 +8,25 @@
 
 pub mod clock;
 mod fleet;
+#[cfg(test)]
+mod hostile;
 mod operate;
+mod rows;
 pub mod shell;
 #[cfg(test)]
 mod tests;
 mod told;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+};
 
 use drydock_core::{
     Now,
     inventory::Seen,
     recipe::{Check, Detect},
-    run::{CheckResult, Effect, Event, REDUCER_VERSION, Run},
+    run::{CheckResult, Effect, Event, NodeRun, Run},
     run_view::{self, Live},
     step::step,
     view::{Phase, RunStatus},
@@ -31,7 +37,8 @@ pub use self::{
     fleet::{Agent, Fleet, FleetNode},
     operate::{ControlVerb, OperatorError},
 };
-use crate::store::{Commit, ComponentRow, EffectRow, NewEvent, RunRow, RunStore, SampleRow, StoreError};
+use self::rows::{Unwritten, is_durable};
+use crate::store::{Commit, ComponentRow, EffectRow, NewEvent, RunStore, SampleRow, StoreError};
 
 /// The fleet's clock is written at least so often while runs are at work.
 const CLOCK_WRITTEN_MS: u64 = 5000;
@@ -187,6 +194,7 @@ pub struct Driver<S> {
     fence: Fence,
     fleet: Fleet,
     runs: BTreeMap<u64, Run>,
+    unwritten: BTreeMap<u64, Unwritten>,
     last_run: u64,
     live: BTreeMap<u64, Live>,
     stopping: bool,
@@ -207,18 +215,7 @@ impl<S: RunStore> Driver<S> {
         let loaded = store.load()?;
         let mut runs = BTreeMap::new();
         for row in loaded.runs {
-            let run: Run = document::decode("run", &row.state).map_err(|error| StoreError::Unreadable {
-                place: format!("run {}", row.number),
-                what: format!("{error}; it was written by another version of Drydock"),
-            })?;
-            if run.reducer != REDUCER_VERSION {
-                let what = format!(
-                    "reducer {} wrote it, this build has {REDUCER_VERSION}: finish it with that version",
-                    run.reducer
-                );
-                return Err(StoreError::Unreadable { place: format!("run {}", row.number), what });
-            }
-            runs.insert(row.number, run);
+            runs.insert(row.number, rows::read(&row)?);
         }
         let mut driver = Self {
             store,
@@ -226,6 +223,7 @@ impl<S: RunStore> Driver<S> {
             fence,
             fleet: Fleet::default(),
             last_run: loaded.last_run,
+            unwritten: rows::all_written(&runs),
             runs,
             live: BTreeMap::new(),
             stopping: false,
@@ -327,7 +325,11 @@ impl<S: RunStore> Driver<S> {
 
     fn connected(&mut self, node: NodeName, agent: Agent, now: Now) -> Result<Vec<Output>, StoreError> {
         let (key, journal) = (agent.key, agent.journal);
-        self.fleet.connected(&node, agent, now);
+        if !self.fleet.connected(&node, agent, now) {
+            // Heard of behind a later stream of the same node, or of a machine that is not the registered
+            // one: its journal is no news, and a length that fell would look like lost memory.
+            return Ok(Vec::new());
+        }
         self.changes += 1;
         let concerned = |run: &Run| run.nodes.iter().any(|other| other.name == node);
         let numbers: Vec<u64> =
@@ -340,7 +342,8 @@ impl<S: RunStore> Driver<S> {
         Ok(outputs)
     }
 
-    /// An event about an effect: only the node that it was handed to may speak of it.
+    /// An event about an effect: only the node that it was handed to may speak of it, and not another machine
+    /// that has its name by now.
     fn about(
         &mut self,
         node: &NodeName,
@@ -348,9 +351,12 @@ impl<S: RunStore> Driver<S> {
         event: Event,
         now: Now,
     ) -> Result<Vec<Output>, StoreError> {
+        let key = self.fleet.key(node);
         let holds = |run: &&Run| {
             run.nodes.iter().any(|other| {
-                &other.name == node && other.open.as_ref().is_some_and(|open| open.effect == effect)
+                &other.name == node
+                    && Some(other.key) == key
+                    && other.open.as_ref().is_some_and(|open| open.effect == effect)
             })
         };
         let Some(number) = self.runs.values().find(holds).map(|run| run.number) else {
@@ -407,12 +413,12 @@ impl<S: RunStore> Driver<S> {
     /// One event, and those that follow from it at once, in one commit. Outputs come after the commit.
     fn transition(&mut self, number: u64, event: Event, now: Now) -> Result<Vec<Output>, StoreError> {
         let Some(before) = self.runs.get(&number).cloned() else { return Ok(Vec::new()) };
+        let mut was = Cow::Borrowed(&before);
         let mut run = before.clone();
         let mut commit = Commit { clock_ms: now.clock_ms, ..Commit::default() };
         let mut outputs = Vec::new();
         let mut pending = VecDeque::from([event]);
         while let Some(event) = pending.pop_front() {
-            let was = run.clone();
             let (next, effects) = step(run, &event, now);
             run = next;
             if is_worth_a_line(&was, &run, &event) {
@@ -422,13 +428,17 @@ impl<S: RunStore> Driver<S> {
             for effect in effects {
                 self.take_effect(&run, effect, &mut commit, &mut outputs, &mut pending);
             }
+            if !pending.is_empty() {
+                was = Cow::Owned(run.clone());
+            }
         }
         self.note_ends(&before, &run, now, &mut commit);
+        let unwritten = self.unwritten.entry(number).or_insert(Unwritten::Everything);
+        unwritten.note(&before, &run);
         if is_durable(&before, &run) || !commit.events.is_empty() || !commit.open.is_empty() {
-            let row =
-                RunRow { number, id: run.id, open: !run.status.is_closed(), state: document::encode(&run) };
-            commit.runs.push(row);
+            commit.runs.push(rows::row(&run, unwritten));
             self.write(&commit)?;
+            self.unwritten.insert(number, Unwritten::Nodes(BTreeSet::new()));
         }
         told::tell(&before, &run);
         self.changes += 1;
@@ -436,6 +446,7 @@ impl<S: RunStore> Driver<S> {
         self.runs.insert(number, run);
         if closed {
             self.runs.remove(&number);
+            self.unwritten.remove(&number);
             self.live.remove(&number);
             outputs.extend(self.begin_queued(now)?);
         }
@@ -571,26 +582,13 @@ fn is_worth_a_line(was: &Run, is: &Run, event: &Event) -> bool {
             };
             told(was) != told(is)
         }
-        Event::AgentConnected { .. } => {
-            was.nodes.iter().zip(&is.nodes).any(|(was, is)| was.open.is_some() || was.phase != is.phase)
+        Event::AgentConnected { node, .. } => {
+            // Not the coming and going of nodes that nothing was handed to: a record must not grow by it.
+            let told = |was: &NodeRun, is: &NodeRun| {
+                (&was.name == node && was.open.is_some()) || was.phase != is.phase
+            };
+            was.nodes.iter().zip(&is.nodes).any(|(was, is)| told(was, is))
         }
         _ => was != is,
     }
-}
-
-/// Must this change be on disk? Everything but when the next look is due and what was last seen.
-fn is_durable(was: &Run, is: &Run) -> bool {
-    let quiet = |run: &Run| {
-        let mut run = run.clone();
-        run.round = 0;
-        for node in &mut run.nodes {
-            node.look = None;
-            node.look_again_ms = None;
-            node.unclear = 0;
-            node.waiting = None;
-            node.not_before_ms = 0;
-        }
-        run
-    };
-    quiet(was) != quiet(is)
 }

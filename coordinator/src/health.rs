@@ -17,6 +17,8 @@ use crate::rpc::App;
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS: usize = 64;
+/// How long a request may take to come: places are few, and whoever holds one keeps others from asking.
+const REQUEST_WITHIN: Duration = Duration::from_secs(2);
 /// How long one may take in all.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -33,8 +35,13 @@ pub async fn serve(listener: TcpListener, app: Arc<App>) {
         let app = Arc::clone(&app);
         tokio::spawn(async move {
             let service = service_fn(|request| answer(request, Arc::clone(&app)));
-            let connection =
-                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(tcp), service);
+            // One answer a connection, so that nobody asks the driver in a loop for free.
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(REQUEST_WITHIN)
+                .keep_alive(false)
+                .max_buf_size(16 << 10)
+                .serve_connection(TokioIo::new(tcp), service);
             let _ = timeout(DEADLINE, connection).await;
             drop(slot);
         });

@@ -10,6 +10,7 @@
 //! | [`driver`] | the single writer: event → step → commit → effects |
 //! | [`checks`] | one file a check: observe, judge |
 //! | [`link`] | the agents' streams |
+//! | [`heard`], [`quota`] | what an agent may say, and how much of it |
 //! | [`rpc`] | the gRPC services |
 //! | [`health`] | `/healthz` |
 //! | [`serve`] | everything put together |
@@ -21,7 +22,9 @@ pub mod credentials;
 pub mod driver;
 pub mod files;
 pub mod health;
+pub mod heard;
 pub mod link;
+pub mod quota;
 pub mod rpc;
 pub mod serve;
 pub mod store;

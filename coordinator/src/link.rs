@@ -5,9 +5,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    convert::Infallible,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -26,6 +27,11 @@ use tokio::{
 };
 use tonic::Status;
 
+use crate::heard;
+
+/// An observation is never larger: a large etcd cluster as one member sees it has some 10 KiB.
+const MAX_OBSERVATION_BYTES: usize = 256 << 10;
+
 /// What goes down a stream; an error ends it.
 pub type Sent = Result<ToAgent, Status>;
 
@@ -39,6 +45,8 @@ pub struct Sessions {
 struct Shared {
     fence: Fence,
     next: AtomicU64,
+    /// The coordinator is stopping: nobody sits down any more.
+    closed: AtomicBool,
     by_node: Mutex<BTreeMap<NodeName, Session>>,
 }
 
@@ -47,7 +55,17 @@ struct Session {
     id: u64,
     key: NodeKey,
     queue: mpsc::Sender<Sent>,
-    asked: HashMap<u64, oneshot::Sender<Result<Observation, String>>>,
+    asked: HashMap<u64, oneshot::Sender<Answer>>,
+    /// By effect: questions that are not answered, and how many of them were asked before it was handed out.
+    questions: HashMap<EffectId, Questions>,
+    /// Dropped with the session: whoever reads the stream stops.
+    _present: oneshot::Sender<Infallible>,
+}
+
+#[derive(Debug, Default)]
+struct Questions {
+    open: u32,
+    stale: u32,
 }
 
 /// An open stream's place among the others; it is given up when this is dropped.
@@ -57,6 +75,9 @@ pub struct Seat {
     node: NodeName,
     /// Its number; rises with every stream.
     pub id: u64,
+    /// Resolves when the place is another's or nobody's: what this stream still says is of the past, and
+    /// nothing can be sent down it.
+    pub gone: oneshot::Receiver<Infallible>,
 }
 
 impl Drop for Seat {
@@ -73,7 +94,8 @@ impl Sessions {
     /// No stream yet.
     #[must_use]
     pub fn new(fence: Fence) -> Self {
-        Self { shared: Arc::new(Shared { fence, next: AtomicU64::new(1), by_node: Mutex::default() }) }
+        let (next, closed) = (AtomicU64::new(1), AtomicBool::new(false));
+        Self { shared: Arc::new(Shared { fence, next, closed, by_node: Mutex::default() }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeName, Session>> {
@@ -86,19 +108,28 @@ impl Sessions {
         self.shared.fence
     }
 
-    /// Takes the node's place. A stream that it had before is told to go: a node has one.
+    /// Takes the node's place. A stream that it had before is told to go: a node has one. `None` once
+    /// everybody was sent away.
     #[must_use]
-    pub fn sit(&self, node: NodeName, key: NodeKey, queue: mpsc::Sender<Sent>) -> Seat {
+    pub fn sit(&self, node: NodeName, key: NodeKey, queue: mpsc::Sender<Sent>) -> Option<Seat> {
+        let (present, gone) = oneshot::channel();
+        let (asked, questions) = (HashMap::new(), HashMap::new());
+        let mut sessions = self.lock();
+        // Asked under the lock that `send_away` holds: nobody comes in behind it.
+        if self.shared.closed.load(Ordering::Relaxed) {
+            return None;
+        }
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        let session = Session { id, key, queue, asked: HashMap::new() };
-        if let Some(before) = self.lock().insert(node.clone(), session) {
+        let session = Session { id, key, queue, asked, questions, _present: present };
+        if let Some(before) = sessions.insert(node.clone(), session) {
             let away = agent::GoAway {
                 why: "another stream of this node took over".to_string(),
                 retry_after_ms: 1000,
             };
             let _ = before.queue.try_send(Ok(message(to_agent::Message::GoAway(away))));
         }
-        Seat { sessions: self.clone(), node, id }
+        drop(sessions);
+        Some(Seat { sessions: self.clone(), node, id, gone })
     }
 
     fn send(&self, node: &NodeName, only: Option<u64>, what: to_agent::Message) -> bool {
@@ -120,12 +151,37 @@ impl Sessions {
         let lapse_ms = u32::try_from(limits::LAPSE.as_millis()).unwrap_or(u32::MAX);
         let fence = Some(self.shared.fence.into());
         let dispatch = agent::Dispatch { effect_id: effect.0.to_vec(), fence, section, lapse_ms };
+        if let Some(session) = self.lock().get_mut(node)
+            && let Some(questions) = session.questions.get_mut(&effect)
+        {
+            questions.stale = questions.open;
+        }
         self.send(node, Some(session), to_agent::Message::Dispatch(dispatch))
     }
 
     /// Asks what became of an effect.
     pub fn ask(&self, node: &NodeName, effect: EffectId) -> bool {
+        if let Some(session) = self.lock().get_mut(node) {
+            session.questions.entry(effect).or_default().open += 1;
+        }
         self.send(node, None, to_agent::Message::Ask(agent::Ask { effect_ids: vec![effect.0.to_vec()] }))
+    }
+
+    /// An answer to [`Sessions::ask`]: does it tell of the effect as it is now? A stream keeps its order, so
+    /// what was asked before the section was handed out (again) is answered from before it, and "unknown"
+    /// then means nothing.
+    #[must_use]
+    pub fn answered(&self, node: &NodeName, session: u64, effect: EffectId) -> bool {
+        let mut sessions = self.lock();
+        let Some(open) = sessions.get_mut(node).filter(|open| open.id == session) else { return false };
+        let Some(questions) = open.questions.get_mut(&effect) else { return false };
+        questions.open = questions.open.saturating_sub(1);
+        let stale = questions.stale > 0;
+        questions.stale = questions.stale.saturating_sub(1);
+        if questions.open == 0 {
+            open.questions.remove(&effect);
+        }
+        !stale
     }
 
     /// Says that the run is closed.
@@ -134,15 +190,17 @@ impl Sessions {
         self.send(node, None, to_agent::Message::Forget(agent::Forget { effect_ids }))
     }
 
-    /// A sign of life.
-    pub fn alive(&self, node: &NodeName) -> bool {
-        self.send(node, None, to_agent::Message::Alive(agent::Alive {}))
+    /// A sign of life, on that stream only.
+    pub fn alive(&self, node: &NodeName, session: u64) -> bool {
+        self.send(node, Some(session), to_agent::Message::Alive(agent::Alive {}))
     }
 
-    /// Tells every agent to come back later: the coordinator is stopping.
+    /// Tells every agent to come back later: the coordinator is stopping, and nobody sits down any more.
     pub fn send_away(&self, why: &str, retry_after: Duration) {
         let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
-        for session in std::mem::take(&mut *self.lock()).into_values() {
+        let mut sessions = self.lock();
+        self.shared.closed.store(true, Ordering::Relaxed);
+        for session in std::mem::take(&mut *sessions).into_values() {
             let away = agent::GoAway { why: why.to_string(), retry_after_ms };
             let _ = session.queue.try_send(Ok(message(to_agent::Message::GoAway(away))));
         }
@@ -172,16 +230,16 @@ impl Sessions {
         deadline: Duration,
     ) -> Result<Observation, String> {
         let (request, answer) = self.ask_to_observe(node, probe, deadline)?;
+        // However this ends, also by nobody waiting for it any longer, the question is not kept.
+        let _withdrawn = Withdraw { sessions: self, node, request };
         let waited = timeout(deadline + Duration::from_millis(500), answer).await;
         match waited {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(format!("the stream of {node}'s agent broke")),
-            Err(_) => {
-                if let Some(session) = self.lock().get_mut(node) {
-                    session.asked.remove(&request);
-                }
-                Err(format!("{node}'s agent did not answer within {} ms", deadline.as_millis()))
+            Ok(Ok(Ok(bytes))) => {
+                document::decode("observation", &bytes).map_err(|error| heard::text(&error.to_string()))
             }
+            Ok(Ok(Err(why))) => Err(why),
+            Ok(Err(_)) => Err(format!("the stream of {node}'s agent broke")),
+            Err(_) => Err(format!("{node}'s agent did not answer within {} ms", deadline.as_millis())),
         }
     }
 
@@ -190,7 +248,7 @@ impl Sessions {
         node: &NodeName,
         probe: &Probe,
         deadline: Duration,
-    ) -> Result<(u64, oneshot::Receiver<Result<Observation, String>>), String> {
+    ) -> Result<(u64, oneshot::Receiver<Answer>), String> {
         let request = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let (answer, wait) = oneshot::channel();
         let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
@@ -198,9 +256,9 @@ impl Sessions {
         let mut sessions = self.lock();
         let session =
             sessions.get_mut(node).ok_or_else(|| format!("the stream of {node}'s agent is not open"))?;
-        session.asked.insert(request, answer);
         let sent = session.queue.try_send(Ok(message(to_agent::Message::Observe(observe))));
         sent.map_err(|_| format!("the stream of {node}'s agent takes nothing"))?;
+        session.asked.insert(request, answer);
         Ok((request, wait))
     }
 
@@ -209,15 +267,126 @@ impl Sessions {
         let mut sessions = self.lock();
         let Some(open) = sessions.get_mut(node).filter(|open| open.id == session) else { return };
         let Some(waiting) = open.asked.remove(&result.request) else { return };
-        let answer = if result.error.is_empty() {
-            document::decode("observation", &result.observation).map_err(|error| error.to_string())
-        } else {
-            Err(result.error)
+        drop(sessions);
+        // Who asked also reads it: not under the lock that every stream and the driver wait for.
+        let answer = match result.observation.len() {
+            _ if !result.error.is_empty() => Err(heard::text(&result.error)),
+            bytes if bytes > MAX_OBSERVATION_BYTES => Err(format!(
+                "{node}'s agent answered with {bytes} bytes; {MAX_OBSERVATION_BYTES} are the most"
+            )),
+            _ => Ok(result.observation),
         };
         let _ = waiting.send(answer);
     }
 }
 
+/// An observation's bytes, or why there is none.
+type Answer = Result<Vec<u8>, String>;
+
+/// A question that nobody waits for any longer.
+struct Withdraw<'a> {
+    sessions: &'a Sessions,
+    node: &'a NodeName,
+    request: u64,
+}
+
+impl Drop for Withdraw<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.sessions.lock().get_mut(self.node) {
+            session.asked.remove(&self.request);
+        }
+    }
+}
+
 fn message(message: to_agent::Message) -> ToAgent {
     ToAgent { message: Some(message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use drydock_types::{Epoch, InstanceId, Sha256};
+
+    use super::*;
+
+    fn sessions() -> Sessions {
+        Sessions::new(Fence { epoch: Epoch(1), instance: InstanceId([1; 16]) })
+    }
+
+    fn node() -> NodeName {
+        NodeName::parse("ctl-1").unwrap()
+    }
+
+    fn sit(sessions: &Sessions, room: usize) -> (Seat, mpsc::Receiver<Sent>) {
+        let (queue, sent) = mpsc::channel(room);
+        (sessions.sit(node(), Sha256::of(b"key"), queue).unwrap(), sent)
+    }
+
+    #[tokio::test]
+    async fn a_stream_whose_place_another_took_is_over_at_once() {
+        let sessions = sessions();
+        let (mut old, _sent) = sit(&sessions, 8);
+        assert!(old.gone.try_recv().is_err_and(|why| why == oneshot::error::TryRecvError::Empty));
+        let (mut new, _also) = sit(&sessions, 8);
+        assert!((&mut old.gone).await.is_err());
+        drop(old);
+        assert!(new.gone.try_recv().is_err_and(|why| why == oneshot::error::TryRecvError::Empty));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_takes_nothing_is_over_for_its_reader_too() {
+        let sessions = sessions();
+        let (mut seat, _sent) = sit(&sessions, 1);
+        assert!(sessions.alive(&node(), seat.id));
+        assert!(!sessions.alive(&node(), seat.id), "the queue is full");
+        assert!((&mut seat.gone).await.is_err());
+    }
+
+    #[test]
+    fn nobody_sits_down_behind_everybody_being_sent_away() {
+        let sessions = sessions();
+        sessions.send_away("stopping", Duration::from_secs(1));
+        assert!(sessions.sit(node(), Sha256::of(b"key"), mpsc::channel(1).0).is_none());
+    }
+
+    #[test]
+    fn an_answer_to_a_question_from_before_the_section_was_handed_out_says_nothing_of_it() {
+        let sessions = sessions();
+        let (seat, _sent) = sit(&sessions, 8);
+        let effect = EffectId([3; 32]);
+        assert!(!sessions.answered(&node(), seat.id, effect), "nobody asked");
+        sessions.ask(&node(), effect);
+        assert!(sessions.answered(&node(), seat.id, effect));
+        sessions.ask(&node(), effect);
+        sessions.dispatch(&node(), seat.id, effect, Vec::new());
+        sessions.ask(&node(), effect);
+        assert!(!sessions.answered(&node(), seat.id, effect), "asked before it was handed out");
+        assert!(sessions.answered(&node(), seat.id, effect), "asked after");
+    }
+
+    #[tokio::test]
+    async fn a_look_that_is_given_up_or_answered_at_length_is_not_kept() {
+        let sessions = sessions();
+        let (seat, _sent) = sit(&sessions, 8);
+        let look = |within| {
+            let sessions = sessions.clone();
+            async move { sessions.observe(&node(), &Probe::Host {}, Duration::from_millis(within)).await }
+        };
+        let given_up = timeout(Duration::from_millis(20), look(60_000)).await;
+        assert!(given_up.is_err());
+        assert!(sessions.lock()[&node()].asked.is_empty());
+        let long = tokio::spawn(look(60_000));
+        let request = loop {
+            if let Some(request) = sessions.lock()[&node()].asked.keys().next().copied() {
+                break request;
+            }
+            tokio::task::yield_now().await;
+        };
+        let observation = vec![b' '; MAX_OBSERVATION_BYTES + 1];
+        sessions.observed(
+            &node(),
+            seat.id,
+            agent::ObserveResult { request, observation, error: String::new() },
+        );
+        assert!(long.await.unwrap().unwrap_err().contains("are the most"));
+    }
 }

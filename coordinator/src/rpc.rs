@@ -19,6 +19,7 @@ use crate::{
     backups::Backups,
     driver::shell::{DriverGone, DriverHandle},
     link::Sessions,
+    quota::Quotas,
     store::{StoreError, registry::Registry, sqlite::SqliteStore},
     trust::{Ca, Trust},
 };
@@ -44,6 +45,11 @@ pub struct App {
     pub advertise: Address,
     /// How long a node's certificate lives, in seconds.
     pub node_ttl_s: i64,
+    /// What each node has left.
+    pub quotas: Quotas,
+    /// Held while the registry is read and the driver told: of two at once, the older reading must not come
+    /// last. A node that the driver does not know counts neither as in service nor as silent.
+    pub publishing: tokio::sync::Mutex<()>,
     /// Becomes true when the coordinator stops: followers are sent away.
     pub stopping: tokio::sync::watch::Sender<bool>,
 }
@@ -54,8 +60,9 @@ impl App {
     /// # Errors
     /// When the registry cannot be read or the driver is gone.
     pub async fn publish_nodes(self: &Arc<Self>) -> Result<(), Status> {
+        let _turn = self.publishing.lock().await;
         let nodes = views::fleet_nodes(&self.blocking(|app| app.registry.nodes()).await?);
-        self.driver.tell(crate::driver::Input::Registered { nodes }).map_err(gone)
+        self.driver.tell_surely(crate::driver::Input::Registered { nodes }).await.map_err(gone)
     }
 
     /// Runs something that waits for the disk beside the services.

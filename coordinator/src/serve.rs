@@ -15,17 +15,27 @@ use drydock_proto::{
     tls::{Address, Clock},
 };
 use drydock_types::InstanceId;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     artifacts::Artifacts,
     backups::Backups,
     checks, credentials,
-    driver::{Driver, Input, LookRequest, Output, clock::FleetClock, shell},
+    driver::{
+        Driver, Input, LookRequest, Output,
+        clock::FleetClock,
+        shell::{self, DriverThread},
+    },
     health,
     link::Sessions,
-    rpc::{App, agents::Agents, enroll::Enroll, operators::Operators},
-    store::{RunStore as _, StoreError, sqlite::SqliteStore},
+    quota::Quotas,
+    rpc::{
+        App,
+        agents::Agents,
+        enroll::{Enroll, MAX_REQUEST_BYTES as MAX_ENROLL_BYTES},
+        operators::Operators,
+    },
+    store::{RunStore as _, StoreError, registry::Registry, sqlite::SqliteStore},
     trust::{self, Accept, Ca, CaError, RevocationList, SealError, SealingKey, SealingSources, Trust, ca},
 };
 
@@ -35,6 +45,14 @@ pub const ADMIN: &str = "admin";
 const COME_BACK_AFTER: Duration = Duration::from_secs(1);
 /// How long open calls may take to end when the coordinator stops.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often the write-ahead log is taken into the database, when there is quiet for it.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+/// What counts as quiet: nothing changed for so long.
+const QUIET: Duration = Duration::from_secs(1);
+/// The largest message of an agent: an outcome with a unit's log has some 20 KiB. One agent can have many
+/// streams with a message half sent on each.
+const MAX_AGENT_MESSAGE_BYTES: usize = 1 << 20;
 
 /// How a coordinator is set up.
 #[derive(Debug, Clone)]
@@ -88,6 +106,19 @@ pub enum ServeError {
         /// What the system said.
         why: std::io::Error,
     },
+    /// Parts of two coordinators.
+    #[error(
+        "the store in {dir} is of fleet {store}, and the CA beside it of fleet {ca}: one of them was restored \
+         or removed alone; bring the two back together"
+    )]
+    OtherFleet {
+        /// Where.
+        dir: PathBuf,
+        /// The store's.
+        store: drydock_types::FleetId,
+        /// The CA's.
+        ca: drydock_types::FleetId,
+    },
     /// Artifacts or backups.
     #[error("{0}")]
     Files(String),
@@ -137,11 +168,12 @@ pub async fn run(
     };
     let advertise = advertise(&settings, address)?;
     let opened = open(&settings, &advertise)?;
-    let (app, thread) = start_driver(&settings, opened.store, &opened.ca, &opened.trust, advertise)?;
+    let (app, thread, looks) = start_driver(&settings, opened.store, &opened.ca, &opened.trust, advertise)?;
     app.publish_nodes().await.map_err(|status| ServeError::Driver(status.message().to_string()))?;
     let accept = Accept::new(&opened.ca, names(&app.advertise), Arc::clone(&opened.trust))?;
     let health = health_listener.as_ref().and_then(|listener| listener.local_addr().ok());
-    let health_task = health_listener.map(|listener| tokio::spawn(health::serve(listener, Arc::clone(&app))));
+    let mut tasks = vec![looks, tokio::spawn(checkpoints(app.registry.clone(), app.driver.changes()))];
+    tasks.extend(health_listener.map(|listener| tokio::spawn(health::serve(listener, Arc::clone(&app)))));
     started(&Started {
         address,
         health,
@@ -150,9 +182,16 @@ pub async fn run(
         fleet: opened.ca.fleet().to_string(),
         epoch: app.sessions.fence().epoch.0,
     });
-    let ended = serve_until(&app, accept, listener, stop, thread).await;
-    if let Some(task) = health_task {
-        task.abort();
+    let mut died = Box::pin(driver_ends(thread));
+    let ended = serve_until(&app, accept, listener, stop, &mut died).await;
+    tasks.iter().for_each(JoinHandle::abort);
+    for task in tasks {
+        let _ = task.await;
+    }
+    drop(app);
+    // The driver ends when nobody is left to talk to it, and closes the store.
+    if ended.is_ok() && tokio::time::timeout(STOP_WITHIN, died).await.is_err() {
+        tracing::warn!("the store was not closed in time; the next start reads it all the same");
     }
     ended
 }
@@ -219,6 +258,10 @@ fn open(settings: &Settings, advertise: &Address) -> Result<Opened, ServeError> 
     } else {
         Ca::open(&ca_dir, &sealing)?
     };
+    if ca.fleet() != fleet {
+        // A run's effects would be derived for one fleet and its agents believed by another.
+        return Err(ServeError::OtherFleet { dir: settings.state_dir.clone(), store: fleet, ca: ca.fleet() });
+    }
     let ca = Arc::new(ca);
     // A crash right behind the CA's making leaves it without an admin: made whenever there is none.
     let admin_context = make_admin(settings, advertise, &ca, now)?;
@@ -245,15 +288,13 @@ fn make_admin(
     Ok(Some(path))
 }
 
-type DriverThread = std::thread::JoinHandle<Result<(), StoreError>>;
-
 fn start_driver(
     settings: &Settings,
     mut store: SqliteStore,
     ca: &Arc<Ca>,
     trust: &Arc<Trust>,
     advertise: Address,
-) -> Result<(Arc<App>, DriverThread), ServeError> {
+) -> Result<(Arc<App>, DriverThread, JoinHandle<()>), ServeError> {
     let files = |error: &dyn std::fmt::Display| ServeError::Files(error.to_string());
     let registry = store.registry()?;
     let artifacts = Artifacts::open(&settings.state_dir.join("artifacts"), registry.clone())
@@ -265,17 +306,30 @@ fn start_driver(
     let sessions = Sessions::new(fence);
     let (driver, first) = Driver::open(store, fence, clock.now())?;
     // What the driver decides before there is a handle to answer it with waits in this channel.
-    let (looks, asked) = tokio::sync::mpsc::unbounded_channel();
-    let perform = performer(sessions.clone(), looks);
+    let (wanted, asked) = tokio::sync::mpsc::unbounded_channel();
+    let perform = performer(sessions.clone(), wanted);
     let (handle, thread) = shell::start(driver, first, clock, perform)
         .map_err(|why| ServeError::Driver(format!("its thread did not start: {why}")))?;
-    tokio::spawn(look(asked, sessions.clone(), handle.clone()));
+    let looks = tokio::spawn(look(asked, sessions.clone(), handle.clone()));
     let node_ttl_s = i64::try_from(settings.node_ttl.as_secs()).unwrap_or(ca::NODE_TTL_S);
     let (ca, trust) = (Arc::clone(ca), Arc::clone(trust));
     let stopping = tokio::sync::watch::Sender::new(false);
-    let app =
-        App { driver: handle, sessions, registry, artifacts, backups, ca, trust, advertise, node_ttl_s, stopping };
-    Ok((Arc::new(app), thread))
+    let (quotas, publishing) = (Quotas::default(), tokio::sync::Mutex::default());
+    let app = App {
+        driver: handle,
+        sessions,
+        registry,
+        artifacts,
+        backups,
+        ca,
+        trust,
+        advertise,
+        node_ttl_s,
+        quotas,
+        publishing,
+        stopping,
+    };
+    Ok((Arc::new(app), thread, looks))
 }
 
 /// What the driver decided, done: on its own thread, and never waiting.
@@ -286,10 +340,7 @@ fn performer(
     move |output| match output {
         // One that could not be sent is asked about when the agent is back, and lapses.
         Output::Dispatch { node, session, effect, section } => {
-            if sessions.dispatch(&node, session, effect, section) {
-                // tests/wave-bench reads these two lines: their times are a node's time.
-                tracing::debug!(%node, effect = %effect.short(), "a section was handed out");
-            } else {
+            if !sessions.dispatch(&node, session, effect, section) {
                 tracing::info!(%node, effect = %effect.short(), "a section could not be sent: its stream broke");
             }
         }
@@ -298,7 +349,6 @@ fn performer(
         }
         Output::Forget { node, effects } => {
             sessions.forget(&node, &effects);
-            tracing::debug!(%node, effects = effects.len(), "a closed run may be forgotten");
         }
         // A run asks for one look at a time, so what waits here is bounded by the open runs.
         Output::Look(request) => {
@@ -317,7 +367,8 @@ async fn look(
         tokio::spawn(async move {
             let (results, seen) = checks::look(&sessions, &request).await;
             let (run, node, round) = (request.run, request.index, request.round);
-            if let Err(error) = driver.tell(Input::Looked { run, node, round, results, seen }) {
+            let looked = Input::Looked { run, node, round, results, seen };
+            if let Err(error) = driver.tell_surely(looked).await {
                 tracing::warn!(%error, run, "what was looked at could not be handed in");
             }
         });
@@ -329,37 +380,43 @@ async fn serve_until(
     accept: Accept,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send,
-    thread: DriverThread,
+    died: &mut (impl Future<Output = String> + Unpin),
 ) -> Result<(), ServeError> {
     let mut stopped = app.stopping.subscribe();
     let agents = AgentServiceServer::new(Agents(Arc::clone(app)))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_decoding_message_size(MAX_AGENT_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let operators = OperatorServiceServer::new(Operators(Arc::clone(app)))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let server = trust::server()
         .add_service(agents)
-        .add_service(EnrollServiceServer::new(Enroll(Arc::clone(app))))
+        .add_service(
+            EnrollServiceServer::new(Enroll::new(Arc::clone(app)))
+                .max_decoding_message_size(MAX_ENROLL_BYTES),
+        )
         .add_service(operators)
         .serve_with_incoming_shutdown(accept.incoming(listener), async move {
             let _ = stopped.wait_for(|stopping| *stopping).await;
         });
     let mut server = tokio::spawn(server);
-    let died = driver_ends(thread);
-    tokio::pin!(stop, died);
+    tokio::pin!(stop);
     tokio::select! {
         () = &mut stop => {}
-        why = &mut died => return Err(ServeError::Driver(why)),
+        why = &mut *died => return Err(ServeError::Driver(why)),
         ended = &mut server => return match ended {
             Ok(ended) => Ok(ended?),
             Err(error) => Err(ServeError::Driver(error.to_string())),
         },
     }
     tracing::info!("stopping: nothing further is handed out");
-    let _ = app.driver.tell(Input::Stopping);
-    // An answer to this means that Stopping was taken.
-    let _ = app.driver.with(|_, _| ((), Vec::new())).await;
+    let taken = async {
+        app.driver.tell_surely(Input::Stopping).await?;
+        // An answer to this means that Stopping was taken.
+        app.driver.with(|_, _| ((), Vec::new())).await
+    };
+    // A driver that hangs on its disk hands nothing out either, and nobody can be sent to any more.
+    let _ = tokio::time::timeout(STOP_WITHIN, taken).await;
     app.sessions.send_away("the coordinator is stopping", COME_BACK_AFTER);
     app.stopping.send_replace(true);
     if tokio::time::timeout(STOP_WITHIN, &mut server).await.is_err() {
@@ -369,6 +426,25 @@ async fn serve_until(
     Ok(())
 }
 
+/// Takes what the WAL holds into the database while nothing happens, so that no commit has to.
+async fn checkpoints(registry: Registry, mut changes: tokio::sync::watch::Receiver<u64>) {
+    loop {
+        tokio::time::sleep(CHECKPOINT_EVERY).await;
+        while let Ok(changed) = tokio::time::timeout(QUIET, changes.changed()).await {
+            if changed.is_err() {
+                return;
+            }
+        }
+        let registry = registry.clone();
+        match tokio::task::spawn_blocking(move || registry.checkpoint()).await {
+            Ok(Ok(done)) => tracing::debug!(pages = done.pages, moved = done.moved, "checkpointed the store"),
+            // Nothing is lost by it; a commit will say so if the disk is really ill.
+            Ok(Err(error)) => tracing::warn!(%error, "the store could not be checkpointed"),
+            Err(_) => return,
+        }
+    }
+}
+
 /// Resolves when the driver's thread has ended, with the reason.
 async fn driver_ends(thread: DriverThread) -> String {
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -376,5 +452,46 @@ async fn driver_ends(thread: DriverThread) -> String {
         Ok(Ok(Ok(()))) => "nobody was left to talk to it".to_string(),
         Ok(Ok(Err(error))) => error.to_string(),
         Ok(Err(_)) | Err(_) => "it panicked; the log says where".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(dir: &Path) -> Settings {
+        Settings {
+            state_dir: dir.join("state"),
+            config_dir: dir.join("config"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            advertise: None,
+            health_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            sealing_key_file: None,
+            node_ttl: Duration::from_secs(3600),
+        }
+    }
+
+    async fn epoch_of_one_start(settings: Settings) -> Result<u64, ServeError> {
+        let mut epoch = 0;
+        run(settings, std::future::ready(()), |started| epoch = started.epoch).await.map(|()| epoch)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_coordinator_that_has_stopped_has_let_go_of_its_store() {
+        let dir = tempfile::tempdir().unwrap();
+        for epoch in 1..=3 {
+            assert_eq!(epoch_of_one_start(settings(dir.path())).await.unwrap(), epoch);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_store_beside_the_authority_of_another_fleet_is_not_started_on() {
+        let dir = tempfile::tempdir().unwrap();
+        epoch_of_one_start(settings(dir.path())).await.unwrap();
+        for name in ["drydock.db", "drydock.db-wal", "drydock.db-shm"] {
+            let _ = std::fs::remove_file(dir.path().join("state").join(name));
+        }
+        let refused = epoch_of_one_start(settings(dir.path())).await;
+        assert!(matches!(refused, Err(ServeError::OtherFleet { .. })), "{refused:?}");
     }
 }

@@ -12,6 +12,8 @@ pub mod record;
 pub mod registry;
 pub mod sqlite;
 
+use std::collections::BTreeMap;
+
 use drydock_types::{
     ComponentName, EffectId, Epoch, Fence, FleetId, InstanceId, NodeName, RunId, Sha256, Version,
 };
@@ -94,7 +96,8 @@ pub enum StoreError {
     },
 }
 
-/// A run as a row: its whole state as a document.
+/// A run: a row, and parts that are written one by one. What is written names the parts that changed; what is
+/// read has all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunRow {
     /// What people call it; rises by one.
@@ -103,8 +106,10 @@ pub struct RunRow {
     pub id: RunId,
     /// Not yet over?
     pub open: bool,
-    /// `drydock_core::run::Run` as JSON.
+    /// `drydock_core::run_parts::RunHead` as JSON. Written every time.
     pub state: Vec<u8>,
+    /// JSON documents by number: what they are is the driver's business (`driver::rows`).
+    pub parts: BTreeMap<u32, Vec<u8>>,
 }
 
 /// An event that is to be appended to a run's record.
@@ -175,7 +180,7 @@ pub struct SampleRow {
 pub struct Commit {
     /// The fleet's clock; never falls.
     pub clock_ms: u64,
-    /// Inserted or replaced by number.
+    /// Inserted or replaced by number; a part that is not named stays as it is.
     pub runs: Vec<RunRow>,
     /// Appended in order.
     pub events: Vec<NewEvent>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drydock_types::{outcome::Evidence, step::Within};
 
-use super::{Action, Cx, Found, Note, Problem};
+use super::{Action, Cx, Found, Note, Problem, unit};
 use crate::etcd::{EtcdAccess, health::wait_until_well};
 
 /// Waits until it is so, or the deadline.
@@ -24,13 +24,17 @@ impl Action for MemberHealthy<'_> {
         let access = EtcdAccess::of(&cx.host.policy);
         let within = self.0.within;
         let to = &cx.section.to;
-        let seen = wait_until_well(&access, to, Duration::from_millis(within.0)).await.map_err(|why| {
-            let what = format!("this node's etcd member was not well at {to} within {within}: {why}");
-            Problem::new(what).next(format!(
-                "etcdctl --endpoints={} endpoint status -w table; and see the unit's log",
-                access.endpoint
-            ))
-        })?;
+        let wait = async {
+            let seen = wait_until_well(&access, to, Duration::from_millis(within.0)).await;
+            seen.map_err(|why| {
+                let what = format!("this node's etcd member was not well at {to} within {within}: {why}");
+                Problem::new(what).next(format!(
+                    "etcdctl --endpoints={} endpoint status -w table; and see the unit's log",
+                    access.endpoint
+                ))
+            })
+        };
+        let seen = unit::while_it_may_come(cx, wait).await?;
         Ok(vec![
             Evidence::Version { version: seen.version, source: format!("etcd member {}", seen.member) },
             Evidence::EtcdMember {

@@ -1,7 +1,7 @@
 //! Fetches the section's artifact into the agent's store: resumed, cut at its declared size, digest and signature
 //! verified against *this node's* keys.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use drydock_types::{Section, outcome::Evidence};
@@ -40,6 +40,12 @@ impl Action for Fetch {
         let (artifact, signed) = trust::judge(&cx.host.policy, cx.section)?;
         let within = Duration::from_millis(cx.section.deadline.0);
         let store = &cx.host.artifacts;
+        // One section at a time, and each proves its own artifact: what others left only fills the disk.
+        match store.prune(&BTreeSet::from([artifact.sha256])) {
+            Ok(gone) if gone.is_empty() => {}
+            Ok(gone) => tracing::info!(artifacts = gone.len(), "removed what earlier sections had fetched"),
+            Err(error) => tracing::warn!(%error, "artifacts of earlier sections could not be removed"),
+        }
         let fetched = store.fetch(&cx.host.remote, artifact, &signed, within, cx.progress).await?.fetched;
         Ok(vec![Evidence::Artifact { sha256: artifact.sha256, size: artifact.size, fetched }])
     }
@@ -52,8 +58,36 @@ impl Action for Fetch {
         }
     }
 
-    /// A verified artifact harms nobody and serves the next attempt; it is pruned when nothing refers to it.
+    /// A verified artifact harms nobody and serves the next attempt; the next one that is fetched prunes it.
     async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use drydock_types::Sha256;
+
+    use super::*;
+    use crate::actions::swap_binary::tests::bench_with;
+
+    #[tokio::test]
+    async fn what_earlier_sections_fetched_goes_before_anything_is_fetched() {
+        let bench = bench_with("[]", "");
+        let store = bench.host.state_dir.join("store");
+        let own = bench.section.artifact.clone().unwrap().sha256;
+        for old in [format!("{}", Sha256::of(b"old")), format!("{}.part", Sha256::of(b"broken off"))] {
+            fs::write(store.join(old), b"old").unwrap();
+        }
+        let cx = bench.cx();
+        let seen = Fetch.apply(&cx, &Note::none()).await.unwrap();
+        assert!(matches!(seen.as_slice(), [Evidence::Artifact { fetched: 0, .. }]), "{seen:?}");
+        let left: Vec<String> = fs::read_dir(&store)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(left, [own.to_string()]);
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use drydock_types::{outcome::Evidence, step::Healthy};
 use tokio::time::{Instant, sleep};
 
-use super::{Action, Cx, Found, Note, Problem};
+use super::{Action, Cx, Found, Note, Problem, unit};
 use crate::{probes::health, sys::units::LOOK_AGAIN};
 
 /// The look at one service.
@@ -21,6 +21,20 @@ impl Action for IsHealthy<'_> {
 
     async fn apply(&self, cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
         health::allowed(cx.host, &self.0.probe)?;
+        unit::while_it_may_come(cx, self.wait(cx)).await
+    }
+
+    async fn probe(&self, _cx: &Cx<'_>, _note: &Note) -> Found {
+        Found::NotBegun
+    }
+
+    async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
+        Ok(Vec::new())
+    }
+}
+
+impl IsHealthy<'_> {
+    async fn wait(&self, cx: &Cx<'_>) -> Result<Vec<Evidence>, Problem> {
         let until = Instant::now() + Duration::from_millis(self.0.within.0);
         let source = health::source(&self.0.probe);
         loop {
@@ -34,13 +48,5 @@ impl Action for IsHealthy<'_> {
             }
             sleep(LOOK_AGAIN * 2).await;
         }
-    }
-
-    async fn probe(&self, _cx: &Cx<'_>, _note: &Note) -> Found {
-        Found::NotBegun
-    }
-
-    async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
-        Ok(Vec::new())
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use drydock_types::{outcome::Evidence, step::ServiceVersion};
 use tokio::time::{Instant, sleep};
 
-use super::{Action, Cx, Found, Note, Problem};
+use super::{Action, Cx, Found, Note, Problem, unit};
 use crate::{probes::version, sys::units::LOOK_AGAIN};
 
 /// The look at one service.
@@ -21,6 +21,20 @@ impl Action for AnswersVersion<'_> {
 
     async fn apply(&self, cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
         version::allowed(cx.host, &self.0.source)?;
+        unit::while_it_may_come(cx, self.wait(cx)).await
+    }
+
+    async fn probe(&self, _cx: &Cx<'_>, _note: &Note) -> Found {
+        Found::NotBegun
+    }
+
+    async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
+        Ok(Vec::new())
+    }
+}
+
+impl AnswersVersion<'_> {
+    async fn wait(&self, cx: &Cx<'_>) -> Result<Vec<Evidence>, Problem> {
         let until = Instant::now() + Duration::from_millis(self.0.within.0);
         let to = &cx.section.to;
         loop {
@@ -40,13 +54,5 @@ impl Action for AnswersVersion<'_> {
             }
             sleep(LOOK_AGAIN * 4).await;
         }
-    }
-
-    async fn probe(&self, _cx: &Cx<'_>, _note: &Note) -> Found {
-        Found::NotBegun
-    }
-
-    async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
-        Ok(Vec::new())
     }
 }

@@ -17,7 +17,7 @@ use drydock_types::{
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-pub(super) use self::failure::failed;
+pub(super) use self::failure::{failed, while_it_may_come};
 use super::{Action, Cx, Found, Note, Problem};
 use crate::{
     host::Host,

@@ -35,7 +35,7 @@ fn signature(pair: &KeyPair, of: &[u8], label: &ArtifactLabel) -> String {
     minisign::sign(None, &pair.sk, Cursor::new(of), Some(&comment), None).unwrap().into_string()
 }
 
-fn section(artifact: ArtifactRef) -> Section {
+pub(crate) fn section(artifact: ArtifactRef) -> Section {
     Section {
         effect: EffectId([1; 32]),
         run: RunId([2; 16]),
@@ -130,6 +130,7 @@ async fn a_stream_that_breaks_again_and_again_is_resumed_where_it_ended() {
     assert_eq!(double.held.lock().unwrap().fetch_offsets, [0, 40_000, 80_000]);
 }
 
+/// Hostile input 19.
 #[tokio::test]
 async fn an_artifact_with_a_wrong_digest_is_refused_and_nothing_is_left() {
     let scene = Scene::new();
@@ -141,6 +142,7 @@ async fn an_artifact_with_a_wrong_digest_is_refused_and_nothing_is_left() {
     assert_eq!(scene.left(), [""; 0]);
 }
 
+/// Hostile input 19.
 #[tokio::test]
 async fn a_truncated_artifact_is_refused_and_nothing_is_left() {
     let scene = Scene::new();
@@ -150,6 +152,7 @@ async fn a_truncated_artifact_is_refused_and_nothing_is_left() {
     assert_eq!(scene.left(), [""; 0]);
 }
 
+/// Hostile input 19.
 #[tokio::test]
 async fn an_artifact_larger_than_declared_is_cut_off_and_refused() {
     let scene = Scene::new();
@@ -159,6 +162,7 @@ async fn an_artifact_larger_than_declared_is_cut_off_and_refused() {
     assert_eq!(scene.left(), [""; 0]);
 }
 
+/// Hostile input 19.
 #[tokio::test]
 async fn an_endless_artifact_is_cut_off_at_its_declared_size() {
     let scene = Scene::new();
@@ -236,6 +240,7 @@ fn refused(scene: &Scene, change: impl FnOnce(&mut ArtifactLabel)) -> String {
     scene.judge(&artifact).unwrap_err().what
 }
 
+/// Hostile input 16.
 #[test]
 fn a_signed_artifact_of_another_component_version_or_machine_is_refused_before_the_download() {
     let scene = Scene::new();
@@ -249,6 +254,7 @@ fn a_signed_artifact_of_another_component_version_or_machine_is_refused_before_t
     assert!(refused(&scene, |l| l.sha256 = Sha256::of(b"x")).contains("SHA-256"));
 }
 
+/// Hostile input 16.
 #[test]
 fn an_older_signed_artifact_below_the_floor_is_refused_before_the_download() {
     let scene = Scene::new();
@@ -310,4 +316,18 @@ async fn pruning_removes_what_is_not_referred_to_and_nothing_else() {
     let mut want = vec!["README".to_owned(), kept.to_string()];
     want.sort();
     assert_eq!(left, want);
+}
+
+#[test]
+fn what_can_be_pruned_counts_as_free() {
+    let scene = Scene::new();
+    fs::create_dir_all(scene.dir.path().join("artifacts")).unwrap();
+    let file = fs::File::create(scene.store.path(Sha256::of(b"an old one"))).unwrap();
+    file.set_len(1 << 43).unwrap();
+    let reserve_bytes = free_bytes(scene.dir.path()).unwrap() + (1 << 42);
+    let store = |dir: &Path| ArtifactStore::new(dir, Limits { reserve_bytes, ..Limits::default() });
+    let artifact = scene.artifact(&bytes(10));
+    store(&scene.dir.path().join("artifacts")).fits(&artifact).unwrap();
+    let empty = scene.dir.path().join("empty");
+    assert!(matches!(store(&empty).fits(&artifact), Err(FetchError::NoSpace { .. })));
 }

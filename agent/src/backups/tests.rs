@@ -1,10 +1,15 @@
 //! Backups to willing and unwilling coordinators.
 
-use std::{io::Read as _, os::unix::fs::PermissionsExt as _, sync::Arc};
+use std::{collections::BTreeMap, io::Read as _, os::unix::fs::PermissionsExt as _, sync::Arc};
+
+use drydock_types::{ArtifactRef, Section};
 
 use super::*;
 use crate::{
-    artifacts::tests::coordinator::{Double, Manner, serve},
+    artifacts::tests::{
+        coordinator::{Double, Manner, serve},
+        section,
+    },
     remote::{Remote, remote},
 };
 
@@ -167,4 +172,28 @@ async fn a_recipient_that_is_no_public_key_is_refused_and_not_repeated() {
     let dir = tempfile::tempdir().unwrap();
     let refused = Backups::in_state(dir.path()).seal(EFFECT, RUN, &etcd(), 1, "AGE-SECRET-KEY-1SECRET");
     assert!(!refused.unwrap_err().to_string().contains("SECRET"));
+}
+
+#[tokio::test]
+async fn the_sweep_at_the_start_keeps_what_the_open_section_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let backups = Backups::in_state(dir.path());
+    backups.sweep_at_start(None);
+    seal(&backups, &age::x25519::Identity::generate(), &snapshot()).await.unwrap();
+    fs::write(backups.sealed_file(EffectId([9; 32])), b"x").unwrap();
+    let artifact = ArtifactRef { sha256: Sha256::of(b"x"), size: 1, signature: String::new() };
+    let open = Open {
+        effect: EFFECT,
+        payload: Sha256::of(b""),
+        section: Section { effect: EFFECT, run: RUN, ..section(artifact) },
+        steps: BTreeMap::new(),
+        failure: None,
+        resumed: 0,
+    };
+    backups.sweep_at_start(Some(&open));
+    let mut kept = left(&backups);
+    kept.sort();
+    assert_eq!(kept, [format!("{EFFECT}.age"), format!("{EFFECT}.json")]);
+    backups.sweep_at_start(None);
+    assert_eq!(left(&backups), [""; 0]);
 }

@@ -12,7 +12,7 @@ use drydock_types::{
 };
 use tokio::{
     sync::Mutex,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{
@@ -30,6 +30,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(60);
 /// Progress is said this often at most.
 const PROGRESS_EVERY_MS: u64 = 250;
+/// A step that takes longer is said to be the one at work, even where it has nothing to count.
+const LONG_STEP: Duration = Duration::from_secs(1);
 
 /// One section at work.
 pub(super) struct Shift<'a> {
@@ -238,7 +240,7 @@ impl<'a> Shift<'a> {
         let progress = Throttle::new(self.listener, self.effect(), step.name());
         let say = |done, total| progress.say(done, total);
         let work = self.workshop.apply(&self.open.section, step, &note, &say);
-        Ok(within(deadline, work).await.map(bounds::evidence))
+        Ok(progress.named_when_long(within(deadline, work)).await.map(bounds::evidence))
     }
 
     /// The note that stands in the journal: an earlier shift's, or a new one and the intent with it.
@@ -321,7 +323,9 @@ impl<'a> Shift<'a> {
         deadline: Instant,
     ) -> Result<Result<(), String>, JournalError> {
         let began = Instant::now();
-        let undone = within(deadline, self.workshop.undo(&self.open.section, step, note)).await;
+        let progress = Throttle::new(self.listener, self.effect(), step.name());
+        let work = within(deadline, self.workshop.undo(&self.open.section, step, note));
+        let undone = progress.named_when_long(work).await;
         let took = millis(began.elapsed());
         let error = undone.as_ref().err().map(|problem| bounds::text(problem.what.clone()));
         self.reports.push(StepReport { step: step.name().into(), undo: true, took, error });
@@ -399,6 +403,20 @@ struct Throttle<'a> {
 impl<'a> Throttle<'a> {
     fn new(listener: &'a dyn Listener, effect: EffectId, step: &'static str) -> Self {
         Self { listener, effect, step, began: Instant::now(), next_ms: AtomicU64::new(0) }
+    }
+
+    /// Does the work; names the step once it has taken long and has not said anything by itself.
+    async fn named_when_long<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = sleep(LONG_STEP) => {}
+        }
+        if self.next_ms.load(Ordering::Relaxed) == 0 {
+            self.say(0, 0);
+        }
+        work.await
     }
 
     fn say(&self, done: u64, total: u64) {

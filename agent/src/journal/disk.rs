@@ -61,7 +61,12 @@ pub struct FileDisk {
     dir: PathBuf,
     file: Option<Arc<File>>,
     length: u64,
+    /// The blocks up to here are the file's own already.
+    reserved_to: u64,
 }
+
+/// Taken beyond what is asked for, so that most sections find their room taken.
+const AHEAD_BYTES: u64 = 256 << 10;
 
 impl FileDisk {
     /// Opens the file, if there is one; makes the directory (0700) if there is none.
@@ -81,7 +86,7 @@ impl FileDisk {
             Err(error) => return Err(error),
         };
         let length = file.as_ref().map_or(Ok(0), |file| file.metadata().map(|meta| meta.len()))?;
-        Ok(Self { dir: dir.to_owned(), file, length })
+        Ok(Self { dir: dir.to_owned(), file, length, reserved_to: 0 })
     }
 
     fn file(&self) -> io::Result<Arc<File>> {
@@ -116,11 +121,24 @@ impl JournalDisk for FileDisk {
 
     async fn reserve(&mut self, bytes: u64) -> io::Result<()> {
         let (file, offset) = (self.file()?, self.length);
-        blocking(move || reserve(&file, offset, bytes)).await
+        if offset.saturating_add(bytes) <= self.reserved_to {
+            return Ok(());
+        }
+        self.reserved_to = blocking(move || {
+            let most = bytes.saturating_add(AHEAD_BYTES);
+            match reserve(&file, offset, most) {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => reserve(&file, offset, bytes),
+                taken => taken,
+            }
+        })
+        .await?;
+        Ok(())
     }
 
     async fn truncate(&mut self, length: u64) -> io::Result<()> {
         let file = self.file()?;
+        // What was taken behind the end is given back with it.
+        self.reserved_to = 0;
         blocking(move || file.set_len(length).and_then(|()| file.sync_all())).await?;
         self.length = length;
         Ok(())
@@ -130,20 +148,21 @@ impl JournalDisk for FileDisk {
         let (dir, length) = (self.dir.clone(), contents.len() as u64);
         let file = blocking(move || write_beside_and_rename(&dir, &contents)).await?;
         self.file = Some(Arc::new(file));
-        self.length = length;
+        (self.length, self.reserved_to) = (length, 0);
         Ok(())
     }
 }
 
-fn reserve(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+/// The offset up to which there is room for certain, until the file is cut.
+fn reserve(file: &File, offset: u64, bytes: u64) -> io::Result<u64> {
     let signed = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::StorageFull));
     match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, signed(offset)?, signed(bytes)?) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(offset.saturating_add(bytes)),
         // A file system without fallocate: the free space at this moment is the best that can be had.
         Err(Errno::EOPNOTSUPP) => {
             let space = fstatvfs(file)?;
             let free = space.blocks_available().saturating_mul(space.fragment_size());
-            if free > bytes.saturating_mul(2) { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+            if free > bytes.saturating_mul(2) { Ok(0) } else { Err(io::ErrorKind::StorageFull.into()) }
         }
         Err(errno) => Err(errno.into()),
     }

@@ -59,11 +59,26 @@ impl Outbox {
 
 impl Listener for Outbox {
     fn hear(&self, event: Event) {
+        log(&event);
         let line = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match line {
             Some(line) => line.send(message(event)),
             None => tracing::debug!("no stream to tell the coordinator; it will ask"),
         }
+    }
+}
+
+/// The node's own record of what was asked of it, for whoever reads its journal and not the coordinator's.
+fn log(event: &Event) {
+    match event {
+        Event::Accepted(effect) => tracing::info!(effect = %effect.short(), "a section was accepted"),
+        Event::Declined { effect, why, lapsed } => {
+            tracing::warn!(effect = %effect.short(), lapsed, why, "a section was declined");
+        }
+        Event::Ended(outcome) => {
+            tracing::info!(effect = %outcome.effect.short(), result = outcome.result.word(), "a section ended");
+        }
+        Event::Progress { .. } => {}
     }
 }
 

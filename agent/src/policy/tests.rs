@@ -72,6 +72,7 @@ fn a_binary_kept_for_one_component_is_not_exchanged_for_another() {
     assert!(swap(&policy("[binaries.\"/usr/bin/x\"]"), "/usr/bin/x", "any").is_ok());
 }
 
+/// Hostile input 21.
 #[test]
 fn units_that_are_flags_shell_or_patterns_cannot_be_listed() {
     for bad in [
@@ -88,6 +89,7 @@ fn units_that_are_flags_shell_or_patterns_cannot_be_listed() {
     }
 }
 
+/// Hostile input 21.
 #[test]
 fn an_alias_of_an_unlisted_unit_is_refused() {
     let policy = policy("units = [\"alias.service\"]");
@@ -113,6 +115,7 @@ fn a_unit_that_systemd_mixed_up_is_refused() {
     assert!(policy.may_touch_unit(&unit("etcd.service"), &other).is_err());
 }
 
+/// Hostile input 21.
 #[test]
 fn a_unit_whose_stop_takes_an_unlisted_one_along_is_refused() {
     let taking = loaded("etcd.service", &["etcd.service"], &["kube-apiserver.service", "etcd.socket"]);
@@ -123,6 +126,7 @@ fn a_unit_whose_stop_takes_an_unlisted_one_along_is_refused() {
     assert_eq!(policy(all).may_touch_unit(&unit("etcd.service"), &taking), Ok(()));
 }
 
+/// Hostile input 21.
 #[test]
 fn no_policy_opens_the_units_that_are_never_touched() {
     let policy = policy("units = [\"libvirt-guests.service\", \"x.service\", \"drydock-agent.service\"]");

@@ -274,19 +274,24 @@ impl Units {
     }
 }
 
+/// The service's own words; systemd's about it only where it said nothing itself.
 async fn journal(id: &str, lines: usize) -> Vec<String> {
     let Some(journalctl) = exec::find("journalctl") else {
         return vec!["(journalctl is not installed)".into()];
     };
-    let args = [format!("--unit={id}"), format!("--lines={lines}")];
-    let program = Program::new(journalctl)
-        .args(["--no-pager", "--quiet", "--boot", "--output=cat"])
-        .args(args)
-        .deadline(Duration::from_secs(3));
-    match program.run().await {
-        Ok(output) => printable(&output.stdout, lines),
-        Err(error) => vec![format!("(the log could not be read: {error})")],
+    // Not `--boot`: a service with namespaces of its own sees another boot id in a container, and nothing then.
+    for which in [format!("_SYSTEMD_UNIT={id}"), format!("--unit={id}")] {
+        let program = Program::new(&journalctl)
+            .args(["--no-pager", "--quiet", "--output=cat"])
+            .args([format!("--lines={lines}"), which])
+            .deadline(Duration::from_secs(3));
+        match program.run().await.map(|output| printable(&output.stdout, lines)) {
+            Ok(said) if said.is_empty() => {}
+            Ok(said) => return said,
+            Err(error) => return vec![format!("(the log could not be read: {error})")],
+        }
     }
+    Vec::new()
 }
 
 /// The last lines of a text that others wrote: no control characters, no line longer than a screen has use for.

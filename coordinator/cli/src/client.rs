@@ -49,8 +49,8 @@ pub(crate) async fn connect(global: &Global) -> Result<Client, CliError> {
     };
     let channel = channel.map_err(|error| {
         error
-            .hint("is it running? on its machine:  systemctl status drydock-coordinator")
-            .hint("is the address right?  drydock context show")
+            .hint("on its machine:  systemctl status drydock-coordinator")
+            .hint("whom this context dials:  drydock context show")
     })?;
     let inner = Inner::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -188,9 +188,9 @@ impl Client {
     }
 }
 
-/// A document as its view, strictly.
+/// A document as its view, strictly. How large it may be, the message it came in has said.
 pub(crate) fn read<T: DeserializeOwned>(what: &'static str, answer: &Document) -> Result<T, CliError> {
-    document::decode(what, &answer.json).map_err(|why| {
+    document::decode_own(what, &answer.json).map_err(|why| {
         CliError::failed(format!("the coordinator's answer is not understood: {why}"))
             .hint("drydock and the coordinator are of different versions: use the same one")
     })

@@ -26,9 +26,10 @@ use crate::{
 /// How often the frame is drawn while nothing happens.
 const TICK: Duration = Duration::from_millis(500);
 
-/// How a status ends a view; `None` while the run goes on.
-pub(crate) const fn exit(status: RunStatus) -> Option<Exit> {
-    match status {
+/// How a run ends its view; `None` while it goes on.
+pub(crate) fn exit(view: &RunView) -> Option<Exit> {
+    match view.status {
+        _ if hold::asks(view).is_some() => Some(Exit::Person),
         RunStatus::Queued | RunStatus::Running | RunStatus::Paused | RunStatus::Aborting => None,
         RunStatus::Held => Some(Exit::Person),
         RunStatus::Aborted => Some(Exit::Failed),
@@ -143,7 +144,7 @@ impl<'a> Follower<'a> {
         if let Some(since) = self.silent_since.take().filter(|_| !self.screen.terminal) {
             self.screen.note(&format!("coordinator is back after {}", time::measured(millis(since))));
         }
-        let ended = exit(view.status);
+        let ended = exit(&view);
         self.viewer.update(view)?;
         if let Some(exit) = ended {
             self.viewer.close()?;
@@ -182,9 +183,9 @@ fn millis(since: Instant) -> u64 {
 /// The closing lines of a view.
 pub(crate) fn closing(view: &RunView, screen: Screen) -> Result<String, CliError> {
     let (view, canvas) = (screen::clean(view)?, screen.canvas());
-    let page = match (&view.hold, view.status) {
-        (Some(hold), RunStatus::Held) => hold::page(&view, hold, canvas),
-        _ => run::ended(&view, canvas),
+    let page = match hold::asks(&view) {
+        Some(hold) => hold::page(&view, hold, canvas),
+        None => run::ended(&view, canvas),
     };
     Ok(page.to_text(canvas))
 }
@@ -192,16 +193,21 @@ pub(crate) fn closing(view: &RunView, screen: Screen) -> Result<String, CliError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::samples;
 
     #[test]
     fn a_view_ends_when_the_run_does_and_its_exit_code_says_how() {
-        let code = |status| exit(status).map(Exit::code);
+        let code = |status| exit(&RunView { status, ..samples::run() }).map(Exit::code);
         assert_eq!(code(RunStatus::Done), Some(0));
         assert_eq!(code(RunStatus::Aborted), Some(1));
         assert_eq!(code(RunStatus::Held), Some(3));
         for status in [RunStatus::Queued, RunStatus::Running, RunStatus::Paused, RunStatus::Aborting] {
             assert_eq!(code(status), None, "{status:?}");
         }
+        // It cannot end by itself: its agent is silent.
+        let aborting = RunView { status: RunStatus::Aborting, ..samples::held_run() };
+        assert_eq!(exit(&aborting).map(Exit::code), Some(3));
+        assert_eq!(exit(&RunView { handed_out: vec![], ..aborting }), None);
     }
 
     #[test]

@@ -51,8 +51,8 @@ pub(crate) fn no_answer(address: &str, limit: Duration) -> CliError {
 
 fn unreachable(address: &str, said: &str) -> CliError {
     CliError::failed(format!("coordinator {address} cannot be reached: {said}"))
-        .hint("is it running? on its machine:  systemctl status drydock-coordinator")
-        .hint("is the address right?  drydock context show")
+        .hint("on its machine:  systemctl status drydock-coordinator")
+        .hint("whom this context dials:  drydock context show")
 }
 
 /// Does it make sense to dial again? A coordinator that restarts breaks its streams in many ways.
@@ -113,8 +113,8 @@ mod tests {
         let text = to_error(&Status::unavailable("connection refused"), "10.0.0.1:7440").to_text(false);
         let want = "\
 error: coordinator 10.0.0.1:7440 cannot be reached: connection refused
-  hint: is it running? on its machine:  systemctl status drydock-coordinator
-  hint: is the address right?  drydock context show
+  hint: on its machine:  systemctl status drydock-coordinator
+  hint: whom this context dials:  drydock context show
 ";
         assert_eq!(text, want);
     }

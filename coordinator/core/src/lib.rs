@@ -12,6 +12,7 @@
 //! | [`per_node`] | what differs from node to node in a recipe |
 //! | [`version_path`] | which versions may follow which |
 //! | [`run`] | a run's state |
+//! | [`run_parts`] | the same as documents, of which only those that changed are written |
 //! | [`step`](mod@step) | the reducer: state + event → state + effects |
 //! | [`view`], [`run_view`] | what operators see of it |
 #![no_std]
@@ -25,6 +26,7 @@ pub mod plan;
 pub mod plan_file;
 pub mod recipe;
 pub mod run;
+pub mod run_parts;
 pub mod run_view;
 pub mod step;
 pub mod version_path;

@@ -26,10 +26,25 @@ pub struct Variables<'a> {
 ///
 /// # Errors
 /// A placeholder that is unknown, a label that the node lacks, or a result that is not what it must be.
-pub fn fill<T: Serialize + DeserializeOwned>(value: &T, variables: Variables<'_>) -> Result<T, String> {
+pub fn fill<T: Clone + Serialize + DeserializeOwned>(
+    value: &T,
+    variables: Variables<'_>,
+) -> Result<T, String> {
     let mut json = serde_json::to_value(value).map_err(|error| error.to_string())?;
+    if !has_placeholder(&json) {
+        return Ok(value.clone());
+    }
     walk(&mut json, variables)?;
     serde_json::from_value(json).map_err(|error| error.to_string())
+}
+
+fn has_placeholder(json: &Value) -> bool {
+    match json {
+        Value::String(text) => text.contains('{'),
+        Value::Array(items) => items.iter().any(has_placeholder),
+        Value::Object(fields) => fields.values().any(has_placeholder),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// The labels that a value's placeholders name.
@@ -54,7 +69,8 @@ fn filled(text: &str, variables: Variables<'_>) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once('{') {
-        let (name, after) = behind.split_once('}').ok_or_else(|| format!("`{text}` opens a brace and does not close it"))?;
+        let (name, after) =
+            behind.split_once('}').ok_or_else(|| format!("`{text}` opens a brace and does not close it"))?;
         out.push_str(before);
         out.push_str(&value_of(name, variables)?);
         rest = after;
@@ -68,7 +84,8 @@ fn value_of(name: &str, variables: Variables<'_>) -> Result<String, String> {
         return Ok(variables.node.to_string());
     }
     let key = name.strip_prefix("label:").and_then(|key| Label::parse(key).ok());
-    let key = key.ok_or_else(|| format!("`{{{name}}}` is no placeholder; there are {{node}} and {{label:KEY}}"))?;
+    let key =
+        key.ok_or_else(|| format!("`{{{name}}}` is no placeholder; there are {{node}} and {{label:KEY}}"))?;
     let value = variables.labels.get(&key).map(ToString::to_string);
     value.ok_or_else(|| {
         let node = variables.node;

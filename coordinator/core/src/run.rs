@@ -4,6 +4,7 @@ use alloc::{
     boxed::Box,
     collections::BTreeMap,
     string::{String, ToString},
+    sync::Arc,
     vec::Vec,
 };
 
@@ -37,8 +38,8 @@ pub struct Run {
     pub id: RunId,
     /// The fleet that it belongs to.
     pub fleet: FleetId,
-    /// What is executed.
-    pub plan: Plan,
+    /// What is executed. Never changes, and is shared by all copies of the state.
+    pub plan: Arc<Plan>,
     /// Who started it.
     pub started_by: String,
     /// When.
@@ -383,7 +384,7 @@ impl Run {
             number,
             id,
             fleet,
-            plan,
+            plan: Arc::new(plan),
             started_by,
             started: now,
             status: RunStatus::Queued,

@@ -13,12 +13,15 @@ use drydock_types::{EffectId, NodeName};
 use crate::{
     Now,
     inventory::{Role, Seen},
-    run::{CheckResult, Event, NodeRun, Recorded, Run},
+    run::{CheckResult, Event, Hold, NodeRun, Recorded, Run},
     view::{
         CommandView, EstimateView, EventLineView, HoldView, Phase, RunLineView, RunNodeView, RunStageView,
         RunStatus, RunView, RunWaveView, WaitingView,
     },
 };
+
+/// How the record's line of a pause begins: it is found again by it.
+const PAUSED_BY: &str = "paused by ";
 
 /// What is true at this moment and not worth writing down.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,6 +37,7 @@ pub struct Live {
 /// The whole run.
 #[must_use]
 pub fn view(run: &Run, live: &Live, log: Vec<EventLineView>, now: Now) -> RunView {
+    let waiting = waiting(run, live, &log, now);
     RunView {
         number: run.number,
         id: run.id,
@@ -49,7 +53,7 @@ pub fn view(run: &Run, live: &Live, log: Vec<EventLineView>, now: Now) -> RunVie
         stopped_by: run.stopped_by.clone(),
         handed_out: run.handed_out(),
         stages: stages(run, live),
-        waiting: waiting(run, live, now),
+        waiting,
         hold: hold(run),
         estimate: estimate(run, live, now),
         log,
@@ -65,7 +69,8 @@ pub fn line(run: &Run) -> RunLineView {
         (Some(hold), _) => hold.reason.clone(),
         (None, Some(node)) => format!("{} {}", node.name, node.phase.word()),
         (None, None) => {
-            run.queued_behind.map(|other| format!("queued behind run {other}")).unwrap_or_default()
+            let behind = run.queued_behind.filter(|_| !run.status.is_closed());
+            behind.map(|other| format!("queued behind run {other}")).unwrap_or_default()
         }
     };
     RunLineView {
@@ -109,7 +114,9 @@ fn stages(run: &Run, live: &Live) -> Vec<RunStageView> {
 }
 
 fn node_view(run: &Run, node: &NodeRun, live: &Live) -> RunNodeView {
-    let at = live.at_step.get(&node.name).filter(|_| node.open.is_some());
+    // What a silent agent was at is not what it is at.
+    let heard = node.open.is_some() && !live.silent.contains_key(&node.name);
+    let at = live.at_step.get(&node.name).filter(|_| heard);
     let note =
         node.waiting.as_ref().map(|waiting| format!("waits for {}: {}", waiting.what, waiting.because));
     RunNodeView {
@@ -140,13 +147,12 @@ fn command(does: &str, command: String) -> CommandView {
 }
 
 /// The first thing that is not clear.
-fn waiting(run: &Run, live: &Live, now: Now) -> Option<WaitingView> {
-    let number = run.number;
+fn waiting(run: &Run, live: &Live, log: &[EventLineView], now: Now) -> Option<WaitingView> {
     if run.status == RunStatus::Queued {
         return run.queued_behind.map(|other| queued(run, other, now));
     }
     if run.status == RunStatus::Paused {
-        return Some(paused(run, now));
+        return Some(paused(run, log, now));
     }
     if run.status == RunStatus::Held || run.status.is_closed() {
         return None;
@@ -154,40 +160,115 @@ fn waiting(run: &Run, live: &Live, now: Now) -> Option<WaitingView> {
     let node = run.nodes.iter().find(|node| is_at_work(node.phase) && blocker(node, live).is_some());
     let node = node
         .or_else(|| run.nodes.iter().find(|node| !node.phase.is_ended() && blocker(node, live).is_some()))?;
-    let (waiting_for, because, since, seen) = blocker(node, live)?;
+    let blocker = blocker(node, live)?;
     let name = &node.name;
+    let left_ms = node.deadline_ms.map(|deadline| deadline.saturating_sub(now.clock_ms));
+    let then = match left_ms {
+        Some(_) => format!("the run holds at {name} and asks you"),
+        None => String::new(),
+    };
     Some(WaitingView {
         node: Some(name.clone()),
         phase: Some(node.phase),
-        waiting_for,
-        because,
-        since_unix_ms: since,
-        seen_unix_ms: seen.unwrap_or(now.wall_ms),
-        left_ms: node.deadline_ms.map(|deadline| deadline.saturating_sub(now.clock_ms)),
-        then: format!("the run holds at {name}; nothing further is done by itself"),
-        can: vec![
-            command("see everything known of the node", format!("drydock node show {name}")),
-            command("stop handing out anything new", format!("drydock run pause {number}")),
-            command("end the run; finished nodes stay as they are", format!("drydock run abort {number}")),
-        ],
+        waiting_for: blocker.what,
+        because: blocker.because,
+        since_unix_ms: blocker.since_unix_ms,
+        seen_unix_ms: blocker.seen_unix_ms.unwrap_or(now.wall_ms),
+        at_work: blocker.at_work,
+        left_ms,
+        then,
+        can: can(run, node, live),
     })
 }
 
-/// What, why, since when (Unix ms), when seen.
-fn blocker(node: &NodeRun, live: &Live) -> Option<(String, String, u64, Option<u64>)> {
+/// What an operator can type while the run waits at this node. Only what does something in this state.
+fn can(run: &Run, node: &NodeRun, live: &Live) -> Vec<CommandView> {
+    let (number, name) = (run.number, &node.name);
+    // Who is silent: the node itself, and whoever is named as the reason.
+    let words = |text: &str, name: &NodeName| {
+        text.split(|c: char| c.is_whitespace() || ",;:()".contains(c)).any(|word| word == name.as_str())
+    };
+    let named = |other: &NodeName| node.waiting.as_ref().is_some_and(|it| words(&it.because, other));
+    let silent = live.silent.keys().filter(|other| (*other == name && node.open.is_some()) || named(other));
+    let ask = |other: &NodeName| {
+        command(&format!("type it on {other}: does its agent run?"), "systemctl status drydock-agent".to_string())
+    };
+    let mut list: Vec<CommandView> = silent.take(3).map(ask).collect();
+    list.push(command(
+        "see what was done to the node and seen on it",
+        format!("drydock run show {number} --node {name}"),
+    ));
+    if run.status == RunStatus::Running {
+        list.push(command("hand out nothing new", format!("drydock run pause {number}")));
+        list.push(command(&ends(run), format!("drydock run abort {number}")));
+    }
+    list
+}
+
+/// What `run abort` does now.
+fn ends(run: &Run) -> String {
+    match run.handed_out().as_slice() {
+        [] => format!("end the run: {}", stays(run)),
+        open => format!("end the run: no further node begins, {} ends first", open.join(", ")),
+    }
+}
+
+/// What an aborted run leaves behind.
+fn stays(run: &Run) -> String {
+    let done: Vec<&str> = run
+        .nodes
+        .iter()
+        .filter(|node| node.phase == Phase::Done)
+        .map(|node| node.name.as_str())
+        .collect();
+    match done.as_slice() {
+        [] => "no node is upgraded".to_string(),
+        [one] => format!("{one} stays upgraded"),
+        [one, two] => format!("{one} and {two} stay upgraded"),
+        many => format!("the {} nodes that are done stay upgraded", many.len()),
+    }
+}
+
+/// What is in a node's way, or at work on it.
+struct Blocker {
+    what: String,
+    because: String,
+    since_unix_ms: u64,
+    seen_unix_ms: Option<u64>,
+    at_work: bool,
+}
+
+fn blocker(node: &NodeRun, live: &Live) -> Option<Blocker> {
     if let (Some(open), Some(since)) = (&node.open, live.silent.get(&node.name)) {
-        let what = format!("the {} section of {} to end", open.kind.as_str(), node.name);
-        let because = "its agent's stream is broken; the agent goes on by itself and reports when it is back";
-        return Some((what, because.to_string(), *since, Some(*since)));
+        let name = &node.name;
+        return Some(Blocker {
+            what: format!("the {} section of {name} to end", open.kind.as_str()),
+            because: format!(
+                "the agent of {name} is silent; if it runs it goes on by itself, and reports when it is back"
+            ),
+            since_unix_ms: *since,
+            seen_unix_ms: Some(*since),
+            at_work: false,
+        });
     }
     if let Some(waiting) = &node.waiting {
-        let what = format!("{} at {}", waiting.what, node.name);
-        return Some((what, waiting.because.clone(), waiting.since.wall_ms, Some(waiting.seen.wall_ms)));
+        return Some(Blocker {
+            what: format!("{} at {}", waiting.what, node.name),
+            because: waiting.because.clone(),
+            since_unix_ms: waiting.since.wall_ms,
+            seen_unix_ms: Some(waiting.seen.wall_ms),
+            at_work: false,
+        });
     }
     let open = node.open.as_ref()?;
-    let at = live.at_step.get(&node.name).map(|(step, _)| format!(" (at {step})")).unwrap_or_default();
-    let what = format!("the {} section of {}{at}", open.kind.as_str(), node.name);
-    Some((what, "it is at work".to_string(), node.since.wall_ms, None))
+    let at = live.at_step.get(&node.name).map(|(step, _)| format!(": {step}")).unwrap_or_default();
+    Some(Blocker {
+        what: format!("the {} section of {} to end", open.kind.as_str(), node.name),
+        because: format!("its agent is at work on it{at}"),
+        since_unix_ms: node.since.wall_ms,
+        seen_unix_ms: None,
+        at_work: true,
+    })
 }
 
 fn queued(run: &Run, other: u64, now: Now) -> WaitingView {
@@ -198,34 +279,38 @@ fn queued(run: &Run, other: u64, now: Now) -> WaitingView {
         because: "both want some of the same nodes".to_string(),
         since_unix_ms: run.started.wall_ms,
         seen_unix_ms: now.wall_ms,
+        at_work: false,
         left_ms: None,
-        then: format!("run {} begins by itself when run {other} is done or aborted", run.number),
+        then: format!("run {other} is done or aborted; then run {} begins by itself", run.number),
         can: vec![
-            command("see what that run does", format!("drydock run show {other}")),
+            command("see what that run waits for", format!("drydock why {other}")),
             command("take this run out of the queue", format!("drydock run abort {}", run.number)),
         ],
     }
 }
 
-fn paused(run: &Run, now: Now) -> WaitingView {
+fn paused(run: &Run, log: &[EventLineView], now: Now) -> WaitingView {
+    // The record knows when; the state does not.
+    let since = log.iter().rev().find(|line| line.node.is_none() && line.text.starts_with(PAUSED_BY));
     let by = run.stopped_by.as_deref().unwrap_or("an operator");
     let out = run.handed_out();
     let because = match out.is_empty() {
         true => format!("{by} paused it; nothing is handed out"),
-        false => format!("{by} paused it; still ending by itself: {}", out.join(", ")),
+        false => format!("{by} paused it; handed out before and ending by itself: {}", out.join(", ")),
     };
     WaitingView {
         node: None,
         phase: None,
         waiting_for: "an operator to let it go on".to_string(),
         because,
-        since_unix_ms: run.started.wall_ms,
+        since_unix_ms: since.map_or(run.started.wall_ms, |line| line.unix_ms),
         seen_unix_ms: now.wall_ms,
+        at_work: false,
         left_ms: None,
-        then: "it stays paused until somebody resumes or aborts it".to_string(),
+        then: "somebody resumes or aborts it; by itself it stays as it is".to_string(),
         can: vec![
             command("go on", format!("drydock run resume {}", run.number)),
-            command("end the run", format!("drydock run abort {}", run.number)),
+            command(&ends(run), format!("drydock run abort {}", run.number)),
         ],
     }
 }
@@ -246,23 +331,29 @@ fn hold(run: &Run) -> Option<HoldView> {
         vec![command("end the run without waiting for that agent any longer", abort)]
     } else {
         let resume = format!("drydock run resume {}", run.number);
-        vec![command(&again, resume), command("leave it here; nodes that are done stay as they are", abort)]
+        vec![command(&again, resume), command(&format!("leave it here: {}", stays(run)), abort)]
     };
     if let Some(node) = node {
-        next.push(command("see everything known of the node", format!("drydock node show {}", node.name)));
+        let see = format!("drydock run show {} --node {}", run.number, node.name);
+        next.push(command("see what was done to the node and seen on it", see));
     }
-    let hints = failure.map(|failure| failure.next.clone()).unwrap_or_default();
-    let happened = core::iter::once(hold.happened.clone()).chain(hints).collect::<Vec<_>>().join("; ");
     Some(HoldView {
         node: node.map(|node| node.name.clone()),
         phase: node.map(|_| hold.from),
         reason: hold.reason.clone(),
-        happened,
-        state_now: hold.state_now.clone(),
+        happened: hold.happened.clone(),
+        on_the_node: failure.map(|failure| failure.next.clone()).unwrap_or_default(),
+        state_now: state_now(run, hold),
         since_unix_ms: hold.since.wall_ms,
         log: failure.map(|failure| failure.log.clone()).unwrap_or_default(),
         next,
     })
+}
+
+/// How things stand, and what else it holds for: that has its own decision after this one.
+fn state_now(run: &Run, hold: &Hold) -> String {
+    let behind = run.holds_behind.iter().map(|other| format!("; after this it holds for: {}", other.reason));
+    core::iter::once(hold.state_now.clone()).chain(behind).collect()
 }
 
 /// Median of this run's finished nodes from gate to done, and how many they are.
@@ -317,7 +408,7 @@ fn narrate(was: &Run, is: &Run, event: &Event) -> (Option<NodeName>, String) {
         Event::Declined { effect, why } => {
             about(was, is, *effect, &|kind| format!("{kind} section declined: {why}"))
         }
-        Event::Paused { by } => (None, format!("paused by {by}")),
+        Event::Paused { by } => (None, format!("{PAUSED_BY}{by}")),
         Event::Resumed { by } => (None, format!("resumed by {by}")),
         Event::Aborted { by } => (None, format!("aborted by {by}")),
     }

@@ -454,6 +454,8 @@ view! {
         pub since_unix_ms: u64,
         /// When it was last looked at.
         pub seen_unix_ms: u64,
+        /// Nothing is in its way: an agent is at work and within its time.
+        pub at_work: bool,
         /// How long it will wait yet.
         pub left_ms: Option<u64>,
         /// What happens then.
@@ -474,6 +476,8 @@ view! {
         pub reason: String,
         /// What happened, in the agent's or the check's words.
         pub happened: String,
+        /// What helps on the node, in the agent's words; commands of that machine among them.
+        pub on_the_node: Vec<String>,
         /// How things stand now.
         pub state_now: String,
         /// Since when.

@@ -134,3 +134,18 @@ fn a_part_of_an_earlier_life_is_swept_and_a_cut_file_is_not_given_out() {
     let error = again.open_at(row.sha256, 0).unwrap_err();
     assert!(matches!(error, ArtifactError::Damaged { found: 3, size: 5, .. }), "{error}");
 }
+
+#[test]
+fn an_artifact_that_is_here_need_not_come_again_unless_its_file_is_damaged_or_its_signature_is_new() {
+    let (artifacts, _dir) = artifacts();
+    let bytes = b"the binary";
+    assert_eq!(artifacts.already(&header(bytes)).unwrap(), None);
+    let row = add(&artifacts, bytes);
+    assert_eq!(artifacts.already(&header(bytes)).unwrap(), Some(row.clone()));
+    let signature = signature(&comment(bytes, "etcd")).replace("untrusted comment: x", "untrusted comment: y");
+    assert_eq!(artifacts.already(&ArtifactHeader { signature, ..header(bytes) }).unwrap(), None);
+    std::fs::write(artifacts.place(row.sha256), b"the bIinary").unwrap();
+    assert_eq!(artifacts.already(&header(bytes)).unwrap(), None, "else nothing would ever mend it");
+    add(&artifacts, bytes);
+    assert_eq!(read(&artifacts, row.sha256, 0), bytes);
+}

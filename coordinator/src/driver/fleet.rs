@@ -63,15 +63,15 @@ impl Fleet {
         }
     }
 
-    pub(super) fn connected(&mut self, name: &NodeName, agent: Agent, now: Now) {
+    /// `false` when it is no news: of a stream before the present one, or of a machine that is not (or no
+    /// longer) the registered one.
+    pub(super) fn connected(&mut self, name: &NodeName, agent: Agent, now: Now) -> bool {
         // A stream's number rises: an older one that is heard of later is gone already.
         let newest =
             |entry: &&mut Entry| entry.agent.as_ref().is_none_or(|before| before.session <= agent.session);
         let same_key = |entry: &&mut Entry| entry.node.key == agent.key;
-        if let Some(entry) = self.nodes.get_mut(name).filter(same_key).filter(newest) {
-            entry.agent = Some(agent);
-            entry.since = now;
-        }
+        let entry = self.nodes.get_mut(name).filter(same_key).filter(newest);
+        entry.map(|entry| (entry.agent, entry.since) = (Some(agent), now)).is_some()
     }
 
     pub(super) fn disconnected(&mut self, name: &NodeName, session: u64, now: Now) {
@@ -81,6 +81,11 @@ impl Fleet {
             entry.agent = None;
             entry.since = now;
         }
+    }
+
+    /// The identity that has this name now.
+    pub(super) fn key(&self, name: &NodeName) -> Option<NodeKey> {
+        self.nodes.get(name).map(|entry| entry.node.key)
     }
 
     /// The stream of a node, while it is open.

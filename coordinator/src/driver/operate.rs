@@ -12,7 +12,7 @@ use drydock_core::{
 };
 use drydock_types::{ComponentName, NodeName, RunId, Sha256, document};
 
-use super::{Driver, Output};
+use super::{Driver, Output, rows};
 use crate::store::{RunStore, StoreError};
 
 /// How many lines of the record a view carries.
@@ -32,17 +32,33 @@ pub enum OperatorError {
     #[error("there is no run yet; `drydock run start PLAN` makes one")]
     NoRun,
     /// The run is over.
-    #[error("run {0} is over: it cannot be paused, resumed or aborted")]
+    #[error("run {0} is over: it cannot be paused, resumed or aborted; what came of it: drydock run report {0}")]
     Closed(u64),
     /// It would have to wait, and the operator said not to.
-    #[error("run {0} works on some of the same nodes, and --no-wait was said")]
+    #[error("run {0} works on some of the same nodes or waits to; without --no-wait this one would wait behind it (drydock why {0})")]
     WouldQueue(u64),
+    /// What was planned is not the fleet any more.
+    #[error("{0} was enrolled anew or removed since the plan was made: start it again, and it is made anew")]
+    NodeChanged(NodeName),
     /// The coordinator is on its way out.
     #[error("the coordinator is stopping and takes nothing new; try again when it is back")]
     Stopping,
     /// The store says no; the coordinator stops.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A node at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStanding {
+    /// Which.
+    pub name: NodeName,
+    /// Its agent, while its stream is open.
+    pub agent: Option<super::Agent>,
+    /// Since when the stream is open, or is not.
+    pub since: Now,
+    /// The open run that holds it.
+    pub run: Option<u64>,
 }
 
 /// What an operator can do to a run.
@@ -71,6 +87,11 @@ impl<S: RunStore> Driver<S> {
     ) -> Result<(u64, Option<u64>, Vec<Output>), OperatorError> {
         if self.stopping {
             return Err(OperatorError::Stopping);
+        }
+        let planned = plan.stages.iter().flat_map(|stage| &stage.waves).flat_map(|wave| &wave.nodes);
+        let mut to_do = planned.filter(|node| node.skip.is_none());
+        if let Some(changed) = to_do.find(|node| self.fleet.key(&node.name) != Some(node.key)) {
+            return Err(OperatorError::NodeChanged(changed.name.clone()));
         }
         let behind = self.blocking_run(&plan, u64::MAX);
         if let (Some(other), true) = (behind, no_wait) {
@@ -189,17 +210,13 @@ impl<S: RunStore> Driver<S> {
 
     fn closed_run(&self, number: u64) -> Result<Run, OperatorError> {
         let row = self.store.run(number)?.ok_or(OperatorError::NoSuchRun(number))?;
-        let run = document::decode("run", &row.state);
-        Ok(run.map_err(|error| StoreError::Unreadable {
-            place: format!("run {number}"),
-            what: error.to_string(),
-        })?)
+        Ok(rows::read(&row)?)
     }
 
     fn log(&self, run: &Run) -> Result<Vec<EventLineView>, OperatorError> {
         let rows = self.store.events(run.number, LOG_LINES)?;
         let line = |row: crate::store::EventRow| {
-            let (node, text) = match document::decode::<Recorded>("event", &row.event) {
+            let (node, text) = match document::decode_own::<Recorded>("event", &row.event) {
                 Ok(recorded) => (recorded.node, recorded.text),
                 Err(error) => (None, format!("an event that this build cannot read: {error}")),
             };
@@ -261,19 +278,15 @@ impl<S: RunStore> Driver<S> {
         Inventory { nodes: nodes.collect(), busy: busy.collect(), durations: BTreeMap::new() }
     }
 
-    /// Every node with its agent while connected, and since when (for `node list`), and the run that holds it.
-    pub fn nodes(&self) -> Vec<(NodeName, super::FleetNode, Option<super::Agent>, Now, Option<u64>)> {
-        let run_of = |name| {
-            self.runs
-                .values()
-                .find(|run| run.nodes.iter().any(|node| &node.name == name))
-                .map(|run| run.number)
+    /// Every node as it stands, for `node list`.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeStanding> {
+        let holds = |run: &&Run, name: &NodeName| run.nodes.iter().any(|node| node.name == *name);
+        let standing = |(name, _, agent, since): (&NodeName, &super::FleetNode, Option<&super::Agent>, Now)| {
+            let run = self.runs.values().find(|run| holds(run, name)).map(|run| run.number);
+            NodeStanding { name: name.clone(), agent: agent.cloned(), since, run }
         };
-        let each = self.fleet.each();
-        each.map(|(name, node, agent, since)| {
-            (name.clone(), node.clone(), agent.cloned(), since, run_of(name))
-        })
-        .collect()
+        self.fleet.each().map(standing).collect()
     }
 
     /// How many runs are not over.

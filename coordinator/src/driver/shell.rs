@@ -7,15 +7,21 @@ use std::{
 };
 
 use drydock_core::Now;
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::sleep,
+};
 
 use super::{Driver, Input, Output, clock::FleetClock};
 use crate::store::{RunStore, StoreError};
 
-/// Inputs that may wait. An agent that fills it is disconnected, an operator is told to come again.
+/// Inputs that may wait. While it is full agents are not read from, and operators are told to come again.
 const QUEUE: usize = 8192;
-/// The longest the thread sleeps: the fleet's clock is written at least so often while runs are open.
+/// The longest the thread goes without a tick, asleep or busy: the fleet's clock is written at least so
+/// often while runs are open.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+/// How long [`DriverHandle::tell_surely`] waits before it tries again.
+const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 type Request<S> = Box<dyn FnOnce(&mut Driver<S>, Now) -> Vec<Output> + Send>;
 
@@ -66,6 +72,22 @@ impl<S: RunStore + 'static> DriverHandle<S> {
         self.push(Command::Input(input))
     }
 
+    /// Tells the driver something that must not be lost, waiting for room where there is none.
+    ///
+    /// # Errors
+    /// When the driver has stopped.
+    pub async fn tell_surely(&self, input: Input) -> Result<(), DriverGone> {
+        let mut command = Command::Input(input);
+        loop {
+            command = match self.queue.try_send(command) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Disconnected(_)) => return Err(DriverGone::Stopped),
+                Err(TrySendError::Full(command)) => command,
+            };
+            sleep(TRY_AGAIN).await;
+        }
+    }
+
     fn push(&self, command: Command<S>) -> Result<(), DriverGone> {
         self.queue.try_send(command).map_err(|error| match error {
             TrySendError::Full(_) => DriverGone::Busy,
@@ -99,6 +121,9 @@ impl<S: RunStore + 'static> DriverHandle<S> {
     }
 }
 
+/// The driver's thread; it ends with the error that stopped it.
+pub type DriverThread = JoinHandle<Result<(), StoreError>>;
+
 /// Starts the thread. It ends when every handle is gone, or with the error that stopped it.
 ///
 /// # Errors
@@ -108,7 +133,7 @@ pub fn start<S: RunStore + 'static>(
     first: Vec<Output>,
     clock: FleetClock,
     perform: impl FnMut(Output) + Send + 'static,
-) -> std::io::Result<(DriverHandle<S>, JoinHandle<Result<(), StoreError>>)> {
+) -> std::io::Result<(DriverHandle<S>, DriverThread)> {
     let (queue, inputs) = sync_channel(QUEUE);
     let (changed, changes) = watch::channel(0);
     let body = move || turn(driver, first, clock, &inputs, &changed, perform);
@@ -125,6 +150,7 @@ fn turn<S: RunStore>(
     mut perform: impl FnMut(Output),
 ) -> Result<(), StoreError> {
     first.into_iter().for_each(&mut perform);
+    let mut ticked_ms = clock.now().clock_ms;
     loop {
         let now = clock.now();
         let wake = driver.next_wake_ms().map(|at| Duration::from_millis(at.saturating_sub(now.clock_ms)));
@@ -146,11 +172,87 @@ fn turn<S: RunStore>(
             tracing::error!(%error, "the store did not take a transition: the coordinator stops; nothing of it was done");
         })?;
         outputs.into_iter().for_each(&mut perform);
-        // However much there is to hear: what is due is not put off.
+        // However much there is to hear: what is due is not put off, and neither is writing the clock.
         let now = clock.now();
-        if driver.next_wake_ms().is_some_and(|at| at <= now.clock_ms) {
+        if is_tick_due(driver.next_wake_ms(), ticked_ms, now.clock_ms) {
+            ticked_ms = now.clock_ms;
             driver.handle(Input::Tick, now)?.into_iter().for_each(&mut perform);
         }
         changed.send_if_modified(|seen| std::mem::replace(seen, driver.changes()) != driver.changes());
+    }
+}
+
+/// Something is due, or nothing was for so long that the clock should be written.
+fn is_tick_due(wake_ms: Option<u64>, ticked_ms: u64, now_ms: u64) -> bool {
+    let long = Duration::from_millis(now_ms.saturating_sub(ticked_ms)) >= LONGEST_SLEEP;
+    long || wake_ms.is_some_and(|at| at <= now_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use drydock_core::run::JournalRef;
+    use drydock_types::{FleetId, InstanceId, JournalId, NodeName, Sha256, probe::HostFacts};
+
+    use super::*;
+    use crate::{
+        driver::{Agent, FleetNode},
+        store::memory::MemoryStore,
+    };
+
+    #[test]
+    fn a_driver_that_is_never_idle_writes_its_clock_all_the_same() {
+        assert!(!is_tick_due(Some(9000), 1000, 5999));
+        assert!(is_tick_due(Some(9000), 1000, 6000), "five seconds of nothing but inputs");
+        assert!(is_tick_due(Some(1001), 1000, 1001));
+        assert!(!is_tick_due(None, 1000, 1000));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_while_the_driver_has_no_room_is_heard_of_when_it_has() {
+        let mut store = MemoryStore::new(FleetId([1; 16]));
+        let fence = store.take_over(InstanceId([1; 16])).unwrap();
+        let clock = FleetClock::from(0);
+        let (driver, first) = Driver::open(store, fence, clock.now()).unwrap();
+        let (handle, thread) = start(driver, first, clock, |_| {}).unwrap();
+        let (node, key) = (NodeName::parse("a").unwrap(), Sha256::of(b"a"));
+        let agent = Agent {
+            session: 1,
+            key,
+            version: String::new(),
+            journal: JournalRef { id: JournalId([1; 16]), length: 1 },
+            steps: Default::default(),
+            requirements: Default::default(),
+            facts: HostFacts::default(),
+        };
+        let nodes = vec![(node.clone(), FleetNode { key, labels: Default::default() })];
+        handle.tell(Input::Registered { nodes }).unwrap();
+        handle.tell(Input::Connected { node: node.clone(), agent: Box::new(agent) }).unwrap();
+        // The driver waits for its disk, and somebody floods it meanwhile.
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let (begun, has_begun) = oneshot::channel();
+        let blocked = handle.clone();
+        let blocked = tokio::spawn(async move {
+            let block = move |_: &mut Driver<MemoryStore>, _| {
+                let _ = begun.send(());
+                let _ = wait.recv();
+                ((), Vec::new())
+            };
+            blocked.with(block).await
+        });
+        has_begun.await.unwrap();
+        while handle.tell(Input::Tick).is_ok() {}
+        assert_eq!(handle.tell(Input::Tick), Err(DriverGone::Busy));
+        let told = handle.clone();
+        let told =
+            tokio::spawn(async move { told.tell_surely(Input::Disconnected { node, session: 1 }).await });
+        sleep(TRY_AGAIN * 3).await;
+        assert!(!told.is_finished());
+        go_on.send(()).unwrap();
+        told.await.unwrap().unwrap();
+        blocked.await.unwrap().unwrap();
+        let silent = handle.with(|driver, _| (driver.nodes()[0].agent.is_none(), Vec::new())).await;
+        assert_eq!(silent, Ok(true));
+        drop(handle);
+        assert!(thread.join().unwrap().is_ok());
     }
 }

@@ -214,7 +214,7 @@ fn a_section_goes_out_only_after_it_is_in_the_store() {
     assert_eq!(stored.effects[0].effect, world.open(1, "a"));
     let Output::Dispatch { section, .. } = &world.out[0] else { panic!("{:?}", world.out) };
     assert_eq!(section, &stored.effects[0].section, "to the byte");
-    let run: Run = document::decode("run", &stored.runs[0].state).unwrap();
+    let run = rows::read(&stored.runs[0]).unwrap();
     assert_eq!(run.nodes[0].phase, Phase::Applying);
 }
 
@@ -448,7 +448,7 @@ fn a_queued_run_is_found_again_by_a_coordinator_that_starts_after_the_other_was_
     // The first is closed on disk, and the coordinator dies before it tells the second.
     let mut run = world.run(1).clone();
     run.status = RunStatus::Aborted;
-    let row = RunRow { number: 1, id: run.id, open: false, state: document::encode(&run) };
+    let row = rows::row(&run, &Unwritten::Everything);
     let commit = Commit { clock_ms: world.now.clock_ms, runs: vec![row], ..Commit::default() };
     world.driver.store.commit(&commit).unwrap();
     world.restart();
@@ -473,8 +473,8 @@ fn a_run_that_was_paused_in_the_queue_is_not_stuck_behind_one_that_is_over() {
 fn a_run_of_another_reducer_is_refused_at_the_start() {
     let mut world = applying();
     let mut run = world.run(1).clone();
-    run.reducer = REDUCER_VERSION + 1;
-    let row = RunRow { number: 1, id: run.id, open: true, state: document::encode(&run) };
+    run.reducer = drydock_core::run::REDUCER_VERSION + 1;
+    let row = rows::row(&run, &Unwritten::Everything);
     let commit = Commit { clock_ms: world.now.clock_ms, runs: vec![row], ..Commit::default() };
     world.driver.store.commit(&commit).unwrap();
     let mut next = world.store.reopen();
@@ -526,6 +526,29 @@ fn looks_that_find_the_same_again_are_not_written() {
         lines.push(world.store.events(1, 100).unwrap().len());
     }
     assert_eq!(lines[1..], [lines[0]; 4]);
+}
+
+#[test]
+fn whatever_is_written_in_parts_is_read_back_as_the_whole_run() {
+    let mut world = World::of(&["a", "b"]);
+    let plan = usual(&world.driver, &["a", "b"]);
+    world.start(plan);
+    let stored = |world: &World| rows::read(&world.store.run(1).unwrap().unwrap()).unwrap();
+    assert_eq!(&stored(&world), world.run(1));
+    for why in ["503", "503", "504"] {
+        world.look(1, "a", Verdict::Waiting(why.to_string()));
+        world.tick(5000);
+    }
+    // The last tick asked for a look, which is not worth a commit; the next commit of anything brings it along.
+    assert_ne!(&stored(&world), world.run(1));
+    world.control(1, ControlVerb::Pause);
+    assert_eq!(&stored(&world), world.run(1));
+    world.control(1, ControlVerb::Resume);
+    world.clear(1, "a");
+    assert_eq!(&stored(&world), world.run(1));
+    world.restart();
+    world.done(1, "a");
+    assert_eq!(&stored(&world), world.run(1));
 }
 
 fn zoned(nodes: &[(&str, Option<&str>)]) -> World {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use drydock_core::plan_file::{ArtifactSpec, StageSpec};
+pub use drydock_proto::limits::MAX_ARTIFACT_BYTES;
 use drydock_types::{ArtifactRef, Label, Sha256, section::ArtifactLabel};
 use sha2::Digest as _;
 
@@ -18,8 +19,6 @@ use super::{
     tree::{At, Node},
 };
 
-/// The largest artifact: 2 GiB.
-pub const MAX_ARTIFACT_BYTES: u64 = 2 << 30;
 /// The largest signature file.
 const MAX_SIGNATURE_BYTES: u64 = 4096;
 

@@ -1,6 +1,6 @@
 //! The agents' service: their stream, artifacts to fetch, backups to keep, certificates to renew.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use drydock_proto::{
     agent::{
@@ -9,12 +9,20 @@ use drydock_proto::{
     },
     edge, limits,
 };
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{App, attach};
-use crate::{artifacts::ArtifactReader, link::Sent, trust};
+use crate::{
+    artifacts::ArtifactReader,
+    link::Sent,
+    quota::Transfer,
+    trust::{self, NodePeer},
+};
+
+/// How long a peer may take nothing of a file that it asked for: a thread waits for it.
+const STALL: Duration = Duration::from_secs(60);
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -22,6 +30,22 @@ pub struct Agents(pub Arc<App>);
 
 fn bad(error: edge::BadField) -> Status {
     Status::invalid_argument(error.to_string())
+}
+
+impl Agents {
+    /// One node's calls do not take the disk and the threads from the others.
+    fn may_call(&self, peer: &NodePeer) -> Result<(), Status> {
+        let refused =
+            || Status::resource_exhausted("this node calls more often than it may; come again later");
+        self.0.quotas.call(peer.key).then_some(()).ok_or_else(refused)
+    }
+
+    fn may_transfer(&self, peer: &NodePeer) -> Result<Transfer, Status> {
+        self.may_call(peer)?;
+        let refused =
+            || Status::resource_exhausted("this node has too many files on their way; come again later");
+        self.0.quotas.transfer(peer.key).ok_or_else(refused)
+    }
 }
 
 #[tonic::async_trait]
@@ -58,12 +82,12 @@ impl AgentService for Agents {
         &self,
         request: Request<FetchArtifactRequest>,
     ) -> Result<Response<Self::FetchArtifactStream>, Status> {
-        trust::node_peer(&request)?;
+        let place = self.may_transfer(&trust::node_peer(&request)?)?;
         let asked = request.into_inner();
         let sha256 = edge::sha256(&asked.sha256).map_err(bad)?;
         let file = self.0.blocking(move |app| app.artifacts.open_at(sha256, asked.offset)).await?;
         let (chunks, sent) = mpsc::channel(4);
-        tokio::task::spawn_blocking(move || send_file(file, &chunks));
+        tokio::task::spawn_blocking(move || send_file(file, &chunks, place));
         Ok(Response::new(ReceiverStream::new(sent)))
     }
 
@@ -72,6 +96,7 @@ impl AgentService for Agents {
         request: Request<StatBackupRequest>,
     ) -> Result<Response<StatBackupResponse>, Status> {
         let peer = trust::node_peer(&request)?;
+        self.may_call(&peer)?;
         let asked = request.into_inner();
         let (effect, sha256) =
             (edge::effect_id(&asked.effect_id).map_err(bad)?, edge::sha256(&asked.sha256).map_err(bad)?);
@@ -85,11 +110,13 @@ impl AgentService for Agents {
         request: Request<Streaming<UploadBackupRequest>>,
     ) -> Result<Response<UploadBackupResponse>, Status> {
         let peer = trust::node_peer(&request)?;
-        super::uploads::backup(&self.0, peer, request.into_inner()).await.map(Response::new)
+        let place = self.may_transfer(&peer)?;
+        super::uploads::backup(&self.0, peer, place, request.into_inner()).await.map(Response::new)
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
         let peer = trust::renewing_peer(&request)?;
+        self.may_call(&peer)?;
         let name = peer.name.clone();
         let asked = request.into_inner();
         let now = self.0.trust.clock.now_unix_s();
@@ -102,8 +129,12 @@ impl AgentService for Agents {
     }
 }
 
-/// Chunk by chunk, no faster than the peer takes them.
-fn send_file(mut file: ArtifactReader, chunks: &mpsc::Sender<Result<ArtifactChunk, Status>>) {
+/// Chunk by chunk, no faster than the peer takes them; one that takes nothing is left. On a blocking thread.
+fn send_file(
+    mut file: ArtifactReader,
+    chunks: &mpsc::Sender<Result<ArtifactChunk, Status>>,
+    _place: Transfer,
+) {
     loop {
         let chunk = match file.next_chunk() {
             Ok(None) => return,
@@ -111,7 +142,8 @@ fn send_file(mut file: ArtifactReader, chunks: &mpsc::Sender<Result<ArtifactChun
             Err(error) => Err(Status::internal(format!("the artifact could not be read: {error}"))),
         };
         let last = chunk.is_err();
-        if chunks.blocking_send(chunk).is_err() || last {
+        let taken = Handle::current().block_on(timeout(STALL, chunks.send(chunk)));
+        if !matches!(taken, Ok(Ok(()))) || last {
             return;
         }
     }

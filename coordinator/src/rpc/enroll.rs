@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use drydock_proto::agent::{EnrollRequest, EnrollResponse, enroll_service_server::EnrollService};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::App;
@@ -11,21 +12,48 @@ use crate::{
     trust,
 };
 
+/// Enrolments at once: anybody may ask, and each waits on a thread for the disk.
+const AT_ONCE: usize = 16;
+/// The largest request: a token and a certificate request have 2 KiB.
+pub const MAX_REQUEST_BYTES: usize = 64 << 10;
+
 /// The service.
 #[derive(Debug, Clone)]
-pub struct Enroll(pub Arc<App>);
+pub struct Enroll {
+    app: Arc<App>,
+    places: Arc<Semaphore>,
+}
+
+impl Enroll {
+    /// With a few places.
+    #[must_use]
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app, places: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
 
 #[tonic::async_trait]
 impl EnrollService for Enroll {
     async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
         let asked = request.into_inner();
-        let app = Arc::clone(&self.0);
-        let done = tokio::task::spawn_blocking(move || enrol(&app, &asked)).await;
-        let response =
-            done.map_err(|_| Status::internal("the enrolment failed; the coordinator's log says where"))??;
-        self.0.publish_nodes().await?;
-        Ok(Response::new(response))
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.map_err(|_| Status::unavailable("the coordinator is stopping"))?;
+        let app = Arc::clone(&self.app);
+        // Not given up with a caller that goes away: whom the store knows, the driver must know.
+        let done = tokio::spawn(async move {
+            let _place = place;
+            let worker = Arc::clone(&app);
+            let response = tokio::task::spawn_blocking(move || enrol(&worker, &asked)).await;
+            let response = response.map_err(|_| failed())??;
+            app.publish_nodes().await?;
+            Ok(Response::new(response))
+        });
+        done.await.map_err(|_| failed())?
     }
+}
+
+fn failed() -> Status {
+    Status::internal("the enrolment failed; the coordinator's log says where")
 }
 
 /// Token and node become one row change in one transaction; of two at once one wins, and only then is

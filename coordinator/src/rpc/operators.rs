@@ -114,19 +114,27 @@ impl OperatorService for Operators {
             .map(|key| Label::parse(key))
             .collect::<Result<_, _>>()
             .map_err(views::invalid)?;
-        let node = name.clone();
-        self.registry(move |app| {
-            for (key, value) in &set {
-                app.registry.set_label(&node, key, value)?;
-            }
-            for key in &remove {
-                app.registry.remove_label(&node, key)?;
-            }
-            Ok(())
-        })
-        .await?;
+        let (node, this) = (name.clone(), self.clone());
+        // A caller that goes away meanwhile must not leave the driver with other labels than the store's:
+        // a failure domain is one.
+        let changed = tokio::spawn(async move {
+            let changed = this
+                .registry(move |app| {
+                    for (key, value) in &set {
+                        app.registry.set_label(&node, key, value)?;
+                    }
+                    for key in &remove {
+                        app.registry.remove_label(&node, key)?;
+                    }
+                    Ok(())
+                })
+                .await;
+            // Also of a change that was refused half-way.
+            this.0.publish_nodes().await?;
+            changed
+        });
+        changed.await.map_err(|_| Status::internal("the request failed; the coordinator's log says where"))??;
         tracing::info!(%by, node = %name, "changed a node's labels");
-        self.0.publish_nodes().await?;
         self.node_document(name).await
     }
 
@@ -233,11 +241,12 @@ impl Operators {
         let rows: Vec<NodeRow> = self.0.blocking(|app| app.registry.nodes()).await?;
         let now = self.0.driver.with(move |driver, _| {
             let now =
-                driver.nodes().into_iter().filter(|(name, ..)| only.as_ref().is_none_or(|only| only == name));
+                driver.nodes().into_iter().filter(|node| only.as_ref().is_none_or(|only| *only == node.name));
             let now: Result<BTreeMap<NodeName, views::NodeNow>, StoreError> = now
-                .map(|(name, _, agent, since, run)| {
-                    let components = driver.store().components(&name)?;
-                    Ok((name, views::NodeNow { agent, since_unix_ms: since.wall_ms, run, components }))
+                .map(|node| {
+                    let components = driver.store().components(&node.name)?;
+                    let (agent, since_unix_ms, run) = (node.agent, node.since.wall_ms, node.run);
+                    Ok((node.name, views::NodeNow { agent, since_unix_ms, run, components }))
                 })
                 .collect();
             (now, Vec::new())
@@ -290,7 +299,7 @@ fn refused(error: &OperatorError) -> Status {
     match error {
         OperatorError::NoSuchRun(_) | OperatorError::NoRun => Status::not_found(text),
         OperatorError::Closed(_) => Status::failed_precondition(text),
-        OperatorError::WouldQueue(_) => Status::aborted(text),
+        OperatorError::WouldQueue(_) | OperatorError::NodeChanged(_) => Status::aborted(text),
         OperatorError::Stopping => Status::unavailable(text),
         OperatorError::Store(error) => store_failed(error),
     }

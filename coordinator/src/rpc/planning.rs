@@ -7,7 +7,7 @@ use std::{
 
 use drydock_core::{
     bundle::Bundle,
-    inventory::Inventory,
+    inventory::{Inventory, Seen},
     plan::{Plan, plan},
     view::PlanView,
 };
@@ -30,15 +30,23 @@ pub(super) fn read(bytes: &[u8]) -> Result<Bundle, Status> {
 /// # Errors
 /// `INVALID_ARGUMENT` when the plan cannot be meant for this fleet.
 pub(super) async fn compile(app: &Arc<App>, bundle: &Bundle) -> Result<(Plan, PlanView), Status> {
-    let mut inventory = take_stock(app, bundle).await?;
+    let (mut inventory, mute) = take_stock(app, bundle).await?;
     // What is selected does not depend on what is seen: a first pass tells where to look.
     let (first, _) = plan(bundle, &inventory).map_err(invalid)?;
     for stage in &first.stages {
         let nodes = stage.waves.iter().flat_map(|wave| &wave.nodes);
         let connected = nodes.filter(|node| is_connected(&inventory, &node.name));
-        let connected: Vec<_> =
-            connected.map(|node| (node.name.clone(), stage.recipe_for(node).detect)).collect();
-        for (name, seen) in checks::survey(&app.sessions, &connected).await {
+        let (silent, answering): (Vec<_>, Vec<_>) = connected
+            .map(|node| (node.name.clone(), stage.recipe_for(node).detect))
+            .partition(|(name, _)| mute.contains_key(name));
+        let mut surveyed = checks::survey(&app.sessions, &answering).await;
+        // Who did not answer a moment ago is not waited for again.
+        surveyed.extend(silent.into_iter().filter_map(|(name, detect)| {
+            let why = mute.get(&name)?.clone();
+            let version = detect.version.map(|_| Err(why));
+            Some((name, Seen { version, exe_sha256: None, role: None }))
+        }));
+        for (name, seen) in surveyed {
             if let Some(node) = inventory.nodes.get_mut(&name) {
                 node.seen.insert(stage.name.clone(), seen);
             }
@@ -51,7 +59,8 @@ fn is_connected(inventory: &Inventory, name: &NodeName) -> bool {
     inventory.nodes.get(name).is_some_and(|node| node.silent_for_ms.is_none())
 }
 
-async fn take_stock(app: &Arc<App>, bundle: &Bundle) -> Result<Inventory, Status> {
+/// The inventory, and the nodes that should answer and do not, with the reason.
+async fn take_stock(app: &Arc<App>, bundle: &Bundle) -> Result<(Inventory, BTreeMap<NodeName, String>), Status> {
     let recipes: Vec<(Label, Sha256, drydock_types::ComponentName)> = bundle
         .stages
         .iter()
@@ -73,12 +82,12 @@ async fn take_stock(app: &Arc<App>, bundle: &Bundle) -> Result<Inventory, Status
         (stock, Vec::new())
     });
     let mut inventory = stock.await.map_err(gone)?.map_err(|error| store_failed(&error))?;
-    refresh_space(app, &mut inventory).await;
-    Ok(inventory)
+    let mute = refresh_space(app, &mut inventory).await;
+    Ok((inventory, mute))
 }
 
 /// Free space changes: what Hello said of it may be days old.
-async fn refresh_space(app: &App, inventory: &mut Inventory) {
+async fn refresh_space(app: &App, inventory: &mut Inventory) -> BTreeMap<NodeName, String> {
     let connected: BTreeSet<NodeName> = inventory
         .nodes
         .iter()
@@ -89,12 +98,18 @@ async fn refresh_space(app: &App, inventory: &mut Inventory) {
         let look = app.sessions.observe(&name, &Probe::Host {}, std::time::Duration::from_secs(5)).await;
         (name, look)
     });
+    let mut mute = BTreeMap::new();
     for (name, look) in futures_util::future::join_all(asked).await {
-        if let (Ok(drydock_types::probe::Observation::Host(facts)), Some(node)) =
-            (look, inventory.nodes.get_mut(&name))
-        {
-            node.free_bytes = facts.state_free_bytes;
-            node.arch = facts.arch;
+        match (look, inventory.nodes.get_mut(&name)) {
+            (Ok(drydock_types::probe::Observation::Host(facts)), Some(node)) => {
+                node.free_bytes = facts.state_free_bytes;
+                node.arch = crate::heard::word(&facts.arch);
+            }
+            (Err(why), _) => {
+                mute.insert(name, why);
+            }
+            (Ok(_), _) => {}
         }
     }
+    mute
 }

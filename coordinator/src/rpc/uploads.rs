@@ -17,6 +17,7 @@ use crate::{
     artifacts::{ArtifactError, ArtifactHeader},
     backups::{BackupError, BackupHeader, Begun},
     driver::clock::wall_ms,
+    quota::Transfer,
     store::registry::ArtifactRow,
     trust::NodePeer,
 };
@@ -55,10 +56,11 @@ pub(super) async fn artifact(
     let first = next(&mut stream).await?.ok_or_else(|| Status::invalid_argument("the upload is empty"))?;
     let header = first.header.ok_or_else(|| Status::invalid_argument("an upload begins with its header"))?;
     let sha256 = edge::sha256(&header.sha256).map_err(invalid)?;
-    if let Some(row) = app.blocking(move |app| app.registry.artifact(sha256)).await? {
+    let header = ArtifactHeader { sha256, size: header.size, signature: header.signature, added_by: by };
+    let announced = header.clone();
+    if let Some(row) = app.blocking(move |app| app.artifacts.already(&announced)).await? {
         return Ok(row);
     }
-    let header = ArtifactHeader { sha256, size: header.size, signature: header.signature, added_by: by };
     let (chunks, mut waiting) = mpsc::channel::<Vec<u8>>(WAITING);
     let (whole, is_whole) = tokio::sync::oneshot::channel();
     let app = Arc::clone(app);
@@ -98,6 +100,7 @@ fn artifact_refused(error: &ArtifactError) -> Status {
 pub(super) async fn backup(
     app: &Arc<App>,
     peer: NodePeer,
+    place: Transfer,
     mut stream: Streaming<UploadBackupRequest>,
 ) -> Result<UploadBackupResponse, Status> {
     let first = next(&mut stream).await?.ok_or_else(|| Status::invalid_argument("the upload is empty"))?;
@@ -109,9 +112,16 @@ pub(super) async fn backup(
         size: raw.size,
         component: ComponentName::parse(&raw.component).map_err(invalid)?,
     };
+    let (node, effect) = (peer.name.clone(), header.effect);
+    if !app.blocking(move |app| app.registry.was_handed(&node, effect)).await? {
+        // Else a node could leave as many small files as it likes, each a transaction.
+        return Err(Status::failed_precondition("a backup belongs to a section that was handed to its node"));
+    }
     let (chunks, mut waiting) = mpsc::channel::<Vec<u8>>(WAITING);
     let (app, node) = (Arc::clone(app), peer.name.clone());
     let write = tokio::task::spawn_blocking(move || {
+        // With the thread, not with the call: a caller that goes away leaves both behind.
+        let _place = place;
         let mut upload = match app.backups.begin(&peer.name, &header, offset, wall_ms())? {
             Begun::Complete(held) => return Ok(held),
             Begun::Upload(upload) => upload,

@@ -5,6 +5,8 @@ mod crash;
 mod disk;
 mod latency;
 
+use std::collections::BTreeMap;
+
 use drydock_types::{ComponentName, EffectId, Epoch, FleetId, InstanceId, NodeName, RunId, Sha256, Version};
 
 use super::{
@@ -108,6 +110,7 @@ fn run(number: u64) -> RunRow {
         id: RunId([u8::try_from(number).unwrap(); 16]),
         open: true,
         state: b"{\"a\":1}".to_vec(),
+        parts: BTreeMap::from([(0, b"{\"plan\":1}".to_vec()), (2, b"{}".to_vec())]),
     }
 }
 
@@ -171,6 +174,22 @@ fn what_was_committed_is_what_is_loaded() {
         assert_eq!(store.run(4).unwrap(), None);
         assert_eq!(store.runs(2).unwrap(), [run(3), run(2)]);
         assert_eq!(store.runs(9).unwrap(), [run(3), run(2), closed]);
+    }
+}
+
+#[test]
+fn a_part_of_a_run_that_is_not_written_again_stays_as_it_is() {
+    for mut subject in both() {
+        subject.store().commit(&Commit { runs: vec![run(1), run(2)], ..Commit::default() }).unwrap();
+        let parts = BTreeMap::from([(2, b"{\"b\":2}".to_vec()), (3, b"{}".to_vec())]);
+        let changed = RunRow { state: b"{\"a\":2}".to_vec(), parts, ..run(1) };
+        subject.store().commit(&Commit { runs: vec![changed.clone()], ..Commit::default() }).unwrap();
+        let mut parts = run(1).parts;
+        parts.extend(changed.parts.clone());
+        let whole = RunRow { parts, ..changed };
+        let store = subject.reopen();
+        assert_eq!(store.run(1).unwrap(), Some(whole.clone()));
+        assert_eq!(store.load().unwrap().runs, [whole, run(2)]);
     }
 }
 

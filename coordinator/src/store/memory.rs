@@ -121,7 +121,9 @@ impl Content {
     fn apply(&mut self, commit: &Commit) {
         for run in &commit.runs {
             self.run_ids.insert(run.id, run.number);
-            self.runs.insert(run.number, run.clone());
+            let mut parts = self.runs.remove(&run.number).map(|known| known.parts).unwrap_or_default();
+            parts.extend(run.parts.clone());
+            self.runs.insert(run.number, RunRow { parts, ..run.clone() });
         }
         commit.events.iter().for_each(|event| self.append(event));
         for effect in &commit.open {

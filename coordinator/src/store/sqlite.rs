@@ -109,6 +109,16 @@ impl SqliteStore {
         rows().map_err(|why| self.unread(sql, why))
     }
 
+    /// Runs with their parts.
+    fn whole(&self, mut runs: Vec<RunRow>) -> Result<Vec<RunRow>, StoreError> {
+        let sql = format!("SELECT {} FROM run_parts WHERE run = ?1", rows::PART);
+        for run in &mut runs {
+            let number = rows::integer("run", run.number)?;
+            run.parts = self.list(&sql, [number], rows::part)?.into_iter().collect();
+        }
+        Ok(runs)
+    }
+
     /// A row that cannot be read back, or a disk that cannot be read.
     fn unread(&self, sql: &str, why: rusqlite::Error) -> StoreError {
         unread(&self.db, sql, why)
@@ -150,7 +160,7 @@ impl RunStore for SqliteStore {
         Ok(Loaded {
             fleet,
             clock_ms,
-            runs: self.list(&runs, [], rows::run)?,
+            runs: self.whole(self.list(&runs, [], rows::run)?)?,
             last_run,
             effects: self.list(&effects, [], rows::effect)?,
         })
@@ -167,12 +177,13 @@ impl RunStore for SqliteStore {
         let Ok(number) = i64::try_from(number) else { return Ok(None) };
         let sql = format!("SELECT {} FROM runs WHERE number = ?1", rows::RUN);
         let read = || self.conn.prepare_cached(&sql)?.query_row([number], rows::run).optional();
-        read().map_err(|why| self.unread(&sql, why))
+        let row = read().map_err(|why| self.unread(&sql, why))?;
+        Ok(self.whole(row.into_iter().collect())?.pop())
     }
 
     fn runs(&self, most: u32) -> Result<Vec<RunRow>, StoreError> {
         let sql = format!("SELECT {} FROM runs ORDER BY number DESC LIMIT ?1", rows::RUN);
-        self.list(&sql, [most], rows::run)
+        self.whole(self.list(&sql, [most], rows::run)?)
     }
 
     fn events(&self, run: u64, most: u32) -> Result<Vec<EventRow>, StoreError> {

@@ -1,7 +1,8 @@
 //! From a listening socket to connections whose peer is known.
 //!
-//! Three bounds, so that strangers cannot take the coordinator from its agents: handshakes at once in all,
-//! handshakes at once from one address (half of them), and open connections. A handshake has a deadline.
+//! Bounds, so that nobody can take the coordinator from the others: handshakes at once in all, handshakes at
+//! once from one address (half of them), open connections, and open connections of one identity. A handshake
+//! has a deadline.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +13,7 @@ use std::{
 
 use drydock_proto::{
     limits::{HANDSHAKE_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT},
-    tls::{ALPN, PeerIdentity, certified, provider},
+    tls::{ALPN, PeerIdentity, Role, certified, provider},
 };
 use rustls::{
     ServerConfig,
@@ -20,6 +21,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{sleep, timeout},
@@ -38,8 +40,15 @@ use super::{
 const MAX_HANDSHAKES: usize = 512;
 /// Of these from one address.
 const MAX_HANDSHAKES_PER_ADDRESS: usize = MAX_HANDSHAKES / 2;
+/// What a refused peer may still say, and how long it may take, until its connection is closed.
+const HEARD_OUT_KIB: usize = 64;
+const HEARD_OUT_WITHIN: Duration = Duration::from_secs(1);
 /// Open connections of peers with a certificate.
 const MAX_KNOWN: usize = 16_384;
+/// Of these with one node's key: its agent needs one, and one more for a moment after each break.
+const MAX_PER_NODE: usize = 32;
+/// Of these with one operator's name: people and programs share it.
+const MAX_PER_OPERATOR: usize = 512;
 /// Open connections of peers without one.
 const MAX_STRANGERS: usize = 256;
 /// Streams at once on one connection.
@@ -100,7 +109,8 @@ pub struct Accept {
     handshakes: Arc<Semaphore>,
     known: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
-    per_address: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
+    per_address: Counts<IpAddr>,
+    per_identity: Counts<String>,
 }
 
 impl std::fmt::Debug for Accept {
@@ -135,6 +145,7 @@ impl Accept {
             known: Arc::new(Semaphore::new(MAX_KNOWN)),
             strangers: Arc::new(Semaphore::new(MAX_STRANGERS)),
             per_address: Arc::default(),
+            per_identity: Arc::default(),
         })
     }
 
@@ -160,7 +171,7 @@ impl Accept {
                     continue;
                 }
             };
-            let Some(place) = self.place(from.ip()) else {
+            let Some(place) = Place::take(&self.per_address, from.ip(), MAX_HANDSHAKES_PER_ADDRESS) else {
                 self.refuse("too many", from, "too many handshakes at once from this address");
                 continue;
             };
@@ -185,22 +196,15 @@ impl Accept {
         Ok((slot, tcp, from))
     }
 
-    /// One of the places of this address; given back on drop.
-    fn place(&self, address: IpAddr) -> Option<Place> {
-        let mut taken = self.per_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(address).or_default();
-        if *count >= MAX_HANDSHAKES_PER_ADDRESS {
-            return None;
-        }
-        *count += 1;
-        Some(Place { taken: Arc::clone(&self.per_address), address })
-    }
-
     async fn shake(&self, tcp: TcpStream, from: SocketAddr) -> Option<PeerStream> {
         drop(tcp.set_nodelay(true));
-        let tls = match timeout(HANDSHAKE_TIMEOUT, self.tls.accept(tcp)).await {
+        let tls = match timeout(HANDSHAKE_TIMEOUT, self.tls.accept(tcp).into_fallible()).await {
             Ok(Ok(tls)) => tls,
-            Ok(Err(why)) => return self.refuse("handshake", from, &why.to_string()),
+            Ok(Err((why, tcp))) => {
+                let refused = self.refuse("handshake", from, &why.to_string());
+                hear_out(tcp).await;
+                return refused;
+            }
             Err(_) => return self.refuse("handshake", from, "the handshake was not done in time"),
         };
         let session = tls.get_ref().1;
@@ -218,7 +222,18 @@ impl Accept {
         let Ok(slot) = Arc::clone(room).try_acquire_owned() else {
             return self.refuse("too many", from, "too many open connections");
         };
-        Some(PeerStream::new(tls, PeerConnection::new(from, peer, Arc::clone(&self.trust)), slot))
+        let most = match peer.as_ref().map(|peer| &peer.role) {
+            Some(Role::Node(..)) => MAX_PER_NODE,
+            Some(Role::Operator(_) | Role::Coordinator) => MAX_PER_OPERATOR,
+            // Nobody in particular: bounded together.
+            None => MAX_STRANGERS,
+        };
+        let identity = peer.as_ref().map(|peer| identity(&peer.role)).unwrap_or_default();
+        let Some(place) = Place::take(&self.per_identity, identity, most) else {
+            return self.refuse("too many", from, "too many open connections of this identity");
+        };
+        let about = PeerConnection::new(from, peer, Arc::clone(&self.trust));
+        Some(PeerStream::new(tls, about, slot, place))
     }
 
     fn refuse(&self, kind: &'static str, from: SocketAddr, why: &str) -> Option<PeerStream> {
@@ -227,18 +242,60 @@ impl Accept {
     }
 }
 
-struct Place {
-    taken: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
-    address: IpAddr,
+/// A socket that is closed over bytes that nobody read is reset, and the reset takes our alert with it: the
+/// peer would learn that it was refused, and not why. So what it still has to say is read and thrown away.
+async fn hear_out(mut tcp: TcpStream) {
+    let all = async {
+        tcp.shutdown().await?;
+        let mut unread = [0; 1024];
+        for _ in 0..HEARD_OUT_KIB {
+            if tcp.read(&mut unread).await? == 0 {
+                break;
+            }
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    // A peer that has gone, or that goes on talking, is left to itself.
+    drop(timeout(HEARD_OUT_WITHIN, all).await);
 }
 
-impl Drop for Place {
+/// Whose connection it is: a node's key, not its certificate, of which it can have many.
+fn identity(role: &Role) -> String {
+    match role {
+        Role::Node(_, key) => format!("node {key}"),
+        Role::Operator(name) => format!("operator {name}"),
+        Role::Coordinator => "coordinator".to_owned(),
+    }
+}
+
+/// How many of something somebody has.
+type Counts<K> = Arc<Mutex<BTreeMap<K, usize>>>;
+
+/// One of somebody's places; given back on drop.
+pub(super) struct Place<K: Ord> {
+    taken: Counts<K>,
+    whose: K,
+}
+
+impl<K: Ord + Clone> Place<K> {
+    fn take(taken: &Counts<K>, whose: K, most: usize) -> Option<Self> {
+        let mut counts = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(whose.clone()).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Self { taken: Arc::clone(taken), whose })
+    }
+}
+
+impl<K: Ord> Drop for Place<K> {
     fn drop(&mut self) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.address) {
+        if let Some(count) = taken.get_mut(&self.whose) {
             *count -= 1;
             if *count == 0 {
-                taken.remove(&self.address);
+                taken.remove(&self.whose);
             }
         }
     }

@@ -25,7 +25,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::peers::Trust;
+use super::{accept::Place, peers::Trust};
 
 /// How long a connection without a valid certificate may live.
 pub const STRANGER_TTL: Duration = Duration::from_secs(60);
@@ -74,6 +74,7 @@ pub struct PeerStream {
     about: PeerConnection,
     end: Option<Pin<Box<dyn Future<Output = &'static str> + Send>>>,
     _slot: OwnedSemaphorePermit,
+    _place: Place<String>,
 }
 
 impl fmt::Debug for PeerStream {
@@ -83,10 +84,15 @@ impl fmt::Debug for PeerStream {
 }
 
 impl PeerStream {
-    /// `slot` is given back when the connection is gone.
-    pub(super) fn new(tls: TlsStream<TcpStream>, about: PeerConnection, slot: OwnedSemaphorePermit) -> Self {
+    /// `slot` and `place` are given back when the connection is gone.
+    pub(super) fn new(
+        tls: TlsStream<TcpStream>,
+        about: PeerConnection,
+        slot: OwnedSemaphorePermit,
+        place: Place<String>,
+    ) -> Self {
         let end = Some(about.until_end());
-        Self { tls, about, end, _slot: slot }
+        Self { tls, about, end, _slot: slot, _place: place }
     }
 
     /// An error once the connection must end; from then on always.

@@ -47,7 +47,7 @@ pub enum EnrolRefusal {
     Unknown,
     /// Somebody was there before.
     #[error(
-        "the join token has been used; if that was not this node, find out who: make a new one otherwise"
+        "the join token has been used already: if not by this node, then by whom? `drydock token list` and `drydock node list` show it; `drydock token create NODE` makes a new one"
     )]
     Used,
     /// Too late.
@@ -62,7 +62,7 @@ pub enum EnrolRefusal {
         presented: NodeName,
     },
     /// Taken back.
-    #[error("the join token has been revoked")]
+    #[error("the join token has been revoked; make a new one with `drydock token create NODE`")]
     Revoked,
 }
 

@@ -78,7 +78,7 @@ fn an_artifact_that_is_too_large_is_refused_before_it_is_read() {
     same(
         &desk.said(PLAN),
         r#"
-error: etcd.yaml:10:24: etcd: is larger than 2 GiB
+error: etcd.yaml:10:24: etcd: is larger than 4 GiB
    |
 10 |       artifact: {path: ./etcd}
    |                        ^^^^^^

@@ -45,5 +45,14 @@ pub fn decode<T: DeserializeOwned>(document: &'static str, bytes: &[u8]) -> Resu
     if bytes.len() > MAX_BYTES {
         return Err(Unreadable::TooLarge(bytes.len()));
     }
+    decode_own(document, bytes)
+}
+
+/// Reads what this program itself has written, as strictly: [`MAX_BYTES`] is for what others send. A state
+/// that could be written and not be read again would stop its owner for ever.
+///
+/// # Errors
+/// When it is not JSON, has an unknown key or is not of the type's form.
+pub fn decode_own<T: DeserializeOwned>(document: &'static str, bytes: &[u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(bytes).map_err(|error| Unreadable::Form { document, why: error.to_string() })
 }

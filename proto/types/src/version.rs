@@ -197,6 +197,7 @@ mod tests {
         assert_eq!(order("1.0.0+k3s1", "1.0.0+rke2r1"), None);
     }
 
+    /// Hostile input 17.
     #[test]
     fn numbers_at_their_limits_are_read_or_refused_and_never_wrap() {
         assert!(Version::parse("18446744073709551615.0").is_ok());

@@ -1,11 +1,15 @@
 //! Saying why a unit is not well, to a person at three in the morning.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
-use drydock_types::{Millis, UnitName};
-use tokio::time::Instant;
+use drydock_types::{Millis, Step, UnitName};
+use tokio::time::{Instant, sleep};
 
-use crate::{actions::Problem, host::Host, sys::units::UnitInfo};
+use crate::{
+    actions::{Cx, Problem},
+    host::Host,
+    sys::units::{LOOK_AGAIN, UnitInfo},
+};
 
 /// Lines of the unit's log that go with a failure.
 const LOG_LINES: usize = 20;
@@ -31,6 +35,39 @@ pub(in crate::actions) async fn failed(
     let mut problem = Problem::new(what).next(format!("systemctl status {id}; journalctl -u {id} -e"));
     problem.log = log;
     problem
+}
+
+/// Waits for the service, and no longer than it can still come: once a unit that the section started is down
+/// for good, every further second of waiting is one out of service.
+pub(in crate::actions) async fn while_it_may_come<T>(
+    cx: &Cx<'_>,
+    wait: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    let begun = Instant::now();
+    let given_up = async {
+        loop {
+            sleep(LOOK_AGAIN * 4).await;
+            for unit in cx.section.steps.iter().filter_map(started) {
+                let info = cx.host.units.load(unit).await.ok().filter(UnitInfo::is_stopped);
+                if let Some(info) = info {
+                    let what = format!("{} is {}/{}", info.id, info.active_state, info.sub_state);
+                    return failed(cx.host, unit, what, begun).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        came = wait => came,
+        problem = given_up => Err(problem),
+    }
+}
+
+const fn started(step: &Step) -> Option<&UnitName> {
+    match step {
+        Step::StartUnit(config) | Step::RestartUnit(config) => Some(&config.unit),
+        _ => None,
+    }
 }
 
 /// `etcd.service exited 1 four times in 8s`, when its main process is gone.

@@ -8,6 +8,7 @@ use crate::{
     journal::memory::{Fault, Survives},
 };
 
+/// Hostile input 18.
 #[test]
 fn the_same_effect_brings_the_stored_outcome_and_another_payload_is_refused() {
     run(async {
@@ -21,6 +22,7 @@ fn the_same_effect_brings_the_stored_outcome_and_another_payload_is_refused() {
     });
 }
 
+/// Hostile input 18.
 #[test]
 fn a_lower_epoch_and_the_same_epoch_of_another_instance_are_refused_naming_both() {
     run(async {

@@ -179,6 +179,7 @@ fn a_crash_before_the_exchange_leaves_what_a_second_attempt_takes_over() {
     assert_eq!((yard.content(), yard.names()), (NEW.to_vec(), vec![KEPT.to_owned(), "etcd".to_owned()]));
 }
 
+/// Hostile input 20.
 #[test]
 fn a_file_swapped_in_between_check_and_exchange_is_put_back_and_the_exchange_fails() {
     for kind in ["file", "symlink", "hard link", "directory"] {
@@ -215,6 +216,7 @@ fn content_written_into_the_target_between_check_and_exchange_is_noticed() {
     assert_eq!(yard.content(), b"written in place, longer");
 }
 
+/// Hostile input 20.
 #[test]
 fn a_target_replaced_before_the_old_one_is_kept_is_noticed() {
     let yard = yard();
@@ -250,6 +252,7 @@ fn an_artifact_of_other_bytes_is_refused_and_leaves_nothing() {
     assert_eq!((yard.content(), yard.names()), (OLD.to_vec(), vec!["etcd".to_owned()]));
 }
 
+/// Hostile input 20.
 #[test]
 fn a_symlink_at_the_target_or_on_the_way_is_refused() {
     let yard = yard();
@@ -276,6 +279,7 @@ fn a_directory_or_a_fifo_as_target_is_refused() {
     assert!(yard.refusal().contains("not a regular file"));
 }
 
+/// Hostile input 20.
 #[test]
 fn a_parent_that_others_may_write_is_refused_sticky_or_not() {
     for mode in [0o777, 0o1777, 0o775, 0o757] {
@@ -308,6 +312,7 @@ fn a_target_that_others_may_write_is_refused() {
     assert!(yard.refusal().contains("writable by others"));
 }
 
+/// Hostile input 20.
 #[test]
 fn setuid_and_setgid_are_refused_unless_the_policy_says_so() {
     let yard = yard();
@@ -318,6 +323,7 @@ fn setuid_and_setgid_are_refused_unless_the_policy_says_so() {
     assert!(yard.look(&BinaryRule { allow_setuid: true, ..BinaryRule::default() }).is_ok());
 }
 
+/// Hostile input 20.
 #[test]
 fn a_file_with_other_names_is_refused_unless_they_are_the_agents_or_the_policy_says_so() {
     let yard = yard();

@@ -33,5 +33,14 @@ pub(crate) async fn run(args: WhyArgs, ask: &Ask) -> Result<Exit, CliError> {
         other => other?,
     };
     ask.screen.show(&view, render::why::page)?;
-    Ok(if view.status == RunStatus::Held { Exit::Person } else { Exit::Done })
+    let mut last = view;
+    // In the queue the whole answer is what the run at its head waits for. In JSON it is one document.
+    while let Some(ahead) = last.queued_behind.filter(|_| last.status == RunStatus::Queued) {
+        if ask.screen.is_json() || ahead >= last.number {
+            break;
+        }
+        last = newest(&client, Some(ahead)).await?;
+        ask.screen.show(&last, render::why::ahead)?;
+    }
+    Ok(if render::hold::asks(&last).is_some() { Exit::Person } else { Exit::Done })
 }

@@ -61,7 +61,7 @@ pub(crate) fn node(node: &NodeView, now: u64, canvas: Canvas) -> Page {
     let mut page = Page::default();
     let since = time::near(node.since_unix_ms, now);
     let head = Line::of("Node ").plus(node.name.as_str(), Paint::Bold).and("   ").join(connection(node, now));
-    page.line(head.and(format!(" since {since}")));
+    page.line(head.and(if node.connected { format!(" since {since}") } else { format!(", since {since}") }));
     page.gap();
     let until = node.certificate_until_unix_ms;
     let ends = if until > now {
@@ -72,7 +72,7 @@ pub(crate) fn node(node: &NodeView, now: u64, canvas: Canvas) -> Page {
     let mut fields = vec![
         ("Identity", format!("sha256:{}", node.key)),
         ("Labels", if node.labels.is_empty() { "none".to_owned() } else { labels(&node.labels) }),
-        ("Agent", node.agent_version.clone()),
+        ("Agent", if node.agent_version.is_empty() { "not heard yet".to_owned() } else { node.agent_version.clone() }),
         ("Certificate", format!("until {} ({ends})", time::date_clock(until))),
     ];
     if let Some(run) = node.run {
@@ -82,6 +82,10 @@ pub(crate) fn node(node: &NodeView, now: u64, canvas: Canvas) -> Page {
         let seen = time::ago(item.seen_unix_ms, now);
         let problem = item.problem.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         fields.push(("Runs", format!("{}{problem}   (seen {seen})", component(item))));
+    }
+    if !node.connected {
+        let next = format!("systemctl status drydock-agent   (type it on {})", node.name);
+        fields.push(("Next", next));
     }
     page.fields(&fields, canvas);
     if let Some(facts) = &node.facts {
@@ -231,7 +235,7 @@ ctl-1   ● connected   0.1.0           etcd 3.4.23
         });
         let want = format!(
             "\
-Node ctl-2   ○ silent for 12 min since 22:04Z
+Node ctl-2   ○ silent for 12 min, since 22:04Z
 
   Identity      sha256:{}
   Labels        role=etcd, zone=a
@@ -240,6 +244,7 @@ Node ctl-2   ○ silent for 12 min since 22:04Z
   Run           42   drydock run show 42 --node ctl-2
   Runs          etcd 3.4.23   (seen 20 s ago)
   Runs          etcd ?: connection refused   (seen 20 s ago)
+  Next          systemctl status drydock-agent   (type it on ctl-2)
 
   What the host says of itself; never trusted as a label
   arch

@@ -1,30 +1,49 @@
 //! A hold: what happened, how things stand, and the commands that go on.
 
-use drydock_core::view::{CommandView, HoldView, RunView};
+use drydock_core::view::{CommandView, HoldView, RunStatus, RunView};
+use drydock_types::NodeName;
 
 use super::{Canvas, Line, Page, Paint, time};
 
 /// `drydock run show` of a held run, and the last words of `run watch`.
 pub(crate) fn page(view: &RunView, hold: &HoldView, canvas: Canvas) -> Page {
     let mut page = Page::default();
-    let head = Line::of(format!("Run {} is ", view.number)).plus("on hold: ", Paint::Bad);
-    match canvas.width {
-        Some(_) => {
-            let text = format!("Run {} is on hold: {}", view.number, sentence(&hold.reason));
-            page.hanging(Line::default(), &text, Paint::Bold, canvas);
-        }
-        None => page.line(head.and(sentence(&hold.reason))),
-    }
+    let how = match view.status {
+        RunStatus::Aborting => "cannot end by itself: ",
+        _ => "is on hold: ",
+    };
+    let text = format!("Run {} {how}{}", view.number, sentence(&hold.reason));
+    page.hanging(Line::default(), &text, Paint::Bold, canvas);
     page.gap();
-    let mut fields = vec![("What happened", hold.happened.clone()), ("State now", hold.state_now.clone())];
+    let mut fields = vec![("What happened", hold.happened.clone())];
+    let place = hold.node.as_ref().map_or_else(|| "On the node".to_owned(), |node| format!("On {node}"));
+    fields.extend(hold.on_the_node.iter().map(|text| (place.as_str(), text.clone())));
+    fields.push(("State now", hold.state_now.clone()));
     if let Some(evidence) = evidence(view, hold) {
         fields.push(("Evidence", evidence));
     }
     fields.push(("Since", time::ago(hold.since_unix_ms, view.now_unix_ms)));
-    // The same column as the commands below.
+    // Texts and the commands below stand in one column.
+    let column = 2 + fields.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0) + 3;
     page.fields(&fields, canvas);
-    commands("Next", 18, &hold.next, &mut page, canvas);
+    commands("Next", column, &hold.next, &mut page, canvas);
     page
+}
+
+/// The hold for which a person must act, while there is one: a run that is being aborted may have one too,
+/// when it cannot end without one.
+pub(crate) fn asks(view: &RunView) -> Option<&HoldView> {
+    let hold = view.hold.as_ref()?;
+    let still_out = |node: &NodeName| view.handed_out.iter().any(|out| out.ends_with(&format!(" on {node}")));
+    match view.status {
+        RunStatus::Held => Some(hold),
+        RunStatus::Aborting => hold.node.as_ref().is_some_and(still_out).then_some(hold),
+        RunStatus::Queued
+        | RunStatus::Running
+        | RunStatus::Paused
+        | RunStatus::Aborted
+        | RunStatus::Done => None,
+    }
 }
 
 /// Ends with a full stop, once.
@@ -83,6 +102,7 @@ mod tests {
 Run 42 is on hold: ctl-3 did not come back with etcd 3.5.16, and is back on 3.4.23.
 
   What happened   etcd.service exited 1 four times in 8 s: \"listen tcp 10.99.0.3:2380: address already in use\"
+  On ctl-3        free the port, then try this node again
   State now       3 of 3 members healthy on 3.4.23; nothing of ours is left on ctl-3; 3.5.16 is quarantined there
   Evidence        event 321, unit log 1 line:  drydock run show 42 --node ctl-3
   Since           just now

@@ -20,7 +20,11 @@ pub(crate) fn page(view: &RunView, node: &RunNodeView, canvas: Canvas) -> Page {
             page.hanging(Line::of("  ").plus("Next", Paint::Dim).pad_to(20), next, Paint::Plain, canvas);
         }
     }
-    list("Steps", node.steps.iter().map(step).collect(), &mut page, canvas);
+    if !node.steps.is_empty() {
+        page.gap();
+        page.line(Line::of("  ").plus("Steps", Paint::Dim));
+        page.table(4, node.steps.iter().map(step).collect(), canvas);
+    }
     list("Seen", node.evidence.iter().map(evidence).collect(), &mut page, canvas);
     let events = view.log.iter().filter(|line| line.node.as_ref() == Some(&node.node));
     list(
@@ -66,10 +70,11 @@ fn list(title: &str, lines: Vec<String>, page: &mut Page, canvas: Canvas) {
     lines.iter().for_each(|line| page.hanging(Line::of("    "), line, Paint::Plain, canvas));
 }
 
-fn step(report: &drydock_types::outcome::StepReport) -> String {
+fn step(report: &drydock_types::outcome::StepReport) -> Vec<Line> {
     let undo = if report.undo { " (undo)" } else { "" };
-    let error = report.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
-    format!("{}{undo}   {}{error}", report.step, time::measured(report.took.0))
+    let error = report.error.as_deref().unwrap_or_default();
+    let name = Line::of(format!("{}{undo}", report.step));
+    vec![name, Line::of(time::measured(report.took.0)), Line::painted(error, Paint::Bad)]
 }
 
 /// The last lines of the unit's log: the node's own, else those of the hold at this node.
@@ -140,7 +145,7 @@ Run 42 at ctl-2: ✓ done
   Out of service   1.2 s
 
   Steps
-    swapBinary   0.04 s
+    swapBinary    0.04 s
     restartUnit   1.1 s
 
   Seen

@@ -1,7 +1,7 @@
 //! `drydock plan`: everything that will happen, before anything does.
 
 use drydock_core::view::{EstimateView, FindingView, PlanNodeView, PlanView, PlanWaveView};
-use drydock_types::Version;
+use drydock_types::{NodeName, Version};
 
 use super::{Canvas, Line, Page, Paint, time};
 
@@ -20,6 +20,11 @@ pub(crate) fn page(view: &PlanView, file: &str, canvas: Canvas) -> Page {
     page.gap();
     stages(view, &mut page, canvas);
     around(view, nodes, &mut page, canvas);
+    if nothing_to_do(view) && view.blockers.is_empty() {
+        page.gap();
+        page.line(Line::of("Nothing to do: no node is left that this plan would change."));
+        return page;
+    }
     if !view.blockers.is_empty() || !view.warnings.is_empty() {
         page.gap();
         findings(&view.blockers, ("✗ ", Paint::Bad), &mut page, canvas);
@@ -28,6 +33,44 @@ pub(crate) fn page(view: &PlanView, file: &str, canvas: Canvas) -> Page {
     page.gap();
     page.line(next(view, file));
     page
+}
+
+/// Is no node left that it would change?
+pub(crate) fn nothing_to_do(view: &PlanView) -> bool {
+    view.stages.iter().flat_map(|stage| &stage.waves).all(|wave| wave.nodes.is_empty())
+}
+
+/// Why nodes are left out, and which: one line a reason, in the order in which they come.
+fn reasons(view: &PlanView) -> Vec<(String, Vec<&NodeName>)> {
+    let mut reasons: Vec<(String, Vec<&NodeName>)> = Vec::new();
+    for skipped in &view.skipped {
+        let stage = if view.stages.len() > 1 { format!(" (stage {})", skipped.stage) } else { String::new() };
+        let why = format!("{}{stage}", skipped.why);
+        match reasons.iter_mut().find(|(said, _)| *said == why) {
+            Some((_, nodes)) => nodes.push(&skipped.node),
+            None => reasons.push((why, vec![&skipped.node])),
+        }
+    }
+    reasons
+}
+
+/// `node-1, node-2   already run 1.1.0`
+pub(crate) fn left_out(view: &PlanView) -> Page {
+    let mut page = Page::default();
+    for (why, nodes) in reasons(view) {
+        page.line(Line::of(format!("  {}   {why}", names(&nodes))));
+    }
+    page
+}
+
+/// As many names as a person reads; the rest are counted.
+fn names(nodes: &[&NodeName]) -> String {
+    const READ: usize = 8;
+    let mut names: Vec<String> = nodes.iter().take(READ).map(ToString::to_string).collect();
+    if nodes.len() > READ {
+        names.push(format!("… {} more", nodes.len() - READ));
+    }
+    names.join(", ")
 }
 
 /// Only what stops the plan: for `run start`.
@@ -102,9 +145,8 @@ fn sections(wave: &PlanWaveView, page: &mut Page, canvas: Canvas) {
 fn around(view: &PlanView, nodes: usize, page: &mut Page, canvas: Canvas) {
     let mut rows = Vec::new();
     let mut label = "Skipped";
-    for skipped in &view.skipped {
-        let stage = if view.stages.len() > 1 { format!(" (stage {})", skipped.stage) } else { String::new() };
-        rows.push((label, format!("{}   {}{stage}", skipped.node, skipped.why)));
+    for (why, nodes) in reasons(view) {
+        rows.push((label, format!("{}   {why}", names(&nodes))));
         label = "";
     }
     label = "Budget";
@@ -112,7 +154,9 @@ fn around(view: &PlanView, nodes: usize, page: &mut Page, canvas: Canvas) {
         rows.push((label, line.clone()));
         label = "";
     }
-    rows.push(("Estimate", estimate(view.estimate.as_ref(), nodes)));
+    if nodes > 0 {
+        rows.push(("Estimate", estimate(view.estimate.as_ref(), nodes)));
+    }
     page.fields(&rows, canvas);
 }
 

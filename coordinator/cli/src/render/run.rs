@@ -4,7 +4,11 @@ use drydock_core::view::{
     ControlView, Phase, RunLineView, RunNodeView, RunStatus, RunView, RunWaveView, StartedView,
 };
 
-use super::{Canvas, Line, Page, Paint, hold, plan::change, time, why};
+use super::{
+    Canvas, Line, Page, Paint, hold,
+    plan::{self, change},
+    time, why,
+};
 
 /// Every node of a run, in order.
 pub(crate) fn nodes(view: &RunView) -> impl Iterator<Item = &RunNodeView> {
@@ -81,12 +85,14 @@ pub(crate) const fn sign(phase: Phase) -> (&'static str, Paint) {
 }
 
 /// `applying 5 s: restartUnit · 10 s in all (median so far 33 s) · out of service 0.40 s`
-pub(crate) fn doing(node: &RunNodeView, now: u64, median: Option<u64>) -> String {
+///
+/// What is `said` beside it already is not said again.
+pub(crate) fn doing(node: &RunNodeView, now: u64, median: Option<u64>, said: bool) -> String {
     let since_ms = now.saturating_sub(node.since_unix_ms);
     let in_phase = time::rough(since_ms);
     let mut parts = vec![match (node.phase, &node.step) {
         (Phase::Soaking, _) if since_ms > node.soak_ms => {
-            format!("soaking {in_phase}, {} are due", time::rough(node.soak_ms))
+            format!("soaking {in_phase}: {} are over, the last look is due", time::rough(node.soak_ms))
         }
         (Phase::Soaking, _) => format!("soaking {in_phase} of {}", time::rough(node.soak_ms)),
         (phase, Some(step)) => format!("{} {in_phase}: {step}", phase.word()),
@@ -107,31 +113,37 @@ pub(crate) fn doing(node: &RunNodeView, now: u64, median: Option<u64>) -> String
     if node.attempt > 1 {
         parts.push(format!("attempt {}", node.attempt));
     }
-    if !node.note.is_empty() {
+    if !node.note.is_empty() && !said {
         parts.push(node.note.clone());
     }
     parts.join(" · ")
 }
 
+/// Does the wait that is shown with the run tell what this node waits for?
+pub(crate) fn is_told(view: &RunView, node: &RunNodeView) -> bool {
+    let told = view.waiting.as_ref().filter(|waiting| !waiting.at_work);
+    told.is_some_and(|waiting| waiting.node.as_ref() == Some(&node.node))
+}
+
 /// `run show`.
 pub(crate) fn page(view: &RunView, canvas: Canvas) -> Page {
     let mut page = Page::default();
-    match (&view.hold, view.status) {
-        (Some(hold), RunStatus::Held) => page.append(hold::page(view, hold, canvas)),
-        _ => heading(view, &mut page, canvas),
+    match hold::asks(view) {
+        Some(hold) => page.append(hold::page(view, hold, canvas)),
+        None => heading(view, &mut page, canvas),
     }
     page.gap();
     for stage in &view.stages {
         for wave in &stage.waves {
             let head = Line::of("  ").plus(format!("{} / {}", stage.name, wave.name), Paint::Bold);
             page.line(head.and(format!("   {} to {}", stage.component, stage.to)));
-            wave_nodes(wave, view.now_unix_ms, &mut page, canvas);
+            wave_nodes(view, wave, &mut page, canvas);
         }
     }
-    if let Some(waiting) = view.waiting.as_ref().filter(|_| view.status == RunStatus::Running) {
+    // An agent at work stands above, with what it is at.
+    if let Some(waiting) = view.waiting.as_ref().filter(|waiting| !waiting.at_work) {
         page.gap();
-        page.fields(&why::fields(waiting, view.now_unix_ms), canvas);
-        hold::commands("You can", 16, &waiting.can, &mut page, canvas);
+        why::details(view, waiting, &mut page, canvas);
     }
     page.gap();
     let what = format!("  digest {} · run id {} · started {}", view.digest.short(), view.id, started(view));
@@ -149,11 +161,11 @@ fn heading(view: &RunView, page: &mut Page, canvas: Canvas) {
     let until = view.ended_unix_ms.unwrap_or(view.now_unix_ms);
     let took = time::rough(until.saturating_sub(view.started_unix_ms));
     let mut rest =
-        vec![view.file.clone(), format!("{done} of {}", time::count(total(view), "node", "nodes")), took];
+        vec![view.file.clone(), format!("{done} of {} done", time::count(total(view), "node", "nodes")), took];
     if let Some(left) = view.estimate.as_ref().filter(|_| !view.status.is_closed()) {
         rest.push(format!("about {} left", time::rough(left.total_ms)));
     }
-    if let Some(ahead) = view.queued_behind {
+    if let Some(ahead) = view.queued_behind.filter(|_| !view.status.is_closed()) {
         rest.push(format!("behind run {ahead}"));
     }
     if let Some(who) = &view.stopped_by {
@@ -166,22 +178,24 @@ fn heading(view: &RunView, page: &mut Page, canvas: Canvas) {
     }
 }
 
-fn wave_nodes(wave: &RunWaveView, now: u64, page: &mut Page, canvas: Canvas) {
+fn wave_nodes(view: &RunView, wave: &RunWaveView, page: &mut Page, canvas: Canvas) {
+    // What stands above as the reason of the hold is not said again.
+    let said = hold::asks(view).map(|hold| hold.reason.as_str());
     let rows = wave.nodes.iter().map(|node| {
         let (mark, paint) = sign(node.phase);
         vec![
             Line::painted(mark, paint).and(" ").plus(node.node.as_str(), Paint::Bold),
             Line::painted(node.phase.word(), paint),
             Line::of(change(node.from.as_ref(), &node.to)),
-            Line::of(node_times(node, now)),
+            Line::of(node_times(view, node, said)),
         ]
     });
     page.table(4, rows.collect(), canvas);
 }
 
-fn node_times(node: &RunNodeView, now: u64) -> String {
+fn node_times(view: &RunView, node: &RunNodeView, said: Option<&str>) -> String {
     if is_at_work(node.phase) {
-        return doing(node, now, None);
+        return doing(node, view.now_unix_ms, None, is_told(view, node));
     }
     let mut parts = Vec::new();
     if let Some(took) = took_ms(node) {
@@ -193,10 +207,21 @@ fn node_times(node: &RunNodeView, now: u64) -> String {
     if let Some(role) = node.role.as_ref().filter(|_| !node.phase.is_ended()) {
         parts.push(role.clone());
     }
-    if !node.note.is_empty() {
+    if !node.note.is_empty() && said != Some(node.note.as_str()) {
         parts.push(node.note.clone());
     }
     parts.join(" · ")
+}
+
+/// `1 of 4 nodes upgraded, 1 rolled back, 2 left as they were`: what became of the nodes of a run that was ended early.
+fn became(view: &RunView) -> String {
+    let count = |phase| in_phase(view, phase);
+    let (done, back, held) = (count(Phase::Done), count(Phase::RolledBack), count(Phase::Held));
+    let rest = total(view) - done - back - held;
+    let others = [(back, "rolled back"), (held, "held"), (rest, "left as they were")];
+    let others = others.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}"));
+    let nodes = time::count(total(view), "node", "nodes");
+    std::iter::once(format!("{done} of {nodes} upgraded")).chain(others).collect()
 }
 
 /// The last lines of a run that is over: what `run watch` ends with.
@@ -216,9 +241,22 @@ pub(crate) fn ended(view: &RunView, canvas: Canvas) -> Page {
         .map(|(ms, node)| format!("; longest time a node was out of service {} ({node})", time::measured(ms)))
         .unwrap_or_default();
     let head = Line::of(format!("Run {} {verb} ", view.number)).plus(word, paint).and(format!("{by}: "));
-    page.hanging(head, &format!("{done} upgraded in {took}{longest}."), Paint::Plain, canvas);
+    let what = match total(view) {
+        0 => format!("nothing was to be done; {}", left_out(view)),
+        _ if view.status == RunStatus::Aborted => format!("{}, after {took}{longest}", became(view)),
+        _ if in_phase(view, Phase::Skipped) == 0 => format!("{done} upgraded in {took}{longest}"),
+        _ => format!("{done} upgraded in {took}{longest}; {}", left_out(view)),
+    };
+    page.hanging(head, &format!("{what}."), Paint::Plain, canvas);
     page.line(Line::of("Report:  ").plus(format!("drydock run report {}", view.number), Paint::Bold));
     page
+}
+
+/// `3 nodes left out: already runs 3.5.16`, with the first reason.
+fn left_out(view: &RunView) -> String {
+    let count = time::count(in_phase(view, Phase::Skipped), "node", "nodes");
+    let why = nodes(view).find(|node| node.phase == Phase::Skipped).map(|node| node.note.as_str());
+    format!("{count} left out: {}", why.unwrap_or_default())
 }
 
 /// `run list`.
@@ -252,6 +290,13 @@ pub(crate) fn list(runs: &[RunLineView], now: u64, canvas: Canvas) -> Page {
 /// What `run start` answers once the run is accepted for good.
 pub(crate) fn started_page(view: &StartedView) -> Page {
     let mut page = Page::default();
+    if plan::nothing_to_do(&view.plan) && view.queued_behind.is_none() {
+        let there = time::count(view.plan.skipped.len(), "node is", "nodes are");
+        let done = Line::of(format!("Run {} ", view.number)).plus("is done", Paint::Good);
+        page.line(done.and(format!(": nothing to do. {there} left out, and no other is named:")));
+        page.append(plan::left_out(&view.plan));
+        return page;
+    }
     let nodes: usize = view.plan.stages.iter().flat_map(|s| &s.waves).map(|wave| wave.nodes.len()).sum();
     let about = view.plan.estimate.as_ref().map(|e| format!(", about {}", time::rough(e.total_ms)));
     let what =

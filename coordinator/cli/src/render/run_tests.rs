@@ -6,7 +6,7 @@ use crate::render::samples::{self, FILE, NARROW, START, WIDE, label};
 #[test]
 fn a_run_is_shown_with_its_nodes() {
     let want = "\
-Run 42 is running: etcd.yaml · 1 of 3 nodes · 45 s · about 56 s left
+Run 42 is running: etcd.yaml · 1 of 3 nodes done · 45 s · about 56 s left
   handed out: apply on ctl-3
 
   etcd / members   etcd to 3.5.16
@@ -57,7 +57,8 @@ Report:  drydock run report 42
     (view.status, view.stopped_by, view.ended_unix_ms) =
         (RunStatus::Aborted, Some("bob".into()), Some(START + 60_000));
     let want = "\
-Run 42 was aborted by bob: 1 of 3 nodes upgraded in 1 min; longest time a node was out of service 1.2 s (ctl-2).
+Run 42 was aborted by bob: 1 of 3 nodes upgraded, 2 left as they were, after 1 min; longest time a node was out of
+                           service 1.2 s (ctl-2).
 Report:  drydock run report 42
 ";
     assert_eq!(ended(&view, WIDE).to_text(WIDE), want);
@@ -100,6 +101,30 @@ fn a_start_says_the_number_and_whether_it_is_queued() {
 }
 
 #[test]
+fn a_start_with_nothing_to_do_says_so_and_why() {
+    let mut plan = samples::plan();
+    plan.stages[0].waves[0].nodes.clear();
+    let view = StartedView { number: 42, plan, queued_behind: None };
+    let want = "\
+Run 42 is done: nothing to do. 1 node is left out, and no other is named:
+  ctl-4   not a member of this cluster
+";
+    assert_eq!(started_page(&view).to_text(FILE), want);
+}
+
+#[test]
+fn a_run_that_cannot_be_ended_by_itself_is_shown_as_what_it_asks() {
+    let mut view = samples::held_run();
+    view.status = RunStatus::Aborting;
+    let text = page(&view, WIDE).to_text(WIDE);
+    assert!(text.starts_with("Run 42 cannot end by itself: ctl-3 did not come back"), "{text}");
+    // Its section has ended: nobody is asked.
+    view.handed_out.clear();
+    let text = page(&view, WIDE).to_text(WIDE);
+    assert!(text.starts_with("Run 42 is aborting: etcd.yaml"), "{text}");
+}
+
+#[test]
 fn a_pause_lists_what_was_already_handed_out() {
     let view = |status, handed_out: &[&str]| ControlView {
         number: 42,
@@ -139,7 +164,7 @@ fn a_fetch_shows_its_bytes() {
         (Phase::Staging, Some("fetchArtifact".into()), Some((5_875_000, 23_500_000)));
     (node.began_unix_ms, node.out_of_service_ms, node.attempt) = (None, None, 2);
     assert_eq!(
-        doing(&node, START + 35_000, None),
+        doing(&node, START + 35_000, None, false),
         "staging 2 s: fetchArtifact · 5.8 MB of 23.5 MB (25 %) · attempt 2"
     );
 }
@@ -149,6 +174,6 @@ fn a_soak_that_is_longer_than_it_need_be_says_so() {
     let mut node = samples::done_node();
     (node.phase, node.began_unix_ms, node.out_of_service_ms) = (Phase::Soaking, None, None);
     let at = node.since_unix_ms;
-    assert_eq!(doing(&node, at + 4_000, None), "soaking 4 s of 10 s");
-    assert_eq!(doing(&node, at + 50_000, None), "soaking 50 s, 10 s are due");
+    assert_eq!(doing(&node, at + 4_000, None, false), "soaking 4 s of 10 s");
+    assert_eq!(doing(&node, at + 50_000, None, false), "soaking 50 s: 10 s are over, the last look is due");
 }

@@ -225,11 +225,28 @@ pub(crate) fn waiting_run() -> RunView {
         because: "member ctl-1 is 8,112 entries behind; 5,000 are allowed".into(),
         since_unix_ms: START + 48_000,
         seen_unix_ms: START + 416_000,
+        at_work: false,
         left_ms: Some(480_000),
         then: "the run holds at this node".into(),
         can: vec![can("see the node", "drydock node show ctl-1"), can("stop here", "drydock run pause 42")],
     });
     view
+}
+
+/// A wait for another run or a person, with one command.
+pub(crate) fn person_wait(waiting_for: &str, command: &str) -> WaitingView {
+    WaitingView {
+        node: None,
+        phase: None,
+        waiting_for: waiting_for.into(),
+        because: "the reason".into(),
+        since_unix_ms: START + 40_000,
+        seen_unix_ms: START + 45_000,
+        at_work: false,
+        left_ms: None,
+        then: "it ends".into(),
+        can: vec![CommandView { does: "do something".into(), command: command.into() }],
+    }
 }
 
 pub(crate) fn held_run() -> RunView {
@@ -253,6 +270,7 @@ pub(crate) fn held_run() -> RunView {
         happened:
             "etcd.service exited 1 four times in 8 s: \"listen tcp 10.99.0.3:2380: address already in use\""
                 .into(),
+        on_the_node: vec!["free the port, then try this node again".into()],
         state_now:
             "3 of 3 members healthy on 3.4.23; nothing of ours is left on ctl-3; 3.5.16 is quarantined there"
                 .into(),

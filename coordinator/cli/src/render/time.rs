@@ -3,10 +3,11 @@
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
 
-/// A measured length: `0.42 s`, `4.2 s`, `33 s`, `5 min 31 s`, `3 h 08 min`, `2 d 5 h`, `41 d`.
+/// A measured length: `8 ms`, `0.42 s`, `4.2 s`, `33 s`, `5 min 31 s`, `3 h 08 min`, `2 d 5 h`, `41 d`.
 pub(crate) fn measured(ms: u64) -> String {
     match ms {
-        0..1_000 => format!("0.{:02} s", ms / 10),
+        0..10 => format!("{ms} ms"),
+        10..1_000 => format!("0.{:02} s", ms / 10),
         1_000..10_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
         _ => rough(ms),
     }
@@ -102,8 +103,8 @@ mod tests {
                 .map(measured)
                 .into();
         let want = [
-            "0.00 s",
-            "0.00 s",
+            "0 ms",
+            "9 ms",
             "0.42 s",
             "4.2 s",
             "33 s",

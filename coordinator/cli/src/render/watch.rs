@@ -31,8 +31,8 @@ pub(crate) fn frame(view: &RunView, around: Around<'_>, canvas: Canvas) -> Vec<L
     let width = canvas.width.unwrap_or(usize::MAX);
     let mut lines: Vec<Line> = page.0.into_iter().map(|line| line.clip(width)).collect();
     lines.truncate(around.height.saturating_sub(2).max(1));
-    if follow::exit(view.status).is_none() {
-        lines.push(foot(view).clip(width));
+    if follow::exit(view).is_none() {
+        lines.push(foot(view, width));
     }
     lines
 }
@@ -56,9 +56,13 @@ fn head(view: &RunView, around: Around<'_>, now: u64, page: &mut Page, canvas: C
     }
     let (done, all) = (run::in_phase(view, Phase::Done), run::total(view));
     let (word, paint) = run::status(view.status);
-    let mut tail = bar(done, all, 24).and(format!("  {done}/{all}   {times}"));
+    let columns = canvas.width.map_or(24, |width| (width / 4).min(24));
+    let mut tail = bar(done, all, columns).and(format!("  {done}/{all}   {times}"));
     if view.status != RunStatus::Running {
         tail = tail.and("   ").plus(word, paint);
+        if let (Some(who), RunStatus::Paused | RunStatus::Aborting) = (&view.stopped_by, view.status) {
+            tail = tail.and(format!(" by {who}"));
+        }
     }
     let together = who.width() + 3 + tail.width();
     if canvas.width.is_none_or(|width| together <= width) {
@@ -110,16 +114,25 @@ fn at_work(view: &RunView, now: u64, page: &mut Page, canvas: Canvas) {
     let median = run::median_ms(view);
     let shown = |node: &&RunNodeView| !matches!(node.phase, Phase::Pending | Phase::Done | Phase::Skipped);
     let working = run::nodes(view).find(|node| run::is_at_work(node.phase) && node.phase != Phase::Staging);
+    let mut before = working;
     let rows = run::nodes(view).filter(shown).map(|node| {
         let (mark, paint) = run::sign(node.phase);
         let text = match node.phase {
-            Phase::Staged => match working {
-                Some(first) => format!("staged; leaves service when {} is back and soaked", first.node),
-                None => "staged; next to leave service".to_owned(),
-            },
+            Phase::Staged => {
+                let turn = match (before.replace(node), view.status) {
+                    (_, RunStatus::Aborting | RunStatus::Aborted) => "is left as it is".to_owned(),
+                    (Some(first), _) if Some(first) == working => {
+                        format!("leaves service when {} is back and soaked", first.node)
+                    }
+                    (Some(earlier), _) => format!("after {}", earlier.node),
+                    (None, RunStatus::Paused | RunStatus::Held) => "leaves service next, when the run is resumed".to_owned(),
+                    (None, _) => "next to leave service".to_owned(),
+                };
+                format!("staged; {turn}")
+            }
             phase @ (Phase::Held | Phase::RolledBack) if node.note.is_empty() => phase.word().to_owned(),
             phase @ (Phase::Held | Phase::RolledBack) => format!("{}: {}", phase.word(), node.note),
-            _ => run::doing(node, now, median),
+            _ => run::doing(node, now, median, run::is_told(view, node)),
         };
         vec![Line::painted(mark, paint).and(" ").plus(node.node.as_str(), Paint::Bold), Line::of(text)]
     });
@@ -127,7 +140,9 @@ fn at_work(view: &RunView, now: u64, page: &mut Page, canvas: Canvas) {
 }
 
 fn waiting(view: &RunView, now: u64, page: &mut Page, canvas: Canvas) {
-    if let (Some(waiting), RunStatus::Running | RunStatus::Aborting) = (&view.waiting, view.status) {
+    // An agent at work stands above, with what it is at.
+    let waiting = view.waiting.as_ref().filter(|waiting| !waiting.at_work);
+    if let (Some(waiting), RunStatus::Running | RunStatus::Aborting) = (waiting, view.status) {
         let ticking = now - view.now_unix_ms;
         let mut waiting = waiting.clone();
         waiting.left_ms = waiting.left_ms.map(|left| left.saturating_sub(ticking));
@@ -164,12 +179,24 @@ fn done(view: &RunView, page: &mut Page, canvas: Canvas) {
     page.line(line);
 }
 
-fn foot(view: &RunView) -> Line {
+/// As much as fits; a command is there whole or not at all.
+fn foot(view: &RunView, width: usize) -> Line {
     let n = view.number;
-    let other = if view.status == RunStatus::Paused { "resume" } else { "pause" };
-    let text =
-        format!("  Ctrl-C closes this view, the run goes on   drydock why {n}   drydock run {other} {n}");
-    Line::painted(text, Paint::Dim)
+    let mut parts = vec!["Ctrl-C closes this view, the run goes on".to_owned(), format!("drydock why {n}")];
+    match view.status {
+        RunStatus::Paused => parts.push(format!("drydock run resume {n}")),
+        RunStatus::Running | RunStatus::Queued => parts.push(format!("drydock run pause {n}")),
+        RunStatus::Held | RunStatus::Aborting | RunStatus::Aborted | RunStatus::Done => {}
+    }
+    let mut line = Line::default();
+    for part in parts {
+        let gap = if line.width() == 0 { 2 } else { 3 };
+        if line.width() > 0 && line.width() + gap + part.chars().count() > width {
+            break;
+        }
+        line = line.plus(" ".repeat(gap), Paint::Plain).plus(part, Paint::Dim);
+    }
+    line.clip(width)
 }
 
 /// One event, one line: what a file gets.
@@ -247,7 +274,7 @@ Run 42  etcd.yaml  started 22:04Z by alice   ━━━━━━━━╸──�
         assert!(got.lines().all(|line| line.chars().count() <= 60), "{got}");
         let want = "\
 Run 42  etcd.yaml  started 22:04Z by alice
-  ━━━━━━━━╸───────────────  1/3   7 min, about 56 s left
+  ━━━━━╸─────────  1/3   7 min, about 56 s left
   members ▶ 1 of 3
 ";
         assert!(got.starts_with(want), "{got}");

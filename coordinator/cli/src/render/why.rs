@@ -1,28 +1,23 @@
 //! `drydock why`: the whole answer in one command.
 
-use drydock_core::view::{CommandView, RunStatus, RunView, WaitingView};
+use drydock_core::view::{RunStatus, RunView, WaitingView};
 
 use super::{Canvas, Line, Page, Paint, hold, run, time};
 
 /// What the run waits for; where it waits for nothing, what is going on.
 pub(crate) fn page(view: &RunView, canvas: Canvas) -> Page {
-    if let (RunStatus::Held, Some(hold)) = (view.status, &view.hold) {
+    if let Some(hold) = hold::asks(view) {
         return hold::page(view, hold, canvas);
     }
     let mut page = Page::default();
     match (view.status, &view.waiting) {
-        (RunStatus::Queued, _) => queued(view, &mut page, canvas),
-        (RunStatus::Paused, _) => paused(view, &mut page, canvas),
+        (RunStatus::Queued, Some(waiting)) => queued(view, waiting, &mut page, canvas),
+        (RunStatus::Paused, Some(waiting)) => paused(view, waiting, &mut page, canvas),
         (RunStatus::Running | RunStatus::Aborting | RunStatus::Held, Some(waiting)) => {
             self::waiting(view, waiting, &mut page, canvas);
         }
-        (RunStatus::Running | RunStatus::Aborting | RunStatus::Held, None) => {
-            at_work(view, &mut page, canvas)
-        }
-        (RunStatus::Aborted | RunStatus::Done, _) => {
-            page.append(run::ended(view, canvas));
-            page.line(Line::of("It waits for nothing."));
-        }
+        (RunStatus::Aborted | RunStatus::Done, _) => page.append(run::ended(view, canvas)),
+        (_, None) => at_work(view, &mut page, canvas),
     }
     page
 }
@@ -35,10 +30,16 @@ fn waiting(view: &RunView, waiting: &WaitingView, page: &mut Page, canvas: Canva
         (Some(node), None) => format!(" at {node}"),
         (None, _) => String::new(),
     };
-    page.line(Line::of(format!("Run {} has waited {}{place}.", view.number, time::rough(for_ms))));
+    let number = view.number;
+    let for_ms = time::rough(for_ms);
+    let aborting = if view.status == RunStatus::Aborting { "is being aborted, and " } else { "" };
+    page.line(Line::of(if waiting.at_work {
+        format!("Run {number} {aborting}has been at work{place} for {for_ms}.")
+    } else {
+        format!("Run {number} {aborting}has waited {for_ms}{place}.")
+    }));
     page.gap();
-    page.fields(&fields(waiting, now), canvas);
-    hold::commands("You can", 16, &waiting.can, page, canvas);
+    details(view, waiting, page, canvas);
 }
 
 /// Waiting for, because, seen, until.
@@ -50,54 +51,46 @@ pub(crate) fn fields(waiting: &WaitingView, now: u64) -> Vec<(&'static str, Stri
         }
         None => waiting.then.clone(),
     };
-    let mut fields = vec![
-        ("Waiting for", waiting.waiting_for.clone()),
-        ("Because", waiting.because.clone()),
-        ("Seen", time::ago(waiting.seen_unix_ms, now)),
-    ];
+    let mut fields =
+        vec![("Waiting for", waiting.waiting_for.clone()), ("Because", waiting.because.clone())];
+    // What an agent is at, and what a person decides, is not looked at: it is known.
+    if !waiting.at_work && waiting.node.is_some() {
+        fields.push(("Seen", time::ago(waiting.seen_unix_ms, now)));
+    }
     if !until.is_empty() {
         fields.push(("Until", until));
     }
     fields
 }
 
-fn can(does: &str, command: String) -> CommandView {
-    CommandView { does: does.to_owned(), command }
+/// Beneath a heading of its own: the rows of a wait and what can be typed.
+pub(crate) fn details(view: &RunView, waiting: &WaitingView, page: &mut Page, canvas: Canvas) {
+    page.fields(&fields(waiting, view.now_unix_ms), canvas);
+    hold::commands("You can", 16, &waiting.can, page, canvas);
 }
 
-fn queued(view: &RunView, page: &mut Page, canvas: Canvas) {
+fn queued(view: &RunView, waiting: &WaitingView, page: &mut Page, canvas: Canvas) {
     let waited = time::rough(view.now_unix_ms.saturating_sub(view.started_unix_ms));
     page.line(Line::of(format!("Run {} has waited {waited} in the queue.", view.number)));
     page.gap();
-    let ahead = view.queued_behind.map_or_else(|| "another run".to_owned(), |ahead| format!("run {ahead}"));
-    let fields = [
-        ("Waiting for", format!("{ahead} to end")),
-        ("Because", "both work on the same nodes".to_owned()),
-        ("Until", format!("{ahead} ends; then this one begins by itself")),
-    ];
-    page.fields(&fields, canvas);
-    let mut list = Vec::new();
-    if let Some(ahead) = view.queued_behind {
-        list.push(can("see what that one waits for", format!("drydock why {ahead}")));
-    }
-    list.push(can("give up the place in the queue", format!("drydock run abort {}", view.number)));
-    hold::commands("You can", 16, &list, page, canvas);
+    details(view, waiting, page, canvas);
 }
 
-fn paused(view: &RunView, page: &mut Page, canvas: Canvas) {
+fn paused(view: &RunView, waiting: &WaitingView, page: &mut Page, canvas: Canvas) {
     let by = view.stopped_by.as_ref().map(|who| format!(" by {who}")).unwrap_or_default();
-    page.line(Line::of(format!("Run {} is ", view.number)).plus("paused", Paint::Warn).and(format!("{by}.")));
+    let since = time::ago(waiting.since_unix_ms, view.now_unix_ms);
+    let head = Line::of(format!("Run {} was ", view.number)).plus("paused", Paint::Warn);
+    page.line(head.and(format!("{by} {since}.")));
     page.gap();
-    let handed_out = match view.handed_out.as_slice() {
-        [] => "nothing is handed out; nothing changes until it is resumed".to_owned(),
-        list => format!("{} (handed out before, ends by itself)", list.join(", ")),
-    };
-    page.fields(&[("Waiting for", "an operator".to_owned()), ("State now", handed_out)], canvas);
-    let list = [
-        can("go on", format!("drydock run resume {}", view.number)),
-        can("end it", format!("drydock run abort {}", view.number)),
-    ];
-    hold::commands("You can", 16, &list, page, canvas);
+    details(view, waiting, page, canvas);
+}
+
+/// Why the run ahead has not ended yet: beneath the answer of a run that is queued behind it.
+pub(crate) fn ahead(view: &RunView, canvas: Canvas) -> Page {
+    let mut page = Page::default();
+    page.gap();
+    page.append(self::page(view, canvas));
+    page
 }
 
 fn at_work(view: &RunView, page: &mut Page, canvas: Canvas) {
@@ -105,7 +98,7 @@ fn at_work(view: &RunView, page: &mut Page, canvas: Canvas) {
     page.gap();
     let working: Vec<_> = run::nodes(view).filter(|node| run::is_at_work(node.phase)).collect();
     for node in &working {
-        let text = run::doing(node, view.now_unix_ms, run::median_ms(view));
+        let text = run::doing(node, view.now_unix_ms, run::median_ms(view), false);
         page.hanging(
             Line::of("  ").plus("⟳ ", Paint::Work).plus(node.node.as_str(), Paint::Bold).and("   "),
             &text,
@@ -166,17 +159,26 @@ Run 42 waits for nothing: it is at work.
     }
 
     #[test]
+    fn an_agent_at_work_is_no_blocker_and_has_its_limit() {
+        let mut view = samples::waiting_run();
+        view.waiting.as_mut().unwrap().at_work = true;
+        let text = text(&view, WIDE);
+        assert!(text.starts_with("Run 42 has been at work at ctl-3 (gating) for 6 min 12 s.\n"), "{text}");
+        assert!(!text.contains("Seen") && text.contains("  Until         22:19Z (in 8 min)"), "{text}");
+    }
+
+    #[test]
     fn a_queued_run_names_the_run_ahead() {
         let mut view = samples::run();
         (view.status, view.queued_behind) = (RunStatus::Queued, Some(41));
+        view.waiting = Some(samples::person_wait("run 41 to end", "drydock why 41"));
         let want = "\
 Run 42 has waited 45 s in the queue.
 
   Waiting for   run 41 to end
-  Because       both work on the same nodes
-  Until         run 41 ends; then this one begins by itself
-  You can       drydock why 41         see what that one waits for
-                drydock run abort 42   give up the place in the queue
+  Because       the reason
+  Until         it ends
+  You can       drydock why 41   do something
 ";
         assert_eq!(text(&view, WIDE), want);
     }
@@ -185,13 +187,14 @@ Run 42 has waited 45 s in the queue.
     fn a_paused_run_says_by_whom_and_what_is_still_handed_out() {
         let mut view = samples::run();
         (view.status, view.stopped_by) = (RunStatus::Paused, Some("bob".into()));
+        view.waiting = Some(samples::person_wait("an operator", "drydock run resume 42"));
         let want = "\
-Run 42 is paused by bob.
+Run 42 was paused by bob 5 s ago.
 
   Waiting for   an operator
-  State now     apply on ctl-3 (handed out before, ends by itself)
-  You can       drydock run resume 42   go on
-                drydock run abort 42    end it
+  Because       the reason
+  Until         it ends
+  You can       drydock run resume 42   do something
 ";
         assert_eq!(text(&view, WIDE), want);
     }

@@ -137,7 +137,7 @@ fn look_for_blockers(stage: &PlanStage, node: &PlanNode, known: &InventoryNode, 
         view.blockers.push(FindingView { node: Some(name.clone()), what, next });
     };
     if let Some(ms) = known.silent_for_ms {
-        let since = drydock_types::Millis(ms);
+        let since = seconds(ms);
         block(
             format!("its agent has been silent for {since}"),
             format!("start drydock-agent on {name}, or leave it out: nodes: {{exclude: [{name}]}}"),
@@ -215,6 +215,11 @@ fn other_architecture(stage: &PlanStage, known: &InventoryNode) -> Option<String
     (label.arch != known.arch).then_some(label.arch)
 }
 
+/// Parts of a second say nothing about a silence.
+const fn seconds(ms: u64) -> drydock_types::Millis {
+    drydock_types::Millis(ms / 1000 * 1000)
+}
+
 fn budget(plan: &Plan, inventory: &Inventory) -> Vec<String> {
     let limit = plan.budget.per_failure_domain;
     let place = match &plan.budget.domain_label {
@@ -225,10 +230,11 @@ fn budget(plan: &Plan, inventory: &Inventory) -> Vec<String> {
     let mut lines = vec![format!("{limit} {nodes} out of service in {place}")];
     for (name, node) in &inventory.nodes {
         if let Some(ms) = node.silent_for_ms {
-            let since = drydock_types::Millis(ms);
+            let since = seconds(ms);
             let domain = plan.budget.domain_label.as_ref().and_then(|label| node.labels.get(label));
             let place = domain.map(|domain| format!(" in {domain}")).unwrap_or_default();
-            lines.push(format!("{name}{place} already counts: its agent has been silent for {since}"));
+            let full = if limit == 1 { "; until it is back no other node there leaves service" } else { "" };
+            lines.push(format!("{name}{place} already counts: its agent has been silent for {since}{full}"));
         }
     }
     lines

@@ -227,8 +227,10 @@ pub(super) struct Connected<'a> {
 
 /// What was handed to this agent before is asked about, unless the journal that would know is gone.
 pub(super) fn connected(run: &mut Run, agent: &Connected<'_>, now: Now, effects: &mut Vec<Effect>) {
-    // What was not clear may have been so for want of this very stream: it is looked at again at once.
+    // What was not clear may have been so for want of this very stream: it is looked at again at once, and soon
+    // after where a look is under way that was asked for without it.
     for node in run.nodes.iter_mut().filter(|node| node.unclear > 0) {
+        node.unclear = 1;
         node.look_again_ms = node.look_again_ms.map(|at| at.min(now.clock_ms));
     }
     for index in 0..run.nodes.len() {

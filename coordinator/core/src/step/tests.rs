@@ -6,4 +6,5 @@ mod life;
 mod properties;
 mod restarts;
 mod rules;
+mod views;
 mod world;

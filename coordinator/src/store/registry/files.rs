@@ -198,6 +198,16 @@ impl Registry {
         self.list(&sql, [most], artifact)
     }
 
+    /// Was this effect ever handed to this node?
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn was_handed(&self, node: &NodeName, effect: EffectId) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM effects WHERE effect_id = ?1 AND node = ?2";
+        let found = self.one(sql, params![effect.to_string(), node.as_str()], |row| row.get::<_, i64>(0))?;
+        Ok(found.is_some())
+    }
+
     /// Room for a backup within its node's quota. What is declared counts from here on, sent or not.
     ///
     /// # Errors

@@ -216,3 +216,25 @@ fn a_nodes_quota_counts_what_it_declared_and_not_what_others_did() {
     registry.remove_backup(&name("db-1"), EffectId([1; 32])).unwrap();
     assert_eq!(registry.backup_bytes(&name("db-1")).unwrap(), 0);
 }
+
+#[test]
+fn a_section_counts_as_handed_only_to_its_own_node() {
+    use crate::store::{Commit, EffectRow, RunStore as _};
+
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::create(&dir.path().join("drydock.db")).unwrap();
+    store.take_over(drydock_types::InstanceId([1; 16])).unwrap();
+    let run = crate::store::RunRow {
+        number: 1,
+        id: drydock_types::RunId([1; 16]),
+        open: true,
+        state: b"{}".to_vec(),
+        parts: std::collections::BTreeMap::new(),
+    };
+    let effect = EffectRow { effect: EffectId([5; 32]), run: 1, node: name("db-1"), section: b"{}".to_vec() };
+    let commit = Commit { clock_ms: 1, runs: vec![run], open: vec![effect], ..Commit::default() };
+    store.commit(&commit).unwrap();
+    let registry = store.registry().unwrap();
+    let handed = |node: &str, effect| registry.was_handed(&name(node), EffectId([effect; 32])).unwrap();
+    assert_eq!((handed("db-1", 5), handed("db-2", 5), handed("db-1", 6)), (true, false, false));
+}

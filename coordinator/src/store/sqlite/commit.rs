@@ -20,7 +20,8 @@ pub(super) fn weight_bytes(commit: &Commit) -> u64 {
     let documents = commit
         .runs
         .iter()
-        .map(|run| run.state.len())
+        .flat_map(|run| run.parts.values().chain([&run.state]))
+        .map(Vec::len)
         .chain(commit.events.iter().map(|event| event.event.len()))
         .chain(commit.open.iter().map(|effect| effect.section.len()));
     // A page of 4 KiB for each touched B-tree, and a dozen of them.
@@ -105,11 +106,18 @@ fn put_run(tx: &Transaction<'_>, run: &RunRow) -> Done<()> {
             run.open,
             text("a run's state", &run.state)?
         ])?;
-    if changed == 1 {
-        return Ok(());
+    if changed != 1 {
+        let what = format!("run {} is another run than {}", run.number, run.id);
+        return Err(StoreError::Refused { what }.into());
     }
-    let what = format!("run {} is another run than {}", run.number, run.id);
-    Err(StoreError::Refused { what }.into())
+    for (part, document) in &run.parts {
+        tx.prepare_cached(
+            "INSERT INTO run_parts (run, part, document) VALUES (?1, ?2, ?3)
+             ON CONFLICT (run, part) DO UPDATE SET document = excluded.document",
+        )?
+        .execute(params![integer("run", run.number)?, part, text("a part of a run", document)?])?;
+    }
+    Ok(())
 }
 
 fn append(tx: &Transaction<'_>, head: &mut Head, event: &NewEvent) -> Done<()> {

@@ -1,6 +1,6 @@
 //! Between rows and values. SQLite's integers are signed and its texts are anything: both are checked.
 
-use std::fmt::Display;
+use std::{collections::BTreeMap, fmt::Display};
 
 use drydock_types::{ComponentName, EffectId, NodeName, RunId, Sha256, Version};
 use rusqlite::{Row, types::Type};
@@ -53,13 +53,22 @@ fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
 /// Columns of [`run`].
 pub(super) const RUN: &str = "number, run_id, open, state";
 
+/// Without its parts.
 pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     Ok(RunRow {
         number: unsigned(row, 0)?,
         id: parsed(row, 1, RunId::parse)?,
         open: row.get(2)?,
         state: bytes(row, 3)?,
+        parts: BTreeMap::new(),
     })
+}
+
+/// Columns of [`part`].
+pub(super) const PART: &str = "part, document";
+
+pub(super) fn part(row: &Row<'_>) -> rusqlite::Result<(u32, Vec<u8>)> {
+    Ok((row.get(0)?, bytes(row, 1)?))
 }
 
 /// Columns of [`event`].

@@ -33,6 +33,14 @@ CREATE TABLE runs (
 ) STRICT;
 CREATE INDEX runs_open ON runs (number) WHERE open = 1;
 
+-- Of each run: part 0 is its plan, part 1 and up are its nodes in the plan's order.
+CREATE TABLE run_parts (
+    run            INTEGER NOT NULL REFERENCES runs (number),
+    part           INTEGER NOT NULL,
+    document       TEXT    NOT NULL,
+    PRIMARY KEY (run, part)
+) STRICT, WITHOUT ROWID;
+
 -- The record. Each hash covers the one before it: `drydock audit verify`.
 CREATE TABLE events (
     seq            INTEGER PRIMARY KEY,

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use drydock_proto::{
+    agent::{StatBackupRequest, agent_service_client::AgentServiceClient},
     limits::HANDSHAKE_TIMEOUT,
     tls::{Anchor, ClientCertificate, Clock, CoordinatorVerifier, DialFault, client_config, dial, provider},
 };
@@ -13,7 +14,7 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 use tonic::Code;
 
-use super::world::{DAY_S, FLEET, World, new_ca, node_of, now, operator_of};
+use super::world::{DAY_S, FLEET, World, connect, new_ca, node_of, now, operator_of};
 
 /// Hostile input 1.
 #[tokio::test]
@@ -177,4 +178,37 @@ async fn peers_that_never_finish_a_handshake_do_not_keep_an_honest_one_out_for_l
     };
     assert!(timeout(HANDSHAKE_TIMEOUT * 2, honest).await.is_ok());
     assert!(world.trust.refusals.counts()["too many"] >= 44);
+}
+
+/// Hostile input 25: one identity with as many connections as it gets.
+#[tokio::test]
+async fn a_node_that_opens_connections_without_end_keeps_nobody_else_out() {
+    let world = World::start().await;
+    let shown = node_of(&world.ca, "db-1", DAY_S, now());
+    let mut held = Vec::new();
+    let refused = loop {
+        let called = match connect(&world.ca, &world.agents, Some(&shown)).await {
+            Ok(channel) => {
+                let mut client = AgentServiceClient::new(channel.clone());
+                held.push(channel);
+                client.stat_backup(StatBackupRequest::default()).await.map(|_| ())
+            }
+            Err(_) => break held.len(),
+        };
+        if called.is_err() {
+            break held.len() - 1;
+        }
+        assert!(held.len() < 200, "there is no end to it");
+    };
+    assert!(refused >= 8, "an honest agent has a few: {refused}");
+    assert!(world.trust.refusals.counts()["too many"] >= 1);
+    let other = node_of(&world.ca, "db-2", DAY_S, now());
+    world.call(&world.agents, Some(&other)).await.unwrap();
+    held.clear();
+    let again = async {
+        while world.call(&world.agents, Some(&shown)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(timeout(Duration::from_secs(5), again).await.is_ok(), "what it closed is free again");
 }

@@ -56,15 +56,16 @@ pub(super) fn run(args: &KeygenArgs, ask: &Ask) -> Result<Exit, CliError> {
         view.secret_key_file
     ));
     ask.screen.note(
-        "Put the line above into /etc/drydock/agent.toml of every node that may run what this key signs.",
+        "Put the two lines at the end of /etc/drydock/agent.toml of every node that may run what this key signs.",
     );
     Ok(Exit::Done)
 }
 
-/// The line for agent.toml.
+/// The lines for agent.toml: a table of its own, right wherever it is put behind.
 fn page(view: &KeyView) -> Page {
     let mut page = Page::default();
-    page.line(Line::of(format!("signing_keys = [{{ key = \"{}\" }}]", view.public_key)));
+    page.line(Line::of("[[signing_keys]]"));
+    page.line(Line::of(format!("key = \"{}\"", view.public_key)));
     page
 }
 
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_public_key_is_printed_as_the_line_for_the_agent() {
+    fn the_public_key_is_printed_as_the_lines_for_the_agent() {
         let view = KeyView {
             public_key: "RWQx".into(),
             secret_key_file: "a".into(),
@@ -116,7 +117,7 @@ mod tests {
         };
         assert_eq!(
             page(&view).to_text(crate::render::samples::FILE),
-            "signing_keys = [{ key = \"RWQx\" }]\n"
+            "[[signing_keys]]\nkey = \"RWQx\"\n"
         );
     }
 }

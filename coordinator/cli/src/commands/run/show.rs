@@ -1,7 +1,6 @@
 //! `drydock run show [RUN] [--node NODE]`
 
 use clap::Args;
-use drydock_core::view::RunStatus;
 use drydock_types::NodeName;
 
 use super::{Ask, newest};
@@ -24,7 +23,7 @@ pub(crate) struct ShowArgs {
 pub(super) async fn run(args: ShowArgs, ask: &Ask) -> Result<Exit, CliError> {
     let client = client::connect(&ask.global).await?;
     let mut view = newest(&client, args.run).await?;
-    let held = view.status == RunStatus::Held;
+    let asks = render::hold::asks(&view).is_some();
     match &args.node {
         None => ask.screen.show(&view, render::run::page)?,
         Some(name) => {
@@ -44,5 +43,5 @@ pub(super) async fn run(args: ShowArgs, ask: &Ask) -> Result<Exit, CliError> {
             })?;
         }
     }
-    Ok(if held { Exit::Person } else { Exit::Done })
+    Ok(if asks { Exit::Person } else { Exit::Done })
 }

@@ -40,7 +40,9 @@ pub(super) async fn run(args: StartArgs, ask: &Ask) -> Result<Exit, CliError> {
     let Some(started) = start(&client, compiled.bundle, args.no_wait, ask).await? else {
         return Ok(Exit::Person);
     };
-    if follows(args.wait, args.detach, ask.screen.terminal) {
+    // Where there is nothing to do it is over already: that is the whole answer.
+    let over = render::plan::nothing_to_do(&started.plan) && started.queued_behind.is_none();
+    if follows(args.wait, args.detach, ask.screen.terminal) && !over {
         // With a frame to come the number stands in it; in a file it is the first line.
         if !ask.screen.is_json() {
             ask.screen.show(&started, |view, _| render::run::started_page(view))?;

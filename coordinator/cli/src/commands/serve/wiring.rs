@@ -54,6 +54,7 @@ fn to_error(error: &ServeError) -> CliError {
         | ServeError::Ca(_)
         | ServeError::Seal(_)
         | ServeError::Context(_)
+        | ServeError::OtherFleet { .. }
         | ServeError::Files(_)
         | ServeError::Server(_)
         | ServeError::Driver(_) => said,

@@ -86,7 +86,7 @@ fn a_queued_run_waits_for_its_turn_paused_or_not() {
         (world.run.status, world.effects.len(), world.run.next_wake_ms()),
         (RunStatus::Queued, 0, None)
     );
-    assert_eq!(commands(&world), ["drydock run show 11", "drydock run abort 12"]);
+    assert_eq!(commands(&world), ["drydock why 11", "drydock run abort 12"]);
     world.pause();
     world.resume();
     assert_eq!(world.run.status, RunStatus::Queued, "resumed, and still not its turn");
