@@ -22,6 +22,7 @@ pub const BINARY: &str = "/usr/bin/etcd";
 pub const DATA: &str = "/var/lib/etcd/default";
 const HEALTHY: Duration = Duration::from_secs(30);
 const ENDING: Duration = Duration::from_secs(10);
+const VERIFYING: Duration = Duration::from_secs(120);
 
 /// The cluster; member `nI` runs on node `nI`.
 #[derive(Debug)]
@@ -203,12 +204,33 @@ impl<'lab> EtcdCluster<'lab> {
     pub fn verify(&self, acks: &Path) -> Result<verify::Report> {
         let path = acks.display().to_string();
         let words = ["--acks", path.as_str()];
-        let output = self.witness("etcd-verify", &words, Duration::from_secs(120))?;
+        let output = self.witness("etcd-verify", &words, VERIFYING)?;
         // A report that is not intact ends with 1 as well, but is printed.
         if output.stdout.is_empty() {
             exec::succeed("reading the keys back", "drydock-witness etcd-verify", &output)?;
         }
         parse(&output)
+    }
+
+    /// Reads the keys of a file back from a member beside the cluster, once it is healthy.
+    ///
+    /// # Errors
+    /// When it does not become healthy in time, or does not answer.
+    pub fn verify_at(&self, endpoint: &str, acks: &Path, deadline: Duration) -> Result<verify::Report> {
+        let ask = |words: &[&str], deadline| {
+            let mut command = exec::command(witness::binary()?);
+            command.args(words).args(["--endpoints", endpoint]);
+            self.lab.run_in_netns(&command, deadline)
+        };
+        let wait_ms = deadline.as_millis().to_string();
+        let healthy = ask(&["etcd-status", "--healthy", "1", "--wait-ms", &wait_ms], deadline + ENDING)?;
+        exec::succeed(
+            &format!("waiting for the member at {endpoint}"),
+            "drydock-witness etcd-status",
+            &healthy,
+        )?;
+        let path = acks.display().to_string();
+        parse(&ask(&["etcd-verify", "--acks", &path], VERIFYING)?)
     }
 
     /// Puts another server binary in place; it runs after the member's next restart.

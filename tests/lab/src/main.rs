@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use drydock_lab::{EtcdCluster, Lab, LabOptions, cache, etcd_binary, lab};
+use drydock_lab::{EtcdCluster, Lab, LabOptions, cache, etcd_binary, lab, scenarios::Scenario};
 
 /// Real Debian nodes with real systemd on this machine, for trying upgrades.
 #[derive(Debug, Parser)]
@@ -61,6 +61,15 @@ enum Command {
         lab: Which,
         /// The node, such as n1.
         node: String,
+    },
+    /// Upgrade a live etcd cluster with Drydock on a lab of its own, and judge it from outside.
+    Etcd {
+        /// Another scenario than the plain upgrade; may be repeated.
+        #[arg(long = "variant", value_name = "NAME", value_parser = scenario)]
+        variants: Vec<Scenario>,
+        /// All scenarios, the plain upgrade first.
+        #[arg(long, conflicts_with = "variants")]
+        all: bool,
     },
     /// Print the path of a newer etcd server: Debian 13's 3.5, or a version built by Go.
     EtcdBinary {
@@ -163,6 +172,14 @@ fn run(command: Command) -> Result<ExitCode> {
             let lab = Lab::attach(lab.lab.as_deref())?;
             restart(&EtcdCluster::of(&lab), find(&lab, &node)?)?;
         }
+        Command::Etcd { variants, all } => {
+            let scenarios = match (all, variants.as_slice()) {
+                (true, _) => &Scenario::ALL[..],
+                (false, []) => &[Scenario::Upgrade],
+                (false, some) => some,
+            };
+            scenarios.iter().try_for_each(|scenario| scenario.play())?;
+        }
         Command::EtcdBinary { version } => {
             let cache = cache::Cache::open()?;
             let binary = match version {
@@ -173,6 +190,12 @@ fn run(command: Command) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn scenario(name: &str) -> Result<Scenario, String> {
+    let known = Scenario::ALL.into_iter().find(|scenario| scenario.name() == name);
+    let names = || Scenario::ALL.map(Scenario::name).join(", ");
+    known.ok_or_else(|| format!("there is no scenario {name:?}; there are: {}", names()))
 }
 
 fn boot(up: Up) -> Result<Lab> {

@@ -339,6 +339,20 @@ impl Node {
             .map(|(_, pid)| pid)
     }
 
+    /// The node's root directory as the host reaches it while this boot lasts.
+    ///
+    /// # Errors
+    /// When the node is off.
+    pub fn root(&self) -> Result<PathBuf> {
+        let init = self.init_pid().ok_or_else(|| self.no_init())?;
+        Ok(PathBuf::from(format!("/proc/{init}/root")))
+    }
+
+    /// The host's ids of all processes of the container.
+    pub(crate) fn container_pids(&self) -> Vec<i32> {
+        self.group.pids()
+    }
+
     fn peek_boot_id(&self) -> Option<String> {
         let init = self.init_pid()?;
         let path = format!("/proc/{init}/root/proc/sys/kernel/random/boot_id");

@@ -1,6 +1,8 @@
 //! The lab itself, on real nodes: needs root, and `cargo build -p drydock-witness` before it.
 //! `cargo test -p drydock-lab --test nodes -- --ignored --nocapture --test-threads=1`
 
+#![expect(clippy::disallowed_methods, reason = "nodes are foreign machines, which can only be polled")]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};

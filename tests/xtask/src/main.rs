@@ -3,6 +3,7 @@
 
 mod cargo;
 mod demo;
+mod lab;
 mod wave_bench;
 
 use anyhow::Result;
@@ -19,6 +20,8 @@ struct Cli {
 enum Command {
     /// Show the whole thing on this machine, with nothing installed
     Demo(demo::Args),
+    /// Real systemd nodes with real etcd, upgraded and judged from outside; needs root
+    Lab(lab::Args),
     /// Measure what a node costs in a serial wave of 50 agents, beside the floor
     WaveBench(wave_bench::Args),
 }
@@ -26,6 +29,7 @@ enum Command {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Demo(args) => demo::run(args),
+        Command::Lab(args) => lab::run(args),
         Command::WaveBench(args) => wave_bench::run(args),
     }
 }

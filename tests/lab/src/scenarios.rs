@@ -1,0 +1,84 @@
+//! Drydock on real nodes: one file a scenario. Each boots a lab of its own, starts the witnesses before it
+//! does anything and ends them after, prints what was seen, and fails unless everything holds that it names.
+
+mod between_rename_and_restart;
+mod broken_binary;
+mod corrupt_artifact;
+mod dice;
+mod kills;
+mod partitioned_member;
+mod past_no_return;
+mod proofs;
+mod scene;
+mod snapshot;
+mod table;
+mod upgrade;
+
+use anyhow::{Context, Result};
+
+/// A scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scenario {
+    /// Three members, one after the other, under writes.
+    Upgrade,
+    /// Coordinator and agents are killed in every phase.
+    Kills,
+    /// The agent is killed when the binary is exchanged and the service not yet restarted.
+    BetweenRenameAndRestart,
+    /// A member is off the network before the run.
+    PartitionedMember,
+    /// The artifact is not what was signed.
+    CorruptArtifact,
+    /// The new binary does not come up.
+    BrokenBinary,
+    /// The last member fails when there is no way back.
+    PastNoReturn,
+}
+
+impl Scenario {
+    /// All, the main one first.
+    pub const ALL: [Self; 7] = [
+        Self::Upgrade,
+        Self::Kills,
+        Self::BetweenRenameAndRestart,
+        Self::PartitionedMember,
+        Self::CorruptArtifact,
+        Self::BrokenBinary,
+        Self::PastNoReturn,
+    ];
+
+    /// What `--variant` calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Upgrade => "upgrade",
+            Self::Kills => "kills",
+            Self::BetweenRenameAndRestart => "between-rename-and-restart",
+            Self::PartitionedMember => "partitioned-member",
+            Self::CorruptArtifact => "corrupt-artifact",
+            Self::BrokenBinary => "broken-binary",
+            Self::PastNoReturn => "past-no-return",
+        }
+    }
+
+    /// Plays it.
+    ///
+    /// # Errors
+    /// When something does not hold, or the lab itself fails.
+    pub fn play(self) -> Result<()> {
+        println!("== {}", self.name());
+        let started = std::time::Instant::now();
+        let played = match self {
+            Self::Upgrade => upgrade::play(),
+            Self::Kills => kills::play(),
+            Self::BetweenRenameAndRestart => between_rename_and_restart::play(),
+            Self::PartitionedMember => partitioned_member::play(),
+            Self::CorruptArtifact => corrupt_artifact::play(),
+            Self::BrokenBinary => broken_binary::play(),
+            Self::PastNoReturn => past_no_return::play(),
+        };
+        let verdict = if played.is_ok() { "holds" } else { "DOES NOT HOLD" };
+        println!("== {} {verdict} ({:.0} s)\n", self.name(), started.elapsed().as_secs_f32());
+        played.with_context(|| format!("the scenario {}", self.name()))
+    }
+}

@@ -1,0 +1,9 @@
+//! Hostile peers of real processes: a coordinator that holds the fleet's real authority and lies, in front of
+//! a real agent; and clients of every sort in front of a real coordinator.
+
+mod artifacts;
+mod clients;
+mod double;
+mod fences;
+mod identity;
+mod protocol;
