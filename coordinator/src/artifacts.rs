@@ -198,7 +198,8 @@ impl Artifacts {
     pub fn already(&self, header: &ArtifactHeader) -> Result<Option<ArtifactRow>, StoreError> {
         let row = self.registry.artifact(header.sha256)?;
         let row = row.filter(|row| (row.size, &row.signature) == (header.size, &header.signature));
-        let whole = |row: &ArtifactRow| disk::digest(&self.place(row.sha256)).is_ok_and(|is| is == row.sha256);
+        let whole =
+            |row: &ArtifactRow| disk::digest(&self.place(row.sha256)).is_ok_and(|is| is == row.sha256);
         Ok(row.filter(whole))
     }
 

@@ -41,7 +41,9 @@ pub enum ContextError {
         dir: PathBuf,
     },
     /// None chosen.
-    #[error("no context is in use, of those in {0}; `drydock context list` shows them, `drydock context use NAME` chooses")]
+    #[error(
+        "no context is in use, of those in {0}; `drydock context list` shows them, `drydock context use NAME` chooses"
+    )]
     NoneInUse(PathBuf),
     /// No home.
     #[error("neither XDG_CONFIG_HOME nor HOME is set: where are the contexts? Say with --config-dir")]

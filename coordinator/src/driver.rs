@@ -33,11 +33,11 @@ use drydock_core::{
 };
 use drydock_types::{EffectId, Fence, FleetId, NodeName, Outcome, document};
 
+use self::rows::{Unwritten, is_durable};
 pub use self::{
     fleet::{Agent, Fleet, FleetNode},
     operate::{ControlVerb, OperatorError},
 };
-use self::rows::{Unwritten, is_durable};
 use crate::store::{Commit, ComponentRow, EffectRow, NewEvent, RunStore, SampleRow, StoreError};
 
 /// The fleet's clock is written at least so often while runs are at work.

@@ -49,6 +49,8 @@ pub(super) struct Shift<'a> {
     back_at: Option<Instant>,
     reports: Vec<StepReport>,
     evidence: Vec<Evidence>,
+    /// That the very last step is done, where that is still to be written.
+    last_done: Option<Record>,
 }
 
 /// Why going forwards came to its end.
@@ -103,6 +105,7 @@ impl<'a> Shift<'a> {
             back_at: None,
             reports,
             evidence,
+            last_done: None,
         }
     }
 
@@ -148,8 +151,7 @@ impl<'a> Shift<'a> {
             Ok(first) => first,
             Err(undecidable) => return Ok(undecidable),
         };
-        let count = self.open.section.steps.len() + self.open.section.verify.len();
-        for index in first..u32::try_from(count).unwrap_or(u32::MAX) {
+        for index in first..self.count() {
             if let Err(failure) = self.step(index, deadline).await? {
                 return Ok(Forward::Failed(failure));
             }
@@ -213,7 +215,12 @@ impl<'a> Shift<'a> {
                 self.evidence.extend(evidence.iter().cloned());
                 if !step.only_looks() {
                     let done = Record::StepDone { effect: self.effect(), index, evidence, took };
-                    self.write(&[done], false).await?;
+                    if index + 1 < self.count() {
+                        self.write(&[done], false).await?;
+                    } else {
+                        // Nothing comes between it and the end: both go in one write.
+                        self.last_done = Some(done);
+                    }
                 }
                 Ok(Ok(()))
             }
@@ -356,7 +363,9 @@ impl<'a> Shift<'a> {
             result,
         });
         let (effect, payload) = (self.effect(), self.open.payload);
-        self.write(&[Record::Ended { effect, payload, outcome: outcome.clone() }], true).await?;
+        let ended = Record::Ended { effect, payload, outcome: outcome.clone() };
+        let records: Vec<Record> = self.last_done.iter().cloned().chain([ended]).collect();
+        self.write(&records, true).await?;
         Ok(outcome)
     }
 
@@ -380,6 +389,12 @@ impl<'a> Shift<'a> {
             }),
             other => other,
         }
+    }
+
+    /// Steps and looks in all.
+    fn count(&self) -> u32 {
+        let section = &self.open.section;
+        u32::try_from(section.steps.len() + section.verify.len()).unwrap_or(u32::MAX)
     }
 
     const fn effect(&self) -> EffectId {

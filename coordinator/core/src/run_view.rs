@@ -191,7 +191,10 @@ fn can(run: &Run, node: &NodeRun, live: &Live) -> Vec<CommandView> {
     let named = |other: &NodeName| node.waiting.as_ref().is_some_and(|it| words(&it.because, other));
     let silent = live.silent.keys().filter(|other| (*other == name && node.open.is_some()) || named(other));
     let ask = |other: &NodeName| {
-        command(&format!("type it on {other}: does its agent run?"), "systemctl status drydock-agent".to_string())
+        command(
+            &format!("type it on {other}: does its agent run?"),
+            "systemctl status drydock-agent".to_string(),
+        )
     };
     let mut list: Vec<CommandView> = silent.take(3).map(ask).collect();
     list.push(command(
@@ -215,12 +218,8 @@ fn ends(run: &Run) -> String {
 
 /// What an aborted run leaves behind.
 fn stays(run: &Run) -> String {
-    let done: Vec<&str> = run
-        .nodes
-        .iter()
-        .filter(|node| node.phase == Phase::Done)
-        .map(|node| node.name.as_str())
-        .collect();
+    let done: Vec<&str> =
+        run.nodes.iter().filter(|node| node.phase == Phase::Done).map(|node| node.name.as_str()).collect();
     match done.as_slice() {
         [] => "no node is upgraded".to_string(),
         [one] => format!("{one} stays upgraded"),

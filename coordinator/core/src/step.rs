@@ -52,7 +52,7 @@ pub fn step(mut run: Run, event: &Event, now: Now) -> (Run, Vec<Effect>) {
     }
     match event {
         Event::Started {} => control::started(&mut run),
-        Event::Unqueued {} => control::unqueued(&mut run),
+        Event::Unqueued {} => control::unqueued(&mut run, now),
         Event::Tick {} => {}
         Event::Restarted {} => control::restarted(&mut run, now),
         Event::Looked { node, round, results, seen, disrupted } => {

@@ -142,7 +142,8 @@ fn an_artifact_that_is_here_need_not_come_again_unless_its_file_is_damaged_or_it
     assert_eq!(artifacts.already(&header(bytes)).unwrap(), None);
     let row = add(&artifacts, bytes);
     assert_eq!(artifacts.already(&header(bytes)).unwrap(), Some(row.clone()));
-    let signature = signature(&comment(bytes, "etcd")).replace("untrusted comment: x", "untrusted comment: y");
+    let signature =
+        signature(&comment(bytes, "etcd")).replace("untrusted comment: x", "untrusted comment: y");
     assert_eq!(artifacts.already(&ArtifactHeader { signature, ..header(bytes) }).unwrap(), None);
     std::fs::write(artifacts.place(row.sha256), b"the bIinary").unwrap();
     assert_eq!(artifacts.already(&header(bytes)).unwrap(), None, "else nothing would ever mend it");

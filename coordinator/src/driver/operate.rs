@@ -32,10 +32,14 @@ pub enum OperatorError {
     #[error("there is no run yet; `drydock run start PLAN` makes one")]
     NoRun,
     /// The run is over.
-    #[error("run {0} is over: it cannot be paused, resumed or aborted; what came of it: drydock run report {0}")]
+    #[error(
+        "run {0} is over: it cannot be paused, resumed or aborted; what came of it: drydock run report {0}"
+    )]
     Closed(u64),
     /// It would have to wait, and the operator said not to.
-    #[error("run {0} works on some of the same nodes or waits to; without --no-wait this one would wait behind it (drydock why {0})")]
+    #[error(
+        "run {0} works on some of the same nodes or waits to; without --no-wait this one would wait behind it (drydock why {0})"
+    )]
     WouldQueue(u64),
     /// What was planned is not the fleet any more.
     #[error("{0} was enrolled anew or removed since the plan was made: start it again, and it is made anew")]
@@ -282,10 +286,11 @@ impl<S: RunStore> Driver<S> {
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeStanding> {
         let holds = |run: &&Run, name: &NodeName| run.nodes.iter().any(|node| node.name == *name);
-        let standing = |(name, _, agent, since): (&NodeName, &super::FleetNode, Option<&super::Agent>, Now)| {
-            let run = self.runs.values().find(|run| holds(run, name)).map(|run| run.number);
-            NodeStanding { name: name.clone(), agent: agent.cloned(), since, run }
-        };
+        let standing =
+            |(name, _, agent, since): (&NodeName, &super::FleetNode, Option<&super::Agent>, Now)| {
+                let run = self.runs.values().find(|run| holds(run, name)).map(|run| run.number);
+                NodeStanding { name: name.clone(), agent: agent.cloned(), since, run }
+            };
         self.fleet.each().map(standing).collect()
     }
 

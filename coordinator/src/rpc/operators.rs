@@ -133,7 +133,9 @@ impl OperatorService for Operators {
             this.0.publish_nodes().await?;
             changed
         });
-        changed.await.map_err(|_| Status::internal("the request failed; the coordinator's log says where"))??;
+        changed
+            .await
+            .map_err(|_| Status::internal("the request failed; the coordinator's log says where"))??;
         tracing::info!(%by, node = %name, "changed a node's labels");
         self.node_document(name).await
     }

@@ -60,7 +60,10 @@ fn is_connected(inventory: &Inventory, name: &NodeName) -> bool {
 }
 
 /// The inventory, and the nodes that should answer and do not, with the reason.
-async fn take_stock(app: &Arc<App>, bundle: &Bundle) -> Result<(Inventory, BTreeMap<NodeName, String>), Status> {
+async fn take_stock(
+    app: &Arc<App>,
+    bundle: &Bundle,
+) -> Result<(Inventory, BTreeMap<NodeName, String>), Status> {
     let recipes: Vec<(Label, Sha256, drydock_types::ComponentName)> = bundle
         .stages
         .iter()

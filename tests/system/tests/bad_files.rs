@@ -1,5 +1,7 @@
 //! Bad files: exit code 2 before any connection. No coordinator runs here, and no context exists.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use drydock_system_tests::{Behaviour, Fleet, Ran};

@@ -1,5 +1,7 @@
 //! The coordinator as a service: stopping, coming back, being asked whether it is well, keeping secrets.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::{fs, path::Path, time::Duration};
 
 use drydock_core::view::{Phase, RunStatus};

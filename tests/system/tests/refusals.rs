@@ -1,5 +1,7 @@
 //! What a fleet refuses, with the exit code that says whose turn it is, and nothing changed.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use drydock_core::view::{Phase, RunStatus};

@@ -15,7 +15,12 @@ fn start() -> UnitStep {
 }
 
 fn look(bench: &Bench, within_ms: u64) -> RunningExecutable {
-    RunningExecutable { unit: Bench::unit(), path: bench.path.clone(), stable_for: Millis::secs(1), within: Millis(within_ms) }
+    RunningExecutable {
+        unit: Bench::unit(),
+        path: bench.path.clone(),
+        stable_for: Millis::secs(1),
+        within: Millis(within_ms),
+    }
 }
 
 #[tokio::test]

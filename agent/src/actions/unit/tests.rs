@@ -16,7 +16,12 @@ fn step() -> UnitStep {
 }
 
 fn runs(bench: &Bench) -> RunningExecutable {
-    RunningExecutable { unit: Bench::unit(), path: bench.path.clone(), stable_for: Millis::secs(1), within: Millis::secs(5) }
+    RunningExecutable {
+        unit: Bench::unit(),
+        path: bench.path.clone(),
+        stable_for: Millis::secs(1),
+        within: Millis::secs(5),
+    }
 }
 
 async fn info(bench: &Bench) -> UnitInfo {

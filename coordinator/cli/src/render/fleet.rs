@@ -72,7 +72,14 @@ pub(crate) fn node(node: &NodeView, now: u64, canvas: Canvas) -> Page {
     let mut fields = vec![
         ("Identity", format!("sha256:{}", node.key)),
         ("Labels", if node.labels.is_empty() { "none".to_owned() } else { labels(&node.labels) }),
-        ("Agent", if node.agent_version.is_empty() { "not heard yet".to_owned() } else { node.agent_version.clone() }),
+        (
+            "Agent",
+            if node.agent_version.is_empty() {
+                "not heard yet".to_owned()
+            } else {
+                node.agent_version.clone()
+            },
+        ),
         ("Certificate", format!("until {} ({ends})", time::date_clock(until))),
     ];
     if let Some(run) = node.run {

@@ -38,11 +38,9 @@ pub(crate) fn asks(view: &RunView) -> Option<&HoldView> {
     match view.status {
         RunStatus::Held => Some(hold),
         RunStatus::Aborting => hold.node.as_ref().is_some_and(still_out).then_some(hold),
-        RunStatus::Queued
-        | RunStatus::Running
-        | RunStatus::Paused
-        | RunStatus::Aborted
-        | RunStatus::Done => None,
+        RunStatus::Queued | RunStatus::Running | RunStatus::Paused | RunStatus::Aborted | RunStatus::Done => {
+            None
+        }
     }
 }
 

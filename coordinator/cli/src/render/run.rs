@@ -160,8 +160,11 @@ fn heading(view: &RunView, page: &mut Page, canvas: Canvas) {
     let done = in_phase(view, Phase::Done);
     let until = view.ended_unix_ms.unwrap_or(view.now_unix_ms);
     let took = time::rough(until.saturating_sub(view.started_unix_ms));
-    let mut rest =
-        vec![view.file.clone(), format!("{done} of {} done", time::count(total(view), "node", "nodes")), took];
+    let mut rest = vec![
+        view.file.clone(),
+        format!("{done} of {} done", time::count(total(view), "node", "nodes")),
+        took,
+    ];
     if let Some(left) = view.estimate.as_ref().filter(|_| !view.status.is_closed()) {
         rest.push(format!("about {} left", time::rough(left.total_ms)));
     }

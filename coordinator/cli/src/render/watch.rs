@@ -125,7 +125,9 @@ fn at_work(view: &RunView, now: u64, page: &mut Page, canvas: Canvas) {
                         format!("leaves service when {} is back and soaked", first.node)
                     }
                     (Some(earlier), _) => format!("after {}", earlier.node),
-                    (None, RunStatus::Paused | RunStatus::Held) => "leaves service next, when the run is resumed".to_owned(),
+                    (None, RunStatus::Paused | RunStatus::Held) => {
+                        "leaves service next, when the run is resumed".to_owned()
+                    }
                     (None, _) => "next to leave service".to_owned(),
                 };
                 format!("staged; {turn}")

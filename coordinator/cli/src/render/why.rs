@@ -51,8 +51,7 @@ pub(crate) fn fields(waiting: &WaitingView, now: u64) -> Vec<(&'static str, Stri
         }
         None => waiting.then.clone(),
     };
-    let mut fields =
-        vec![("Waiting for", waiting.waiting_for.clone()), ("Because", waiting.because.clone())];
+    let mut fields = vec![("Waiting for", waiting.waiting_for.clone()), ("Because", waiting.because.clone())];
     // What an agent is at, and what a person decides, is not looked at: it is known.
     if !waiting.at_work && waiting.node.is_some() {
         fields.push(("Seen", time::ago(waiting.seen_unix_ms, now)));

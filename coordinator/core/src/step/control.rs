@@ -18,8 +18,21 @@ pub(super) fn started(run: &mut Run) {
 }
 
 /// Its turn. One that was paused in the queue stays paused, but no longer waits for the run before it.
-pub(super) fn unqueued(run: &mut Run) {
-    run.queued_behind = None;
+///
+/// What its plan saw was seen before that run changed these nodes: nobody is left out for it, nobody's order
+/// or version is believed. Each gate looks anew, and leaves out whoever is there already.
+pub(super) fn unqueued(run: &mut Run, now: Now) {
+    if run.queued_behind.take().is_none() {
+        return;
+    }
+    for node in &mut run.nodes {
+        node.enter(Phase::Pending, now);
+        node.ended = None;
+        node.seen = None;
+        node.from = None;
+        node.deferred = false;
+        node.note.clear();
+    }
     if run.status == RunStatus::Queued {
         run.status = RunStatus::Running;
     }

@@ -1,6 +1,8 @@
 //! Hostile peers of real processes: a coordinator that holds the fleet's real authority and lies, in front of
 //! a real agent; and clients of every sort in front of a real coordinator.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod artifacts;
 mod clients;
 mod double;

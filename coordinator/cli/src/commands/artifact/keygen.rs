@@ -115,9 +115,6 @@ mod tests {
             secret_key_file: "a".into(),
             public_key_file: "a.pub".into(),
         };
-        assert_eq!(
-            page(&view).to_text(crate::render::samples::FILE),
-            "[[signing_keys]]\nkey = \"RWQx\"\n"
-        );
+        assert_eq!(page(&view).to_text(crate::render::samples::FILE), "[[signing_keys]]\nkey = \"RWQx\"\n");
     }
 }

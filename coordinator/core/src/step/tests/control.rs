@@ -102,6 +102,25 @@ fn a_queued_run_waits_for_its_turn_paused_or_not() {
 }
 
 #[test]
+fn a_queued_run_believes_nothing_that_was_seen_before_its_turn() {
+    let mut world = World::of(&usual(), &inventory(3));
+    world.run.queued_behind = Some(11);
+    world.tell(Event::Started {});
+    // When it was planned ctl-2 was there already; the run before it has changed that.
+    let index = world.index("ctl-2");
+    world.run.nodes[index].enter(Phase::Skipped, world.now);
+    world.run.nodes[index].note = "already runs 3.5.16".to_string();
+    world.tell(Event::Unqueued {});
+    world.stage_all();
+    assert_eq!(world.phase("ctl-2"), Phase::Gating, "it is looked at anew");
+    world.look_clear("ctl-2", seen_old(Follower));
+    assert_eq!(world.phase("ctl-2"), Phase::Protecting, "and not left out for what once was");
+    let at_work = world.run.clone();
+    world.tell(Event::Unqueued {});
+    assert_eq!(world.run, at_work, "said again it changes nothing");
+}
+
+#[test]
 fn a_queued_run_that_is_aborted_is_over_at_once() {
     let mut world = World::of(&usual(), &inventory(3));
     world.run.queued_behind = Some(11);
