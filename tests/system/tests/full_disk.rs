@@ -52,24 +52,24 @@ impl Drop for Small {
 #[test]
 fn a_disk_that_fills_up_while_journaling_holds_the_run_and_it_goes_on_when_there_is_room() {
     let mut fleet = Fleet::without_nodes();
-    let Some(disk) = Small::mount(&fleet, "n3", "128m") else { return };
-    for name in ["n1", "n2", "n3"] {
+    let Some(disk) = Small::mount(&fleet, "n4", "128m") else { return };
+    for name in ["n1", "n2", "n3", "n4"] {
         fleet.add(name).start();
     }
     fleet.all_connected();
     let plan = fleet.plan("2.0.0", Behaviour::Slow);
     fleet.drydock(&["run", "start", &plan]).exits(0);
-    // One node is staged ahead: nothing has been sent to the third yet, so its journal has taken no room.
-    let ahead = [Phase::Applying, Phase::Staged, Phase::Pending];
-    fleet.until_run("n1 changed, n2 staged", wait::SOON, |view| fleet::phases(view) == ahead);
+    // Nothing has been sent to the last one yet, so its journal has taken no room ahead.
+    let ahead = [Phase::Applying, Phase::Staged, Phase::Staged, Phase::Pending];
+    fleet.until_run("n1 changed, n4 pending", wait::SOON, |view| fleet::phases(view) == ahead);
     disk.fill();
 
     let view = fleet.until_status(RunStatus::Held);
     let why = fleet.drydock(&["why"]);
-    why.exits(3).says(&["n3 declined the stage section", "no room to journal this", "drydock run resume 1"]);
-    assert_eq!(fleet::phases(&view)[2], Phase::Held);
-    assert_eq!(fleet.nodes[2].starts(), ["1.0.0"], "in service, and untouched");
-    assert!(fleet.nodes[2].accepted().is_empty() && fleet.nodes[2].beside().is_empty());
+    why.exits(3).says(&["n4 declined the stage section", "no room to journal this", "drydock run resume 1"]);
+    assert_eq!(fleet::phases(&view)[3], Phase::Held);
+    assert_eq!(fleet.nodes[3].starts(), ["1.0.0"], "in service, and untouched");
+    assert!(fleet.nodes[3].accepted().is_empty() && fleet.nodes[3].beside().is_empty());
 
     disk.free();
     fleet.drydock(&["run", "resume", "1"]).exits(0);
