@@ -8,11 +8,15 @@ use std::{
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use nix::fcntl::OFlag;
 
 use crate::store::StoreError;
+
+/// How long a lock that somebody has is asked for again.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Held until dropped.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ fn lock_path(database: &Path) -> PathBuf {
 }
 
 impl ProcessLock {
-    /// Takes the lock at once or says who has it. The file stays when the lock goes: removing it would
+    /// Takes the lock, or says who has it after [`PATIENCE`]. The file stays when the lock goes: removing it would
     /// let two hold locks on two files of one name.
     pub(super) fn take(database: &Path) -> Result<Self, StoreError> {
         let path = lock_path(database);
@@ -45,7 +49,7 @@ impl ProcessLock {
             .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(&path)
             .map_err(|why| failed("opening the lock file", &why))?;
-        match file.try_lock() {
+        match with_patience(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let (path, holder) = (database.display().to_string(), holder(&mut file));
@@ -57,6 +61,20 @@ impl ProcessLock {
         let _ = file.set_len(0).and_then(|()| file.rewind());
         let _ = writeln!(file, "{}", std::process::id());
         Ok(Self { _file: file })
+    }
+}
+
+/// A lock goes a moment after its owner: a coordinator that is just ending, a child between fork and exec.
+#[expect(clippy::disallowed_methods, reason = "the kernel tells nobody when a lock is given back")]
+fn with_patience(file: &File) -> Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => return other,
+        }
     }
 }
 
