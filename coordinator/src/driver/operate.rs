@@ -7,7 +7,7 @@ use drydock_core::{
     inventory::{Inventory, InventoryNode},
     plan::Plan,
     run::{Event, Recorded, Run},
-    run_view::{self, Live},
+    run_view,
     view::{ControlView, EventLineView, RunLineView, RunStatus, RunView},
 };
 use drydock_types::{ComponentName, NodeName, RunId, Sha256, document};
@@ -303,11 +303,5 @@ impl<S: RunStore> Driver<S> {
     /// The store, for reading what the driver does not hold.
     pub const fn store(&self) -> &S {
         &self.store
-    }
-
-    /// What is true at this moment of a run.
-    #[must_use]
-    pub fn live(&self, number: u64) -> Option<&Live> {
-        self.live.get(&number)
     }
 }

@@ -395,7 +395,7 @@ fn words_about_an_effect_count_only_from_the_node_that_has_it() {
         world.tell(input);
         assert_eq!((world.run(1), world.out.len()), (&before, 0));
     }
-    assert!(world.driver.live(1).is_none_or(|live| live.at_step.is_empty()));
+    assert!(world.driver.live.get(&1).is_none_or(|live| live.at_step.is_empty()));
 }
 
 #[test]

@@ -82,12 +82,6 @@ impl Version {
             (mine, theirs) => Some(mine.cmp(&theirs)),
         }
     }
-
-    /// Is this version certainly lower than the other?
-    #[must_use]
-    pub fn is_below(&self, other: &Self) -> bool {
-        self.compare(other) == Some(Ordering::Less)
-    }
 }
 
 /// The dotted numbers at the beginning and the rest behind them; `None` past 64 bits or 8 numbers.

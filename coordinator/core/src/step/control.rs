@@ -137,8 +137,9 @@ fn take_up(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
     run.nodes[index].deadline_ms = phase_deadline(run, index, now);
 }
 
-/// Ends the run: no further node. Said a second time it no longer waits for a section whose agent is not
-/// heard: that agent ends or undoes it by itself, and the record says that nobody waited.
+/// Ends the run: no further node. Said a second time it no longer waits for a section whose node was held
+/// because its agent had not been heard in time: that agent ends or undoes it by itself, and the node's note
+/// says that nobody waited. Before that deadline it still waits.
 pub(super) fn aborted(run: &mut Run, by: &str) {
     if run.status == RunStatus::Aborting {
         for node in run.nodes.iter_mut().filter(|node| node.phase == Phase::Held) {
