@@ -9,10 +9,14 @@ pub mod fetch_artifact;
 pub mod healthy;
 pub mod move_etcd_leader;
 pub mod nothing;
+pub mod reboot;
+pub mod restart_agent;
 pub mod running_executable;
 pub mod service_version;
 pub mod snapshot_etcd;
 pub mod swap_binary;
+#[cfg(test)]
+mod twice;
 pub mod undo_guards;
 pub mod unit;
 
@@ -101,6 +105,8 @@ impl Note {
 pub enum Found {
     /// It took place, wholly.
     Done,
+    /// It took place, wholly, and this was seen of it.
+    Seen(Vec<Evidence>),
     /// Nothing of it took place, or what did can be done again without harm.
     NotBegun,
     /// Nothing tells. A person must look.
@@ -144,6 +150,8 @@ pub fn of(step: &Step) -> Box<dyn Action + '_> {
         Step::EtcdMemberHealthy(config) => Box::new(etcd_member_healthy::MemberHealthy(config)),
         Step::ServiceVersion(config) => Box::new(service_version::AnswersVersion(config)),
         Step::Healthy(config) => Box::new(healthy::IsHealthy(config)),
+        Step::RestartAgent(config) => Box::new(restart_agent::Restart(config)),
+        Step::Reboot(config) => Box::new(reboot::Reboot(config)),
         Step::Nothing(_) => Box::new(nothing::DoNothing),
     }
 }

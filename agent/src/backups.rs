@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use drydock_failpoint::durable;
 use drydock_types::{ComponentName, EffectId, RunId, Sha256};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -198,9 +199,11 @@ impl Backups {
         let store = |source| BackupError::Store { path: path.clone(), source };
         let bytes = serde_json::to_vec(receipt).map_err(|error| store(error.into()))?;
         let mut file = private(&new).map_err(store)?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(store)?;
-        fs::rename(&new, &path).map_err(store)?;
-        fs::File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(store)
+        durable!("agent.backup.receipt-write", file.write_all(&bytes)).map_err(store)?;
+        durable!("agent.backup.receipt-sync", file.sync_all()).map_err(store)?;
+        durable!("agent.backup.receipt-rename", fs::rename(&new, &path)).map_err(store)?;
+        let dir = fs::File::open(&self.dir).map_err(store)?;
+        durable!("agent.backup.sync-dir", dir.sync_all()).map_err(store)
     }
 
     /// Is the encrypted file of this receipt still here, whole in length?

@@ -21,6 +21,7 @@ pub mod lead;
 pub mod member;
 pub mod risen;
 pub mod snapshot;
+pub mod spare;
 pub mod survey;
 
 use std::{path::PathBuf, time::Duration};

@@ -10,9 +10,11 @@
 mod admit;
 mod at_host;
 mod bounds;
+mod held;
 mod shift;
 #[cfg(test)]
 mod tests;
+mod undoes;
 mod workshop;
 
 use std::{
@@ -23,7 +25,10 @@ use std::{
     time::Duration,
 };
 
-use drydock_types::{EffectId, Fence, JournalId, NodeName, Outcome, Section, Sha256, document::encode};
+use drydock_types::{
+    EffectId, Fence, Head, JournalId, NodeName, Outcome, Section, SectionKind, Sha256, document::encode,
+    signed::Followed,
+};
 use tokio::{
     sync::{Mutex, Semaphore, SemaphorePermit, watch},
     time::{Instant, timeout_at},
@@ -31,11 +36,12 @@ use tokio::{
 
 use self::shift::Shift;
 pub use self::{
-    admit::{MAX_SECTION_BYTES, MAX_STEPS},
+    admit::{MAX_SECTION_BYTES, MAX_STEPS, may_be_begun},
     at_host::AtHost,
+    held::Held,
     workshop::{Progress, Workshop},
 };
-use crate::journal::{Journal, JournalError, Open, Record, Stored};
+use crate::journal::{Heads, Journal, JournalError, Open, Record, Stored};
 
 /// A section that is begun is carried on by so many starts of the agent; after that a person must look: what
 /// kills the agent each time would go on doing so.
@@ -171,6 +177,33 @@ impl Executor {
         }
     }
 
+    /// What is kept of the coordinator's record.
+    pub async fn heads(&self) -> Heads {
+        self.journal.lock().await.heads().clone()
+    }
+
+    /// A head of the record was told. It goes to the disk with the next write.
+    pub async fn hear_head(&self, told: Head) -> Followed {
+        let mut journal = self.journal.lock().await;
+        let (kept, before) = (journal.heads().head, journal.heads().conflicts.len());
+        let followed = journal.hear_head(told);
+        if let (Some(kept), true) = (kept, journal.heads().conflicts.len() > before) {
+            tracing::error!(
+                %kept, %told,
+                "the coordinator's record goes back or is another one: the head that was told is not followed, and both are kept. On an operator's machine: drydock audit verify"
+            );
+        }
+        followed
+    }
+
+    /// Writes a head that no other write has taken along, without an fsync.
+    ///
+    /// # Errors
+    /// When the journal fails: the agent stops.
+    pub async fn keep_heads(&self) -> Result<(), JournalError> {
+        self.journal.lock().await.keep_heads().await
+    }
+
     /// What the journal knows of an effect.
     ///
     /// # Errors
@@ -209,8 +242,10 @@ impl Executor {
             let Some(effect) = journal.open_section().map(|open| open.effect) else { return Ok(None) };
             journal.append(&[Record::Resumed { effect }], true).await?;
             let open = journal.open_section().cloned();
-            let needed =
-                open.as_ref().map_or(0, |open| bounds::needed(&open.section, encode(&open.section).len()));
+            let needed = match &open {
+                Some(open) => undoes::needed(&journal, &open.section, encode(&open.section).len())?,
+                None => 0,
+            };
             // It is begun and must be ended; room that cannot be had now may be there when it is written.
             match journal.reserve(needed).await {
                 Err(error) if !error.stops_the_agent() => tracing::warn!("{error}"),
@@ -266,10 +301,17 @@ impl Executor {
             }
             known => return Ok(Judged::Known(known)),
         }
-        Ok(match admit::admit(&self.node, dispatch.effect, &dispatch.section) {
-            Ok(section) => Judged::New(Box::new(section)),
-            Err(why) => Judged::Refused(why),
-        })
+        let section = match admit::admit(&self.node, dispatch.effect, &dispatch.section) {
+            Ok(section) => section,
+            Err(why) => return Ok(Judged::Refused(why)),
+        };
+        if section.kind == SectionKind::Undo
+            && journal.open_section().is_none()
+            && let Err(why) = undoes::judge(journal, &section)?
+        {
+            return Ok(Judged::Refused(why));
+        }
+        Ok(Judged::New(Box::new(section)))
     }
 
     /// Until the lapse, the end of the stream, or its turn.
@@ -304,7 +346,8 @@ impl Executor {
         if let Some(open) = journal.open_section() {
             return decline(format!("section {} of this node is still open", open.effect.short()), false);
         }
-        match journal.reserve(bounds::needed(&section, dispatch.section.len())).await {
+        let needed = undoes::needed(&journal, &section, dispatch.section.len())?;
+        match journal.reserve(needed).await {
             Err(error) if !error.stops_the_agent() => return decline(error.to_string(), false),
             other => other?,
         }
@@ -324,9 +367,13 @@ impl Executor {
     }
 
     async fn work(&self, open: Open) -> Result<Outcome, JournalError> {
+        let confirmed = open.section.commit_confirmed.is_some().then(|| open.section.clone());
         let shift = Shift::new(&self.journal, &*self.workshop, &*self.listener, open);
         let outcome = shift.run().await?;
         self.listener.hear(Event::Ended(outcome.clone()));
+        if let Some(section) = confirmed {
+            self.workshop.put_away(&section).await;
+        }
         self.journal.lock().await.tidy().await?;
         Ok(outcome)
     }

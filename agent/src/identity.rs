@@ -5,6 +5,7 @@
 //! the key, because the key *is* the node's identity.
 
 mod enrolment;
+mod signing;
 mod stored;
 
 use std::{

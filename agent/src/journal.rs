@@ -10,7 +10,9 @@
 
 mod disk;
 mod frame;
+mod heads;
 pub mod memory;
+mod past;
 mod record;
 mod state;
 #[cfg(test)]
@@ -18,10 +20,14 @@ mod tests;
 
 use std::io;
 
-use drydock_types::{EffectId, Fence, JournalId, Outcome, Sha256, document};
+use drydock_types::{
+    ComponentName, EffectId, Fence, Head, JournalId, Outcome, Sha256, document, signed::Followed,
+};
 
 pub use self::{
     disk::{FileDisk, JournalDisk},
+    heads::Heads,
+    past::{Change, MAX_CHANGES, MAX_CHANGES_BYTES, Past},
     record::Record,
     state::{Open, StepState},
 };
@@ -124,6 +130,8 @@ pub struct Journal {
     written: u64,
     /// Of those, how many are known to be on the disk.
     durable: u64,
+    /// Heads of the coordinator's record that go along with the next write.
+    told: Vec<Record>,
     /// Set while a write is under way and after one that failed.
     stopped: bool,
 }
@@ -145,8 +153,8 @@ impl Journal {
         let head = disk.read(0, HEADER_BYTES).map_err(failed("read the header"))?;
         let header =
             Header::decode(&head).map_err(|why| JournalError::Damaged { at: 0, why: why.to_owned() })?;
-        let (state, written, stopped) = (State::default(), header.base, false);
-        let mut journal = Self { disk, id: header.id, state, written, durable: header.base, stopped };
+        let (state, written, told, stopped) = (State::default(), header.base, Vec::new(), false);
+        let mut journal = Self { disk, id: header.id, state, written, durable: header.base, told, stopped };
         let end = journal.replay()?;
         if end < journal.disk.length() {
             tracing::warn!(at = end, "the journal's last write was interrupted: its rest is cut off");
@@ -203,10 +211,49 @@ impl Journal {
         self.state.seen.as_ref()
     }
 
+    /// What is kept of the coordinator's record.
+    #[must_use]
+    pub const fn heads(&self) -> &Heads {
+        &self.state.heads
+    }
+
+    /// Takes in a head of the record. It is on the disk with the next write; see [`Journal::keep_heads`].
+    pub fn hear_head(&mut self, told: Head) -> Followed {
+        let (followed, record) = self.state.heads.hear(told);
+        if let Some(record) = record {
+            // A later head says all that an earlier one did.
+            if matches!(record, Record::HeadSeen { .. }) {
+                self.told.retain(|told| !matches!(told, Record::HeadSeen { .. }));
+            }
+            self.told.push(record);
+        }
+        followed
+    }
+
+    /// Writes what was heard and has not gone along with another write yet; without an fsync.
+    ///
+    /// # Errors
+    /// When the disk fails; a full disk only means that it is kept in memory.
+    pub async fn keep_heads(&mut self) -> Result<(), JournalError> {
+        if self.told.is_empty() {
+            return Ok(());
+        }
+        match self.append(&[], false).await {
+            Err(JournalError::Full) => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.tidy().await,
+        }
+    }
+
     /// The section that is accepted and has not ended.
     #[must_use]
     pub const fn open_section(&self) -> Option<&Open> {
         self.state.open.as_ref()
+    }
+
+    /// Effects whose outcome is kept.
+    pub fn ended(&self) -> impl Iterator<Item = EffectId> + '_ {
+        self.state.ended.keys().copied()
     }
 
     /// What is known of an effect.
@@ -226,6 +273,37 @@ impl Journal {
             Ok(_) => Err(JournalError::Damaged { at: place.at, why: "no outcome stands here".into() }),
             Err(error) => Err(JournalError::Damaged { at: place.at, why: error.to_string() }),
         }
+    }
+
+    /// The last section that changed a component, or may have; of runs that are not forgotten.
+    #[must_use]
+    pub fn last_change(&self, component: &ComponentName) -> Option<&Change> {
+        self.state.changes.of(component)
+    }
+
+    /// A change that can still be taken back, with its notes.
+    ///
+    /// # Errors
+    /// When its records cannot be read back.
+    pub fn past(&self, change: &Change) -> Result<Option<Past>, JournalError> {
+        let Some(accepted) = change.trail.accepted.filter(|_| change.is_told) else { return Ok(None) };
+        let damaged = |at, why: &str| JournalError::Damaged { at, why: why.to_owned() };
+        let record = |spot: &past::Spot| -> Result<Record, JournalError> {
+            let json =
+                self.disk.read(spot.at, spot.length as usize).map_err(failed("read what can be undone"))?;
+            document::decode("record", &json).map_err(|error| damaged(spot.at, &error.to_string()))
+        };
+        let section = match record(&accepted)? {
+            Record::Accepted { section, .. } => document::decode("section", section.as_bytes())
+                .map_err(|error| damaged(accepted.at, &error.to_string()))?,
+            _ => return Err(damaged(accepted.at, "no accepted section stands here")),
+        };
+        let note = |(index, spot): (&u32, &past::Spot)| match record(spot)? {
+            Record::StepBegun { note, .. } => Ok((*index, note)),
+            _ => Err(damaged(spot.at, "no step's note stands here")),
+        };
+        let notes = change.trail.begun.iter().map(note).collect::<Result<_, _>>()?;
+        Ok(Some(Past { section, notes }))
     }
 
     /// Takes room for so many bytes, so that a section that is begun can be ended.
@@ -250,8 +328,9 @@ impl Journal {
     pub async fn append(&mut self, records: &[Record], durable: bool) -> Result<(), JournalError> {
         self.is_writable()?;
         let start = self.disk.length();
+        let records: Vec<Record> = self.told.iter().chain(records).cloned().collect();
         let (mut bytes, mut places) = (Vec::new(), Vec::with_capacity(records.len()));
-        for (number, record) in (self.written..).zip(records) {
+        for (number, record) in (self.written..).zip(&records) {
             let json = document::encode(record);
             let length = bounded(json.len())?;
             places.push((start + (bytes.len() + FRAME_BYTES) as u64, length));
@@ -269,12 +348,13 @@ impl Journal {
             Err(source) => return Err(JournalError::Disk { doing: "write and fsync", source }),
         }
         self.stopped = false;
+        self.told.clear();
         self.written += records.len() as u64;
         if durable {
             self.durable = self.written;
         }
-        for (record, (at, length)) in records.iter().zip(places) {
-            self.state.take(record.clone(), at, length).map_err(|why| JournalError::Damaged { at, why })?;
+        for (record, (at, length)) in records.into_iter().zip(places) {
+            self.state.take(record, at, length).map_err(|why| JournalError::Damaged { at, why })?;
         }
         Ok(())
     }
@@ -302,7 +382,7 @@ impl Journal {
     /// When the disk fails; a full disk only means that the file stays as it is.
     pub async fn tidy(&mut self) -> Result<(), JournalError> {
         self.is_writable()?;
-        let live = self.ended_bytes() + HEADER_BYTES as u64;
+        let live = self.ended_bytes() + self.state.changes.bytes() + HEADER_BYTES as u64;
         let length = self.disk.length();
         if self.state.open.is_some() || length < COMPACT_FROM_BYTES || length < live * 2 {
             return Ok(());
@@ -320,6 +400,7 @@ impl Journal {
         }
         self.stopped = false;
         (self.state, self.written, self.durable) = (state, written, written);
+        self.told.clear();
         self.keep_slack().await
     }
 
@@ -337,10 +418,27 @@ impl Journal {
             put(&document::encode(&Record::FenceSeen { fence }));
             state.seen = Some(fence);
         }
-        for (effect, place) in &self.state.ended {
-            let json = self.disk.read(place.at, place.length as usize).map_err(failed("compact"))?;
-            let at = put(&json);
-            state.ended.insert(*effect, state::Place { at, ..*place });
+        for record in self.state.heads.records() {
+            put(&document::encode(&record));
+        }
+        state.heads = self.state.heads.clone();
+        // A change that can be taken back stays as it was journalled, and in its place among the others.
+        let kept = self.state.changes.in_order();
+        let others = self.state.ended.keys().filter(|effect| kept.iter().all(|kept| kept.effect != **effect));
+        let mut again = |spot: past::Spot| -> Result<(), JournalError> {
+            let json = self.disk.read(spot.at, spot.length as usize).map_err(failed("compact"))?;
+            let (at, length) = (put(&json), spot.length);
+            let record = document::decode("record", &json);
+            let record =
+                record.map_err(|error| JournalError::Damaged { at: spot.at, why: error.to_string() })?;
+            state.take(record, at, length).map_err(|why| JournalError::Damaged { at: spot.at, why })
+        };
+        for effect in kept.iter().map(|kept| &kept.effect).chain(others) {
+            let trail = kept.iter().find(|kept| kept.effect == *effect).map(|kept| &kept.trail);
+            trail.into_iter().flat_map(past::Trail::spots).copied().try_for_each(&mut again)?;
+            if let Some(ended) = self.state.ended.get(effect) {
+                again(past::Spot { at: ended.at, length: ended.length })?;
+            }
         }
         Ok((bytes, state, written))
     }

@@ -12,6 +12,7 @@
 //! | [`probes`] | one file a look: read-only answers to the coordinator |
 //! | [`etcd`] | the few etcd calls that actions and probes share |
 //! | [`artifacts`], [`backups`] | what is fetched and verified; what is encrypted and sent away |
+//! | [`revert`] | commit-confirmed: what is taken back by itself, armed outside of the agent |
 //! | [`sys`] | the only place that talks to systemd, the file system's sharp edges and other processes |
 
 pub mod actions;
@@ -26,5 +27,12 @@ pub mod link;
 pub mod policy;
 pub mod probes;
 pub mod remote;
+pub mod revert;
 pub mod settings;
 pub mod sys;
+
+/// The name and the version, as `--version` prints them.
+const NAMED: &str = concat!("drydock-agent ", env!("CARGO_PKG_VERSION"));
+
+/// This build's version.
+pub const VERSION: &str = NAMED.split_at("drydock-agent ".len()).1;

@@ -9,11 +9,18 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use drydock_types::probe::{HostFacts, Observation, Probe};
+use drydock_types::{
+    Signature,
+    probe::{HostFacts, Observation, Probe},
+    signed::Purpose,
+};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::{
     sync::{mpsc, watch},
@@ -33,6 +40,12 @@ pub trait Dialer: Send + Sync {
     async fn renew_if_due(&self, channel: &Channel) -> Result<bool, String>;
     /// What a failed call says of the connection itself, in words for a person.
     fn explain(&self, status: &Status) -> Option<String>;
+}
+
+/// Signs what is reported with the node's key. The real one is the agent's identity.
+pub trait Signer: Send + Sync {
+    /// A signature over a document and what it is about; `None` when none can be made now.
+    fn sign(&self, purpose: Purpose, about: &[u8; 32], document: &[u8]) -> Option<Signature>;
 }
 
 /// How the node is looked at. Read-only.
@@ -90,12 +103,35 @@ pub struct Link {
     pub eyes: Arc<dyn Eyes>,
     /// The executor's listener.
     pub outbox: Arc<Outbox>,
+    /// What reports are signed by.
+    pub signer: Arc<dyn Signer>,
     /// Where actions find the connection.
     pub remote: RemoteSender,
     /// Times.
     pub pace: Pace,
     /// The state in words, for systemd's STATUS.
     pub status: watch::Sender<String>,
+    /// When a coordinator that is obeyed last said something.
+    pub heard: Heard,
+    /// Random bytes of this start: they tell the coordinator that it hears one process, and not two with one
+    /// identity.
+    pub start_id: Vec<u8>,
+}
+
+/// When a coordinator that is obeyed last said something, on the monotonic clock. One that was restored from
+/// a backup is told how long that is ago: it shows whether the one before it is still alive.
+#[derive(Debug, Default)]
+pub struct Heard(std::sync::Mutex<Option<Instant>>);
+
+impl Heard {
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn ago_ms(&self) -> Option<u64> {
+        let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 /// Why a stream ended.

@@ -16,13 +16,14 @@ use drydock_agent::{
     artifacts::{ArtifactStore, Limits},
     backups::Backups,
     executor::{AtHost, Executor},
-    host::Host,
+    host::{Ending, Host},
     identity::{self, Identity},
     journal::{FileDisk, Journal},
-    link::{Link, Outbox, Pace},
+    link::{Heard, Link, Outbox, Pace},
     policy::Policy,
     remote::remote,
-    settings::{Cli, Command, Enrol, LogFormat, Settings},
+    revert::reverter::{self, Start},
+    settings::{Cli, Command, Enrol, LogFormat, Revert, Settings},
     sys::units::Units,
 };
 use drydock_types::JournalId;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
             match cli.command.unwrap_or(Command::Run) {
                 Command::Run => run(&cli.settings).await,
                 Command::Enrol(enrol) => enter(&cli.settings, &enrol).await,
+                Command::Revert(what) => revert(&cli.settings, &what).await,
             }
         })
     });
@@ -89,6 +91,18 @@ async fn enter(settings: &Settings, enrol: &Enrol) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn revert(settings: &Settings, what: &Revert) -> anyhow::Result<()> {
+    let dir = settings.state_dir()?;
+    let said = match what {
+        Revert { now: true, .. } => reverter::run(&dir, Start::Now).await,
+        Revert { at_boot: true, .. } => reverter::run(&dir, Start::AtBoot).await,
+        Revert { keep: true, .. } => reverter::keep(&dir),
+        Revert { .. } => reverter::show(&dir),
+    };
+    println!("{}", said?);
+    Ok(())
+}
+
 async fn run(settings: &Settings) -> anyhow::Result<()> {
     let dir = settings.state_dir()?;
     make(&dir)?;
@@ -104,16 +118,29 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
         artifacts: ArtifactStore::new(dir.join("artifacts"), Limits::default()),
         remote,
         state_dir: dir,
+        ending: Ending::default(),
     });
-    let (outbox, workshop) = (Arc::new(Outbox::default()), Arc::new(AtHost(host)));
+    let ending = host.ending.clone();
+    let signer = Arc::new(identity.clone());
+    let (outbox, workshop) = (Arc::new(Outbox::new(signer.clone())), Arc::new(AtHost(host)));
     let node = identity.node_name().clone();
     tracing::info!(%node, coordinator = %identity.coordinator(), journal = %journal.id(), "starting");
     let executor = Arc::new(Executor::new(node, journal, workshop.clone(), outbox.clone()));
     let (status, said) = watch::channel(String::from("not connected yet"));
     let (dialer, pace) = (Arc::new(identity), Pace::default());
-    let link =
-        Link { dialer, executor: executor.clone(), eyes: workshop, outbox, remote: sender, pace, status };
-    serve(&executor, link, said, settings.stop_within).await
+    let link = Link {
+        dialer,
+        executor: executor.clone(),
+        eyes: workshop,
+        outbox,
+        signer,
+        remote: sender,
+        pace,
+        status,
+        heard: Heard::default(),
+        start_id: random_id()?.to_vec(),
+    };
+    serve(&executor, link, said, settings.stop_within, &ending).await
 }
 
 /// Until it is told to stop, or must.
@@ -122,6 +149,7 @@ async fn serve(
     link: Link,
     mut status: watch::Receiver<String>,
     stop_within: Duration,
+    ending: &Ending,
 ) -> anyhow::Result<()> {
     let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let work = async {
@@ -146,6 +174,7 @@ async fn serve(
             ended = timeout(stop_within, executor.idle()) => if ended.is_err() {
                 tracing::warn!("stopping in the middle of a section: the next start carries it on");
             },
+            () = ending.expected() => tracing::info!("stopping as the section at work wants it"),
             () = told(&mut signals) => tracing::warn!("told twice to stop: the next start carries the section on"),
         }
     };
@@ -192,13 +221,18 @@ async fn open_journal(dir: &Path, identity: &Identity) -> anyhow::Result<Journal
     if let Some(at) = written.and_then(|at| i64::try_from(at.as_secs()).ok()) {
         identity.clock().raise(at);
     }
+    let id = random_id()?;
+    let disk =
+        FileDisk::open(dir).with_context(|| format!("cannot open the journal in {}", dir.display()))?;
+    Ok(Journal::open(Box::new(disk), || JournalId(id)).await?)
+}
+
+fn random_id() -> anyhow::Result<[u8; 16]> {
     let mut id = [0; 16];
     if SystemRandom::new().fill(&mut id).is_err() {
         bail!("the system gives no random numbers");
     }
-    let disk =
-        FileDisk::open(dir).with_context(|| format!("cannot open the journal in {}", dir.display()))?;
-    Ok(Journal::open(Box::new(disk), || JournalId(id)).await?)
+    Ok(id)
 }
 
 fn make(dir: &Path) -> anyhow::Result<()> {

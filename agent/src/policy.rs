@@ -16,7 +16,7 @@ use std::{
     str::FromStr as _,
 };
 
-use drydock_types::{AbsPath, ComponentName, UnitName, Version};
+use drydock_types::{AbsPath, ComponentName, Sha256, UnitName, Version};
 use serde::Deserialize;
 
 pub use self::target::TargetPattern;
@@ -29,8 +29,11 @@ pub const DEFAULT_PATH: &str = "/etc/drydock/agent.toml";
 const MAX_BYTES: u64 = 256 << 10;
 
 /// The presets that the package ships: name, text.
-const PROFILES: [(&str, &str); 2] =
-    [("etcd", include_str!("../profiles/etcd.toml")), ("k3s", include_str!("../profiles/k3s.toml"))];
+const PROFILES: [(&str, &str); 3] = [
+    ("drydock-agent", include_str!("../profiles/drydock-agent.toml")),
+    ("etcd", include_str!("../profiles/etcd.toml")),
+    ("k3s", include_str!("../profiles/k3s.toml")),
+];
 
 /// What this node allows. The default allows nothing.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -39,6 +42,9 @@ pub struct Policy {
     /// The file that this was read from; named in refusals.
     #[serde(skip)]
     pub origin: PathBuf,
+    /// The digest of the file's text.
+    #[serde(skip)]
+    pub digest: Option<Sha256>,
     /// Presets that are merged in: `etcd`, `k3s`. What the file itself says wins.
     pub profiles: Vec<String>,
     /// Units that may be started, stopped and restarted, and units of any type that may stop along with one.
@@ -55,6 +61,8 @@ pub struct Policy {
     pub version_commands: BTreeMap<String, VersionCommand>,
     /// What may be asked over the network, as `host:port`; loopback need not be listed.
     pub probe_targets: Vec<TargetPattern>,
+    /// May this node be started anew?
+    pub allow_reboot: bool,
     /// How the local etcd member is reached.
     pub etcd: EtcdAccess,
     /// Services that the agent itself runs. For the demo, where there is no systemd.
@@ -231,7 +239,7 @@ impl Policy {
     fn read(text: &str, origin: &Path) -> Result<Self, PolicyError> {
         let form = |error: toml::de::Error| PolicyError::Form { path: origin.into(), why: error.to_string() };
         let mut policy: Self = toml::from_str(text).map_err(form)?;
-        policy.origin = origin.into();
+        (policy.origin, policy.digest) = (origin.into(), Some(Sha256::of(text.as_bytes())));
         Ok(policy)
     }
 

@@ -3,6 +3,7 @@
 pub mod etcd;
 pub mod health;
 pub mod host;
+pub mod rehearse;
 pub mod unit;
 pub mod version;
 
@@ -20,6 +21,11 @@ pub async fn look(host: &Host, probe: &Probe) -> Result<Observation, Problem> {
         Probe::Unit { unit, path } => Observation::Unit(unit::look(host, unit, path.as_ref()).await?),
         Probe::Etcd {} => Observation::Etcd(etcd::look(host).await?),
         Probe::Version { source } => Observation::Version(version::look(host, source).await?),
+        Probe::Rehearse { section } => Observation::Rehearsed(rehearse::look(host, section).await),
         Probe::Health { probe } => Observation::Health(health::look(host, probe).await?),
+        // Answered where the journal and the key are: see `link::session`.
+        Probe::Record { .. } => {
+            return Err(Problem::new("what is kept of the record is not looked up on the host"));
+        }
     })
 }

@@ -3,19 +3,24 @@
 use std::time::Duration;
 
 use drydock_proto::agent::agent_service_client::AgentServiceClient;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tonic::transport::Channel;
 
 /// Handed to actions; follows the link's connection as it comes and goes.
 #[derive(Debug, Clone)]
 pub struct Remote {
     channel: watch::Receiver<Option<Channel>>,
+    heard: watch::Receiver<Option<Instant>>,
 }
 
 /// The link's end: publishes the connection that actions may use.
 #[derive(Debug)]
 pub struct RemoteSender {
     channel: watch::Sender<Option<Channel>>,
+    heard: watch::Sender<Option<Instant>>,
 }
 
 /// No connection came within the time that was given.
@@ -27,7 +32,8 @@ pub struct NotConnected(Duration);
 #[must_use]
 pub fn remote() -> (RemoteSender, Remote) {
     let (sender, channel) = watch::channel(None);
-    (RemoteSender { channel: sender }, Remote { channel })
+    let (hears, heard) = watch::channel(None);
+    (RemoteSender { channel: sender, heard: hears }, Remote { channel, heard })
 }
 
 impl RemoteSender {
@@ -35,9 +41,20 @@ impl RemoteSender {
     pub fn publish(&self, channel: Option<Channel>) {
         self.channel.send_replace(channel);
     }
+
+    /// The coordinator has just said something.
+    pub fn hear(&self) {
+        self.heard.send_replace(Some(Instant::now()));
+    }
 }
 
 impl Remote {
+    /// Has the coordinator said anything since then?
+    #[must_use]
+    pub fn heard_since(&self, then: Instant) -> bool {
+        self.heard.borrow().is_some_and(|heard| heard >= then)
+    }
+
     /// A client over the present connection; waits for one until the deadline.
     ///
     /// # Errors

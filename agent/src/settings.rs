@@ -19,7 +19,7 @@ const MAX_TOKEN_BYTES: u64 = 16 << 10;
 
 /// The agent: upgrades services on this node, one section at a time, within its own policy.
 #[derive(Debug, Parser)]
-#[command(name = "drydock-agent", version, disable_help_subcommand = true)]
+#[command(name = "drydock-agent", version = crate::VERSION, disable_help_subcommand = true)]
 pub struct Cli {
     /// What to do; `run` when nothing is said.
     #[command(subcommand)]
@@ -37,6 +37,26 @@ pub enum Command {
     /// Exchange a join token for this node's identity.
     #[command(visible_alias = "enroll")]
     Enrol(Enrol),
+    /// Show, take back or keep a change that is armed to be taken back by itself
+    Revert(Revert),
+}
+
+/// What becomes of the change that is armed. Without a flag it is shown.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct Revert {
+    /// Show what is armed, or what came of it (the default)
+    #[arg(long)]
+    pub show: bool,
+    /// Take it back now
+    #[arg(long)]
+    pub now: bool,
+    /// As `drydock-revert.service` does when the node is started
+    #[arg(long)]
+    pub at_boot: bool,
+    /// Keep the change: it is not taken back any more
+    #[arg(long)]
+    pub keep: bool,
 }
 
 /// Settings of every command.

@@ -169,6 +169,8 @@ fn section() -> Section {
         steps: vec![],
         verify: vec![],
         can_undo: vec![],
+        undoes: None,
+        commit_confirmed: None,
         undo_on_failure: true,
         deadline: Millis::secs(60),
         requires: vec![],
@@ -201,6 +203,10 @@ async fn three_members_are_seen_lead_in_turn_and_are_seen_when_one_and_two_are_d
     assert_ne!(cluster.leader().await, leader);
     let again = hand_over(&cluster.access(leader), &cluster.known(leader), SOON).await.unwrap();
     assert_eq!(again, None, "who does not lead has nothing to hand over");
+    let leader = cluster.leader().await;
+    let nowhere = Known::in_state(&cluster.dir.path().join("missing"));
+    let moved = hand_over(&cluster.access(leader), &nowhere, SOON).await.unwrap();
+    assert!(moved.is_some(), "a list that cannot be remembered is used all the same");
 
     let (access, known) = (cluster.access(0), cluster.known(0));
     assert_eq!(not_risen(&access, &known, Some(&version)).await, Ok(()));

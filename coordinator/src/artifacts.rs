@@ -15,6 +15,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use drydock_failpoint::durable;
 use drydock_proto::limits::{CHUNK_BYTES, MAX_ARTIFACT_BYTES};
 use drydock_types::{Sha256, section::ArtifactLabel};
 use sha2::Digest as _;
@@ -266,7 +267,8 @@ impl Incoming {
         if chunk.len() as u64 > left {
             return Err(ArtifactError::TooLong { declared });
         }
-        self.file.write_all(chunk).map_err(disk::write_failed(&self.part.0, left))?;
+        durable!("coordinator.artifact.write", self.file.write_all(chunk))
+            .map_err(disk::write_failed(&self.part.0, left))?;
         self.hash.update(chunk);
         self.came += chunk.len() as u64;
         Ok(())

@@ -15,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use drydock_failpoint::durable;
 use drydock_proto::limits::{BACKUP_QUOTA_BYTES, MAX_BACKUP_BYTES};
 use drydock_types::{ComponentName, EffectId, NodeName, Sha256};
 
@@ -210,7 +211,8 @@ impl Backups {
         match self.registry.reserve_backup(&row, self.quota_bytes) {
             Ok(Reservation::Begun) => {}
             Ok(Reservation::New | Reservation::Replaced) => {
-                file.set_len(0).map_err(disk::failed("emptying", &part))?;
+                durable!("coordinator.backup.begin-anew", file.set_len(0))
+                    .map_err(disk::failed("emptying", &part))?;
             }
             Ok(Reservation::Complete) => {
                 disk::remove(&part)?;
@@ -303,7 +305,8 @@ impl Upload {
         let length = self.file.metadata().map_err(disk::failed("reading", &self.part))?.len();
         if length > self.row.size {
             // Not of our writing. The digest would say so at the end of a long upload; rather begin anew.
-            self.file.set_len(0).map_err(disk::failed("emptying", &self.part))?;
+            durable!("coordinator.backup.empty", self.file.set_len(0))
+                .map_err(disk::failed("emptying", &self.part))?;
         }
         self.held = if length > self.row.size { 0 } else { length };
         if offset != self.held {
@@ -323,7 +326,8 @@ impl Upload {
         if chunk.len() as u64 > left {
             return Err(BackupError::TooLong { declared });
         }
-        self.file.write_all(chunk).map_err(disk::write_failed(&self.part, left))?;
+        durable!("coordinator.backup.write", self.file.write_all(chunk))
+            .map_err(disk::write_failed(&self.part, left))?;
         self.held += chunk.len() as u64;
         Ok(())
     }
@@ -336,7 +340,8 @@ impl Upload {
     pub fn finish(self, now_unix_ms: u64) -> Result<Held, BackupError> {
         let Self { file, part, place, registry, row, held } = self;
         if held < row.size {
-            file.sync_all().map_err(disk::failed("syncing", &part))?;
+            durable!("coordinator.backup.sync-part", file.sync_all())
+                .map_err(disk::failed("syncing", &part))?;
             return Ok(Held { held, complete: false });
         }
         // All of it from the disk, not only what this stream brought: parts may be from before a crash.

@@ -5,6 +5,8 @@
 
 pub mod etcd_quorum;
 pub mod health;
+pub mod prometheus;
+pub mod unit;
 pub mod version_skew;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -39,34 +41,71 @@ pub struct Scene<'a> {
 
 /// Performs a look: what runs on the node, and every check's verdict, all on evidence of this moment.
 pub async fn look(sessions: &Sessions, request: &LookRequest) -> (Vec<CheckResult>, Seen) {
-    let etcd = if wants_etcd(request) { etcd_views(sessions, request).await } else { BTreeMap::new() };
+    let etcd = etcd(sessions, request).await;
+    look_with(sessions, request, etcd).await
+}
+
+/// What the nodes of the stage see of their etcd cluster, where a check or the recipe wants it.
+pub async fn etcd(
+    sessions: &Sessions,
+    request: &LookRequest,
+) -> BTreeMap<NodeName, Result<EtcdView, String>> {
+    if wants_etcd(request) { etcd_views(sessions, request).await } else { BTreeMap::new() }
+}
+
+/// The same look, with what the nodes of the stage have just said of their etcd cluster.
+pub async fn look_with(
+    sessions: &Sessions,
+    request: &LookRequest,
+    etcd: BTreeMap<NodeName, Result<EtcdView, String>>,
+) -> (Vec<CheckResult>, Seen) {
     let scene = Scene { request, sessions, etcd };
+    let looks = looks(request);
     let mine = scene.etcd.get(&request.node);
     let (seen, verdicts) = tokio::join!(
         seen(sessions, &request.node, &request.detect, mine),
-        join_all(request.checks.iter().map(|check| one(&scene, check)))
+        join_all(looks.iter().map(|look| one(&scene, look)))
     );
-    let checks = request.checks.iter().zip(verdicts);
     // A reason may quote an agent, and stands in the run's state and in the record.
-    let result = |(check, verdict): (&Check, Verdict)| CheckResult {
-        check: check.name().to_string(),
+    let result = |(look, verdict): (&OneLook<'_>, Verdict)| CheckResult {
+        check: look.name.clone(),
         verdict: heard::verdict(verdict),
     };
-    let results = checks.map(result).collect();
+    let results = looks.iter().zip(verdicts).map(result).collect();
     (results, seen)
 }
 
-async fn one(scene: &Scene<'_>, check: &Check) -> Verdict {
-    match check {
+/// One check of a look: on which node, and how its result is called.
+#[derive(Debug)]
+struct OneLook<'a> {
+    check: &'a Check,
+    node: &'a NodeName,
+    name: String,
+    /// In a soak: for how long it has lasted, in milliseconds.
+    soaking_ms: Option<u64>,
+}
+
+fn looks(request: &LookRequest) -> Vec<OneLook<'_>> {
+    let own = |check: &'_ Check| check.name().to_string();
+    let own = request.checks.iter().map(|check| (check, &request.node, own(check), None));
+    let soak =
+        request.soak.iter().map(|look| (&look.check, &look.node, look.name(), Some(request.soaking_ms)));
+    own.chain(soak).map(|(check, node, name, soaking_ms)| OneLook { check, node, name, soaking_ms }).collect()
+}
+
+async fn one(scene: &Scene<'_>, look: &OneLook<'_>) -> Verdict {
+    match look.check {
         Check::EtcdQuorum(config) => etcd_quorum::verdict(scene, config),
         Check::VersionSkew(_) => version_skew::verdict(scene).await,
-        Check::Health(config) => health::verdict(scene, config).await,
+        Check::Health(config) => health::verdict(scene, look.node, config).await,
+        Check::Unit(config) => unit::verdict(scene, look.node, config, look.soaking_ms).await,
+        Check::Prometheus(config) => prometheus::verdict(config).await,
     }
 }
 
 fn wants_etcd(request: &LookRequest) -> bool {
     matches!(request.detect.version, Some(VersionSource::Etcd {}))
-        || request.checks.iter().any(|check| matches!(check, Check::EtcdQuorum(_)))
+        || looks(request).iter().any(|look| matches!(look.check, Check::EtcdQuorum(_)))
 }
 
 /// Every node of the stage says what it sees: no member's word stands alone.
@@ -129,6 +168,8 @@ async fn executable(sessions: &Sessions, node: &NodeName, detect: &Detect) -> Op
     let unit = detect.unit.clone()?;
     let probe = Probe::Unit { unit, path: detect.path.clone() };
     match sessions.observe(node, &probe, PROBE_DEADLINE).await {
+        // What runs is not what lies there: the next start is another one, so neither of the two is what runs.
+        Ok(Observation::Unit(view)) if view.runs_the_file == Some(false) => None,
         Ok(Observation::Unit(view)) => view.running.map(|running| running.exe_sha256),
         Ok(_) => None,
         Err(why) => {

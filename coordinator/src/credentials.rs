@@ -17,6 +17,7 @@ use drydock_proto::tls::{
     private_file::{self, PrivateFileError},
 };
 use drydock_types::{FleetId, NodeName};
+use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use tonic::transport::Channel;
 
@@ -130,6 +131,14 @@ impl Context {
         let certificate = certificate_from_pem(&self.certificate).map_err(|why| why.to_string())?;
         let now = Clock::default().now_unix_s();
         PeerIdentity::from_certificate(&certificate, now).map_err(|why| why.to_string())
+    }
+
+    /// The fleet's CA.
+    ///
+    /// # Errors
+    /// When the certificate cannot be read.
+    pub fn ca(&self) -> Result<CertificateDer<'static>, String> {
+        certificate_from_pem(&self.ca).map_err(|why| format!("ca: {why}"))
     }
 
     /// Everything in it can be read, and belongs together.

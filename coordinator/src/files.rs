@@ -8,7 +8,7 @@
 //! | `words` | the words of those errors |
 //! | `parameters` | `${name}` in recipes |
 //! | `recipes` | built-in recipes, recipe files |
-//! | `rules`, `recipe_rules` | what must hold beyond the form |
+//! | `rules`, `wave_rules`, `recipe_rules` | what must hold beyond the form |
 //! | `artifact` | the binary beside the plan and what its signature says |
 //! | `compile` | all of it: plan file → [`Bundle`](drydock_core::bundle::Bundle) |
 //! | `diagnostic` | how it is said |
@@ -24,6 +24,7 @@ mod recipe_rules;
 mod recipes;
 mod rules;
 mod tree;
+mod wave_rules;
 mod words;
 mod yaml;
 

@@ -5,12 +5,16 @@
 //! anybody reads and are one line, and lists are no longer than an honest section makes them. What is cut is
 //! cut, not refused: a section must not become undecidable because its log was long.
 
+mod signed;
+
 use drydock_core::inventory::Seen;
 use drydock_types::{
     Outcome, Verdict, document,
     outcome::{Evidence, Failure, SectionResult, StepReport},
     probe::HostFacts,
 };
+
+pub use self::signed::{NotBelieved, Signed, Speaker, read as signed_outcome};
 
 /// Characters of one text.
 const TEXT_CHARS: usize = 500;
@@ -106,8 +110,21 @@ fn evidence(said: Evidence) -> Evidence {
             leader: word(&leader),
         },
         Evidence::LeaderMoved { from, to } => Evidence::LeaderMoved { from: word(&from), to: word(&to) },
+        Evidence::Confirmed { by, after } => Evidence::Confirmed { by: text(&by), after },
+        Evidence::Reverted { at_unix_ms, after, because, restored } => {
+            Evidence::Reverted { at_unix_ms, after, because: text(&because), restored: lines(&restored) }
+        }
+        Evidence::Network { lost, gained } => {
+            Evidence::Network { lost: lines(&lost), gained: lines(&gained) }
+        }
+        Evidence::Rebooted { from, to } => Evidence::Rebooted { from: word(&from), to: word(&to) },
         said @ (Evidence::Artifact { .. } | Evidence::Swapped { .. } | Evidence::Snapshot { .. }) => said,
     }
+}
+
+/// A list of an agent's lines.
+fn lines(said: &[String]) -> Vec<String> {
+    said.iter().take(LOG_LINES).map(|line| text(line)).collect()
 }
 
 /// A host's facts: shown, never trusted.

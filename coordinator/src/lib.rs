@@ -10,21 +10,27 @@
 //! | [`driver`] | the single writer: event → step → commit → effects |
 //! | [`checks`] | one file a check: observe, judge |
 //! | [`link`] | the agents' streams |
+//! | [`fencing`] | whom agents obey when it is not this coordinator; taking over |
 //! | [`heard`], [`quota`] | what an agent may say, and how much of it |
+//! | [`audit`] | is the record what was written, and did the nodes sign what it says of them? |
+//! | [`rehearsal`] | every check on every node, changing nothing; what changed since |
 //! | [`rpc`] | the gRPC services |
 //! | [`health`] | `/healthz` |
 //! | [`serve`] | everything put together |
 
 pub mod artifacts;
+pub mod audit;
 pub mod backups;
 pub mod checks;
 pub mod credentials;
 pub mod driver;
+pub mod fencing;
 pub mod files;
 pub mod health;
 pub mod heard;
 pub mod link;
 pub mod quota;
+pub mod rehearsal;
 pub mod rpc;
 pub mod serve;
 pub mod store;

@@ -13,12 +13,14 @@ use std::{
     time::Duration,
 };
 
+use drydock_failpoint::effect;
 use drydock_proto::{
     agent::{self, ToAgent, to_agent},
     limits,
+    tls::peer::Shown,
 };
 use drydock_types::{
-    EffectId, Fence, NodeKey, NodeName, document,
+    EffectId, Fence, Head, NodeKey, NodeName, document,
     probe::{Observation, Probe},
 };
 use tokio::{
@@ -43,10 +45,13 @@ pub struct Sessions {
 
 #[derive(Debug)]
 struct Shared {
-    fence: Fence,
+    /// Changes when this coordinator takes over from another one, while nobody sits.
+    fence: Mutex<Fence>,
     next: AtomicU64,
     /// The coordinator is stopping: nobody sits down any more.
     closed: AtomicBool,
+    /// Where the record ends: told with what is sent anyway.
+    head: Mutex<Option<Head>>,
     by_node: Mutex<BTreeMap<NodeName, Session>>,
 }
 
@@ -54,6 +59,7 @@ struct Shared {
 struct Session {
     id: u64,
     key: NodeKey,
+    certificate: Shown,
     queue: mpsc::Sender<Sent>,
     asked: HashMap<u64, oneshot::Sender<Answer>>,
     /// By effect: questions that are not answered, and how many of them were asked before it was handed out.
@@ -95,7 +101,15 @@ impl Sessions {
     #[must_use]
     pub fn new(fence: Fence) -> Self {
         let (next, closed) = (AtomicU64::new(1), AtomicBool::new(false));
-        Self { shared: Arc::new(Shared { fence, next, closed, by_node: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                fence: Mutex::new(fence),
+                next,
+                closed,
+                head: Mutex::default(),
+                by_node: Mutex::default(),
+            }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeName, Session>> {
@@ -105,13 +119,24 @@ impl Sessions {
     /// Whom agents obey.
     #[must_use]
     pub fn fence(&self) -> Fence {
-        self.shared.fence
+        *self.shared.fence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on this is the fence; nobody must be sitting.
+    pub fn set_fence(&self, fence: Fence) {
+        *self.shared.fence.lock().unwrap_or_else(PoisonError::into_inner) = fence;
     }
 
     /// Takes the node's place. A stream that it had before is told to go: a node has one. `None` once
     /// everybody was sent away.
     #[must_use]
-    pub fn sit(&self, node: NodeName, key: NodeKey, queue: mpsc::Sender<Sent>) -> Option<Seat> {
+    pub fn sit(
+        &self,
+        node: NodeName,
+        key: NodeKey,
+        certificate: Shown,
+        queue: mpsc::Sender<Sent>,
+    ) -> Option<Seat> {
         let (present, gone) = oneshot::channel();
         let (asked, questions) = (HashMap::new(), HashMap::new());
         let mut sessions = self.lock();
@@ -120,7 +145,7 @@ impl Sessions {
             return None;
         }
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        let session = Session { id, key, queue, asked, questions, _present: present };
+        let session = Session { id, key, certificate, queue, asked, questions, _present: present };
         if let Some(before) = sessions.insert(node.clone(), session) {
             let away = agent::GoAway {
                 why: "another stream of this node took over".to_string(),
@@ -138,7 +163,9 @@ impl Sessions {
         else {
             return false;
         };
-        let sent = session.queue.try_send(Ok(message(what))).is_ok();
+        // Read under the lock that orders what is sent: on one stream heads only rise.
+        let head = self.head_beside(&what);
+        let sent = session.queue.try_send(Ok(ToAgent { message: Some(what), head })).is_ok();
         if !sent {
             tracing::warn!(%node, "its stream does not take what is sent to it: closed");
             sessions.remove(node);
@@ -146,17 +173,43 @@ impl Sessions {
         sent
     }
 
+    /// Where the record ends from now on.
+    pub fn anchor(&self, head: Head) {
+        *self.shared.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+    }
+
+    fn head_beside(&self, what: &to_agent::Message) -> Option<agent::Head> {
+        use to_agent::Message::{Alive, Dispatch, Forget, Welcome};
+        let carries = matches!(what, Welcome(_) | Dispatch(_) | Forget(_) | Alive(_));
+        let head = *self.shared.head.lock().unwrap_or_else(PoisonError::into_inner);
+        head.filter(|_| carries).map(agent::Head::from)
+    }
+
+    /// The first message of a stream.
+    pub fn welcome(&self, seat: &Seat, welcome: agent::Welcome) -> bool {
+        self.send(&seat.node, Some(seat.id), to_agent::Message::Welcome(welcome))
+    }
+
+    /// Who is there, by key and certificate.
+    #[must_use]
+    pub fn present(&self) -> Vec<(NodeName, NodeKey, Shown)> {
+        let sessions = self.lock();
+        let each = sessions.iter();
+        each.map(|(node, session)| (node.clone(), session.key, session.certificate.clone())).collect()
+    }
+
     /// Sends a section, on that stream only.
     pub fn dispatch(&self, node: &NodeName, session: u64, effect: EffectId, section: Vec<u8>) -> bool {
         let lapse_ms = u32::try_from(limits::LAPSE.as_millis()).unwrap_or(u32::MAX);
-        let fence = Some(self.shared.fence.into());
+        let fence = Some(self.fence().into());
         let dispatch = agent::Dispatch { effect_id: effect.0.to_vec(), fence, section, lapse_ms };
         if let Some(session) = self.lock().get_mut(node)
             && let Some(questions) = session.questions.get_mut(&effect)
         {
             questions.stale = questions.open;
         }
-        self.send(node, Some(session), to_agent::Message::Dispatch(dispatch))
+        let message = to_agent::Message::Dispatch(dispatch);
+        effect!("coordinator.dispatch.send", self.send(node, Some(session), message))
     }
 
     /// Asks what became of an effect.
@@ -200,7 +253,17 @@ impl Sessions {
         let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
         let mut sessions = self.lock();
         self.shared.closed.store(true, Ordering::Relaxed);
-        for session in std::mem::take(&mut *sessions).into_values() {
+        Self::away(&mut sessions, why, retry_after_ms);
+    }
+
+    /// Ends every stream; who comes again may sit down.
+    pub fn clear(&self, why: &str, retry_after: Duration) {
+        let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
+        Self::away(&mut self.lock(), why, retry_after_ms);
+    }
+
+    fn away(sessions: &mut BTreeMap<NodeName, Session>, why: &str, retry_after_ms: u32) {
+        for session in std::mem::take(sessions).into_values() {
             let away = agent::GoAway { why: why.to_string(), retry_after_ms };
             let _ = session.queue.try_send(Ok(message(to_agent::Message::GoAway(away))));
         }
@@ -208,12 +271,20 @@ impl Sessions {
 
     /// Ends the stream of a node whose identity is no longer good.
     pub fn drop_key(&self, key: NodeKey) {
+        self.end(key, &Status::permission_denied("this node's identity was revoked"));
+    }
+
+    /// Ends the stream of a node for another reason, which its agent reads.
+    pub fn drop_because(&self, key: NodeKey, why: &str) {
+        // Not as a refusal of the agent as such: it comes again soon, for a person may decide any moment.
+        self.end(key, &Status::aborted(why));
+    }
+
+    fn end(&self, key: NodeKey, status: &Status) {
         self.lock().retain(|_, session| {
             let keep = session.key != key;
             if !keep {
-                let _ = session
-                    .queue
-                    .try_send(Err(Status::permission_denied("this node's identity was revoked")));
+                let _ = session.queue.try_send(Err(status.clone()));
             }
             keep
         });
@@ -299,7 +370,7 @@ impl Drop for Withdraw<'_> {
 }
 
 fn message(message: to_agent::Message) -> ToAgent {
-    ToAgent { message: Some(message) }
+    ToAgent { message: Some(message), head: None }
 }
 
 #[cfg(test)]
@@ -316,9 +387,13 @@ mod tests {
         NodeName::parse("ctl-1").unwrap()
     }
 
+    fn shown() -> Shown {
+        Shown(Arc::from(&b"certificate"[..]))
+    }
+
     fn sit(sessions: &Sessions, room: usize) -> (Seat, mpsc::Receiver<Sent>) {
         let (queue, sent) = mpsc::channel(room);
-        (sessions.sit(node(), Sha256::of(b"key"), queue).unwrap(), sent)
+        (sessions.sit(node(), Sha256::of(b"key"), shown(), queue).unwrap(), sent)
     }
 
     #[tokio::test]
@@ -345,7 +420,7 @@ mod tests {
     fn nobody_sits_down_behind_everybody_being_sent_away() {
         let sessions = sessions();
         sessions.send_away("stopping", Duration::from_secs(1));
-        assert!(sessions.sit(node(), Sha256::of(b"key"), mpsc::channel(1).0).is_none());
+        assert!(sessions.sit(node(), Sha256::of(b"key"), shown(), mpsc::channel(1).0).is_none());
     }
 
     #[test]

@@ -2,10 +2,15 @@
 //! the driver's, the registry's or the file stores' to do.
 
 pub mod agents;
+mod anchors;
 pub mod attach;
+mod audit;
 pub mod enroll;
+pub mod fenced;
 pub mod operators;
-mod planning;
+mod people;
+pub(crate) mod planning;
+mod takeover;
 mod uploads;
 mod views;
 
@@ -18,6 +23,7 @@ use crate::{
     artifacts::Artifacts,
     backups::Backups,
     driver::shell::{DriverGone, DriverHandle},
+    fencing::Fencing,
     link::Sessions,
     quota::Quotas,
     store::{StoreError, registry::Registry, sqlite::SqliteStore},
@@ -31,6 +37,8 @@ pub struct App {
     pub driver: DriverHandle<SqliteStore>,
     /// The agents' streams.
     pub sessions: Sessions,
+    /// Whom agents obey, when it is not this coordinator.
+    pub fencing: Arc<Fencing>,
     /// Nodes, tokens, indexes.
     pub registry: Registry,
     /// Artifacts.
@@ -66,7 +74,7 @@ impl App {
     }
 
     /// Runs something that waits for the disk beside the services.
-    async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, E> + Send + 'static,
     ) -> Result<T, Status> {
@@ -81,7 +89,7 @@ impl App {
 }
 
 /// The driver cannot take it.
-fn gone(error: DriverGone) -> Status {
+pub(crate) fn gone(error: DriverGone) -> Status {
     match error {
         DriverGone::Busy => Status::resource_exhausted(error.to_string()),
         DriverGone::Stopped => Status::unavailable(error.to_string()),
@@ -89,7 +97,7 @@ fn gone(error: DriverGone) -> Status {
 }
 
 /// The store failed under a request.
-fn store_failed(error: &StoreError) -> Status {
+pub(crate) fn store_failed(error: &StoreError) -> Status {
     tracing::error!(%error, "a request failed in the store");
     Status::internal(format!("{error}"))
 }

@@ -12,7 +12,7 @@ use drydock_proto::{
     agent::{agent_service_server::AgentServiceServer, enroll_service_server::EnrollServiceServer},
     limits::MAX_MESSAGE_BYTES,
     operator::operator_service_server::OperatorServiceServer,
-    tls::{Address, Clock},
+    tls::{Address, Clock, private_file},
 };
 use drydock_types::InstanceId;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -26,6 +26,7 @@ use crate::{
         clock::FleetClock,
         shell::{self, DriverThread},
     },
+    fencing::Fencing,
     health,
     link::Sessions,
     quota::Quotas,
@@ -33,6 +34,7 @@ use crate::{
         App,
         agents::Agents,
         enroll::{Enroll, MAX_REQUEST_BYTES as MAX_ENROLL_BYTES},
+        fenced::Fenced,
         operators::Operators,
     },
     store::{RunStore as _, StoreError, registry::Registry, sqlite::SqliteStore},
@@ -71,6 +73,8 @@ pub struct Settings {
     pub sealing_key_file: Option<PathBuf>,
     /// How long a node's certificate lives.
     pub node_ttl: Duration,
+    /// How many nodes may leave service within an hour; `None`: as many as budgets let.
+    pub most_disrupted_per_hour: Option<u32>,
 }
 
 /// Why a coordinator did not start, or stopped.
@@ -128,6 +132,9 @@ pub enum ServeError {
     /// The gRPC server.
     #[error("the gRPC server ended: {0}")]
     Server(#[from] tonic::transport::Error),
+    /// The store's disk failed, whoever was writing.
+    #[error("the store's disk failed; look at it (dmesg), then start this coordinator again: {0}")]
+    Disk(String),
     /// The driver stopped.
     #[error("the driver stopped: {0}")]
     Driver(String),
@@ -284,7 +291,7 @@ fn make_admin(
     let context = credentials::Context::new(advertise, ca, &issued, &key);
     let path = credentials::save(&settings.config_dir, ADMIN, &context)?;
     let serial = format!("{:?}\n", issued.serial);
-    std::fs::write(&marker, serial).map_err(|why| ServeError::Directory { path: marker.clone(), why })?;
+    private_file::write(&marker, serial.as_bytes()).map_err(credentials::ContextError::from)?;
     Ok(Some(path))
 }
 
@@ -304,11 +311,14 @@ fn start_driver(
     let fence = store.take_over(InstanceId(trust::seal::random()?))?;
     let clock = FleetClock::from(store.load()?.clock_ms);
     let sessions = Sessions::new(fence);
-    let (driver, first) = Driver::open(store, fence, clock.now())?;
+    let (mut driver, first) = Driver::open(store, fence, clock.now())?;
+    driver.limit_departures(settings.most_disrupted_per_hour);
     // What the driver decides before there is a handle to answer it with waits in this channel.
     let (wanted, asked) = tokio::sync::mpsc::unbounded_channel();
     let perform = performer(sessions.clone(), wanted);
-    let (handle, thread) = shell::start(driver, first, clock, perform)
+    let anchored = sessions.clone();
+    let anchor = move |head| anchored.anchor(head);
+    let (handle, thread) = shell::start(driver, first, clock, perform, anchor)
         .map_err(|why| ServeError::Driver(format!("its thread did not start: {why}")))?;
     let looks = tokio::spawn(look(asked, sessions.clone(), handle.clone()));
     let node_ttl_s = i64::try_from(settings.node_ttl.as_secs()).unwrap_or(ca::NODE_TTL_S);
@@ -317,6 +327,7 @@ fn start_driver(
     let (quotas, publishing) = (Quotas::default(), tokio::sync::Mutex::default());
     let app = App {
         driver: handle,
+        fencing: Arc::new(Fencing::new(sessions.fence())),
         sessions,
         registry,
         artifacts,
@@ -350,7 +361,7 @@ fn performer(
         Output::Forget { node, effects } => {
             sessions.forget(&node, &effects);
         }
-        // A run asks for one look at a time, so what waits here is bounded by the open runs.
+        // A node asks for one look at a time, so what waits here is bounded by the nodes of open runs.
         Output::Look(request) => {
             let _ = looks.send(*request);
         }
@@ -395,7 +406,7 @@ async fn serve_until(
             EnrollServiceServer::new(Enroll::new(Arc::clone(app)))
                 .max_decoding_message_size(MAX_ENROLL_BYTES),
         )
-        .add_service(operators)
+        .add_service(Fenced::over(operators, Arc::clone(&app.fencing)))
         .serve_with_incoming_shutdown(accept.incoming(listener), async move {
             let _ = stopped.wait_for(|stopping| *stopping).await;
         });
@@ -404,6 +415,8 @@ async fn serve_until(
     tokio::select! {
         () = &mut stop => {}
         why = &mut *died => return Err(ServeError::Driver(why)),
+        // One that can write nothing any more would look well and refuse everything.
+        why = app.registry.disk_failed() => return Err(ServeError::Disk(why)),
         ended = &mut server => return match ended {
             Ok(ended) => Ok(ended?),
             Err(error) => Err(ServeError::Driver(error.to_string())),
@@ -468,6 +481,7 @@ mod tests {
             health_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             sealing_key_file: None,
             node_ttl: Duration::from_secs(3600),
+            most_disrupted_per_hour: None,
         }
     }
 

@@ -15,7 +15,7 @@ pub mod sqlite;
 use std::collections::BTreeMap;
 
 use drydock_types::{
-    ComponentName, EffectId, Epoch, Fence, FleetId, InstanceId, NodeName, RunId, Sha256, Version,
+    ComponentName, EffectId, Epoch, Fence, FleetId, InstanceId, NodeKey, NodeName, RunId, Sha256, Version,
 };
 
 /// Why the store could not do it. After an error of `commit` nothing of it is in the store.
@@ -106,6 +106,8 @@ pub struct RunRow {
     pub id: RunId,
     /// Not yet over?
     pub open: bool,
+    /// The run that it takes back, where it does.
+    pub undoes: Option<u64>,
     /// `drydock_core::run_parts::RunHead` as JSON. Written every time.
     pub state: Vec<u8>,
     /// JSON documents by number: what they are is the driver's business (`driver::rows`).
@@ -135,6 +137,15 @@ pub struct EventRow {
     /// Its bytes.
     pub event: Vec<u8>,
     /// [`chain`] of the hash before it and its own fields.
+    pub hash: Sha256,
+}
+
+/// The end of the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordEnd {
+    /// The last event's number; 0 before the first.
+    pub seq: u64,
+    /// Its hash.
     pub hash: Sha256,
 }
 
@@ -175,6 +186,49 @@ pub struct SampleRow {
     pub took_ms: u64,
 }
 
+/// What stands on record about a node, beyond any run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandingRow {
+    /// The node, by its identity.
+    pub node: NodeKey,
+    /// `drydock_core::standing::Standing` as JSON.
+    pub document: Vec<u8>,
+}
+
+/// A node that was let out of service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LetOutRow {
+    /// The node, by its identity.
+    pub node: NodeKey,
+    /// By which run.
+    pub run: u64,
+    /// In which of its stages, by index.
+    pub stage: u32,
+    /// In which attempt.
+    pub attempt: u32,
+    /// When it last was, on the fleet's clock.
+    pub clock_ms: u64,
+}
+
+/// An effect of a run that is over, which its agent's journal still holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RememberedRow {
+    /// Which.
+    pub effect: EffectId,
+    /// Of which run.
+    pub run: u64,
+    /// On which node.
+    pub node: NodeName,
+    /// By its identity: a name that was enrolled again has another journal.
+    pub key: NodeKey,
+    /// It is the last change of this component there, and can be taken back: the agent is to keep its notes.
+    /// `None`: it may be forgotten, and the agent has not said yet that it is.
+    pub keeps: Option<ComponentName>,
+}
+
+/// So long a row of [`LetOutRow`] is kept, on the fleet's clock: an hour.
+pub const LET_OUT_KEPT_MS: u64 = 3_600_000;
+
 /// One transition: all of it or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Commit {
@@ -193,6 +247,21 @@ pub struct Commit {
     pub components: Vec<ComponentRow>,
     /// What was measured.
     pub samples: Vec<SampleRow>,
+    /// Effects that only an agent's journal knows, and that an operator has decided about: see
+    /// [`RunStore::knows_effect`].
+    pub adopted: Vec<EffectId>,
+    /// Inserted or replaced by node.
+    pub standings: Vec<StandingRow>,
+    /// `drydock_core::standing::FleetState` as JSON, where it changed.
+    pub fleet_state: Option<Vec<u8>>,
+    /// Inserted, or given a later time. Those older than [`LET_OUT_KEPT_MS`] go.
+    pub let_out: Vec<LetOutRow>,
+    /// What agents still hold of runs that are over: inserted or replaced by effect.
+    pub remembered: Vec<RememberedRow>,
+    /// Of those, what its agent has forgotten.
+    pub forgotten: Vec<EffectId>,
+    /// What the events name by digest: exact texts, kept under their SHA-256. One that is there stays.
+    pub documents: Vec<Vec<u8>>,
 }
 
 /// What the driver starts from.
@@ -208,6 +277,14 @@ pub struct Loaded {
     pub last_run: u64,
     /// Effects that have not ended.
     pub effects: Vec<EffectRow>,
+    /// What stands on record about nodes.
+    pub standings: Vec<StandingRow>,
+    /// What stands about the fleet as a whole, where something was ever said.
+    pub fleet_state: Option<Vec<u8>>,
+    /// Nodes that were let out of service lately, the oldest first.
+    pub let_out: Vec<LetOutRow>,
+    /// What agents still hold of runs that are over, by effect.
+    pub remembered: Vec<RememberedRow>,
 }
 
 /// What the driver needs of a store. Every method is durable when it returns.
@@ -218,6 +295,24 @@ pub trait RunStore: Send {
     /// # Errors
     /// When it cannot be written.
     fn take_over(&mut self, instance: InstanceId) -> Result<Fence, StoreError>;
+
+    /// Takes the store over for this instance with an epoch above `above` and above its own, and says so in the
+    /// record: all of it or nothing. For a store that is older than what agents have obeyed since.
+    ///
+    /// # Errors
+    /// When it cannot be written, or there is no number above.
+    fn take_over_above(
+        &mut self,
+        instance: InstanceId,
+        above: Epoch,
+        record: &NewEvent,
+    ) -> Result<Fence, StoreError>;
+
+    /// Was this effect ever decided here, or has an operator decided about it since an agent told of it?
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn knows_effect(&self, effect: EffectId) -> Result<bool, StoreError>;
 
     /// What the driver starts from.
     ///
@@ -236,6 +331,12 @@ pub trait RunStore: Send {
     /// # Errors
     /// When it cannot be read.
     fn run(&self, number: u64) -> Result<Option<RunRow>, StoreError>;
+
+    /// The runs that take this one back, the oldest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn undone_by(&self, number: u64) -> Result<Vec<u64>, StoreError>;
 
     /// Runs, newest first.
     ///
@@ -261,6 +362,18 @@ pub trait RunStore: Send {
     /// When they cannot be read.
     fn samples(&self, recipe: Sha256, component: &ComponentName, most: u32) -> Result<Vec<u64>, StoreError>;
 
+    /// The end of the record as the last commit left it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn record_end(&self) -> Result<RecordEnd, StoreError>;
+
+    /// A document that an event names by its digest, exactly as it was committed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn document(&self, digest: Sha256) -> Result<Option<Vec<u8>>, StoreError>;
+
     /// Walks the whole record and compares every hash, and its end with the length and head that each
     /// commit writes beside it.
     ///
@@ -272,19 +385,28 @@ pub trait RunStore: Send {
 /// The chain of the record: each event's hash holds the one before it.
 #[must_use]
 pub fn chain(previous: Sha256, seq: u64, event: &NewEvent) -> Sha256 {
-    Sha256::of_parts(&[
-        &previous.0,
-        &seq.to_be_bytes(),
-        &event.run.to_be_bytes(),
-        &event.wall_ms.to_be_bytes(),
-        &event.event,
-    ])
+    chain_over(previous, seq, event.run, event.wall_ms, Sha256::of(&event.event))
+}
+
+/// The same from the digest of the event's bytes: a run that is taken out of the record alone carries no more of
+/// the others' events than their digests, and the chain can still be followed through them.
+#[must_use]
+pub fn chain_over(previous: Sha256, seq: u64, run: u64, wall_ms: u64, event: Sha256) -> Sha256 {
+    let (seq, run, wall_ms) = (seq.to_be_bytes(), run.to_be_bytes(), wall_ms.to_be_bytes());
+    Sha256::of_parts(&[&previous.0, &seq, &run, &wall_ms, &event.0])
 }
 
 /// The hash before the first event of a fleet.
 #[must_use]
 pub fn chain_start(fleet: FleetId) -> Sha256 {
     Sha256::of_parts(&[b"drydock record v1", &fleet.0])
+}
+
+/// The first epoch above both.
+pub(crate) fn next_epoch(own: Epoch, above: Epoch) -> Result<Epoch, StoreError> {
+    let what = || format!("there is no epoch above {}", own.max(above).0);
+    let next = own.max(above).0.checked_add(1).filter(|next| i64::try_from(*next).is_ok());
+    next.map(Epoch).ok_or_else(|| StoreError::Refused { what: what() })
 }
 
 /// An epoch that nobody has held.

@@ -15,3 +15,5 @@ mod parameters;
 mod recipes;
 #[path = "files/rules.rs"]
 mod rules;
+#[path = "files/waves.rs"]
+mod waves;

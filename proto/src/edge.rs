@@ -1,6 +1,6 @@
 //! From raw fields to checked values and back.
 
-use drydock_types::{EffectId, Epoch, Fence, InstanceId, JournalId, Sha256};
+use drydock_types::{EffectId, Epoch, Fence, FleetId, Head, HeadConflict, InstanceId, JournalId, Sha256};
 
 use crate::agent;
 
@@ -51,6 +51,41 @@ impl TryFrom<&agent::Fence> for Fence {
     type Error = BadField;
     fn try_from(raw: &agent::Fence) -> Result<Self, BadField> {
         Ok(Self { epoch: Epoch(raw.epoch), instance: InstanceId(exact("fence.instance", &raw.instance)?) })
+    }
+}
+
+impl From<Head> for agent::Head {
+    fn from(head: Head) -> Self {
+        let (fleet, hash) = (head.fleet.0.to_vec(), head.hash.0.to_vec());
+        Self { fleet, epoch: head.epoch.0, seq: head.seq, hash }
+    }
+}
+
+impl TryFrom<&agent::Head> for Head {
+    type Error = BadField;
+    fn try_from(raw: &agent::Head) -> Result<Self, BadField> {
+        Ok(Self {
+            fleet: FleetId(exact("head.fleet", &raw.fleet)?),
+            epoch: Epoch(raw.epoch),
+            seq: raw.seq,
+            hash: Sha256(exact("head.hash", &raw.hash)?),
+        })
+    }
+}
+
+impl From<HeadConflict> for agent::HeadConflict {
+    fn from(conflict: HeadConflict) -> Self {
+        Self { kept: Some(conflict.kept.into()), told: Some(conflict.told.into()) }
+    }
+}
+
+impl TryFrom<&agent::HeadConflict> for HeadConflict {
+    type Error = BadField;
+    fn try_from(raw: &agent::HeadConflict) -> Result<Self, BadField> {
+        let missing = |field| BadField { field, got: 0, want: 32 };
+        let kept = raw.kept.as_ref().ok_or_else(|| missing("conflict.kept"))?;
+        let told = raw.told.as_ref().ok_or_else(|| missing("conflict.told"))?;
+        Ok(Self { kept: kept.try_into()?, told: told.try_into()? })
     }
 }
 

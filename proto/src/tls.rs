@@ -8,6 +8,7 @@
 //! | [`token`] | the text of a join token |
 //! | [`verify`] | how a client judges a coordinator's certificate |
 //! | [`dial`] | from an address to a connection, and what to say when there is none |
+//! | [`signature`] | what a key signs beside TLS, judged against a certificate |
 //! | [`private_file`] | files that hold a private key |
 //!
 //! The server's side, the CA and everything that refuses is the coordinator's (`trust`).
@@ -17,6 +18,7 @@ pub mod dial;
 pub mod key;
 pub mod peer;
 pub mod private_file;
+pub mod signature;
 pub mod token;
 pub mod verify;
 
@@ -38,6 +40,7 @@ pub use clock::Clock;
 pub use dial::{DialError, DialFault, dial};
 pub use key::{KeyFault, PrivateKey};
 pub use peer::{PeerIdentity, Role, Serial};
+pub use signature::{BadSignature, PublicKey};
 pub use token::{BadToken, JoinToken, TokenId, TokenSecret};
 pub use verify::{Anchor, CoordinatorVerifier};
 

@@ -36,11 +36,11 @@ enum Look {
 #[async_trait]
 impl Action for Running<'_> {
     async fn check(&self, cx: &Cx<'_>) -> Result<(), Problem> {
-        cx.host.policy.may_touch(&self.0.unit)
+        cx.host.policy.may_watch(&self.0.unit)
     }
 
     async fn apply(&self, cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
-        cx.host.policy.may_touch(&self.0.unit)?;
+        cx.host.policy.may_watch(&self.0.unit)?;
         let begun = Instant::now();
         let within = Duration::from_millis(self.0.within.0);
         loop {

@@ -46,16 +46,7 @@ pub(super) async fn demand(config: &SwapBinary, cx: &Cx<'_>) -> Result<(), Probl
             .next("stage it first: the recipe needs fetchArtifact under `stage:`")
     })?;
     let source = stored(cx, artifact)?;
-    if !rule.allow_package_owned
-        && let Some(package) = owner::package_of(&config.path).await?
-    {
-        return Err(Problem::new(format!("{} belongs to a package ({package}), which would put its own back", config.path))
-            .next(format!(
-                "upgrade the package instead, or install outside of it; if that is meant: allow_package_owned = true under \
-                 [binaries.\"{}\"] in this node's policy",
-                config.path
-            )));
-    }
+    is_nobodys(config, &rule).await?;
     let new_bytes = artifact.size;
     look(config, cx, rule, move |place, target| {
         elf::check(&open_artifact(&source)?, &source, std::env::consts::ARCH)?;
@@ -63,6 +54,34 @@ pub(super) async fn demand(config: &SwapBinary, cx: &Cx<'_>) -> Result<(), Probl
     })
     .await
     .map(drop)
+}
+
+/// What of [`demand`] can be seen while the artifact is not here: everything that is in the way, not only the
+/// first of it. Changes nothing, not even in the agent's own store.
+pub(crate) async fn foresee(config: &SwapBinary, cx: &Cx<'_>) -> Vec<Problem> {
+    let rule = match cx.host.policy.may_swap(&config.path, &cx.section.component) {
+        Ok(rule) => rule.clone(),
+        Err(problem) => return vec![problem],
+    };
+    let mut problems: Vec<Problem> = is_nobodys(config, &rule).await.err().into_iter().collect();
+    let new_bytes = cx.section.artifact.as_ref().map_or(0, |artifact| artifact.size);
+    let looked = look(config, cx, rule, move |place, target| place.room(new_bytes, target.size())).await;
+    problems.extend(looked.err());
+    problems
+}
+
+/// No package owns the file, or the policy permits that one does.
+async fn is_nobodys(config: &SwapBinary, rule: &BinaryRule) -> Result<(), Problem> {
+    if rule.allow_package_owned {
+        return Ok(());
+    }
+    let Some(package) = owner::package_of(&config.path).await? else { return Ok(()) };
+    Err(Problem::new(format!("{} belongs to a package ({package}), which would put its own back", config.path))
+        .next(format!(
+            "upgrade the package instead, or install outside of it; if that is meant: allow_package_owned = true under \
+             [binaries.\"{}\"] in this node's policy",
+            config.path
+        )))
 }
 
 /// Opens place and target, as strictly as an exchange does, and looks at more.
@@ -228,4 +247,4 @@ fn exchange(
 }
 
 #[cfg(test)]
-pub(in crate::actions) mod tests;
+pub(crate) mod tests;

@@ -3,7 +3,7 @@
 use drydock_types::{Section, step::UndoGuard};
 
 use crate::{
-    etcd::{EtcdAccess, known::Known, risen::not_risen},
+    etcd::{EtcdAccess, known::Known, risen::not_risen, spare::quorum_without_this},
     host::Host,
 };
 
@@ -16,6 +16,10 @@ pub async fn holds(host: &Host, section: &Section, guard: &UndoGuard) -> Result<
         UndoGuard::EtcdClusterNotRisen {} => {
             let access = EtcdAccess::of(&host.policy);
             not_risen(&access, &Known::in_state(&host.state_dir), section.from.as_ref()).await
+        }
+        UndoGuard::EtcdQuorumWithoutThis {} => {
+            let access = EtcdAccess::of(&host.policy);
+            quorum_without_this(&access, &Known::in_state(&host.state_dir)).await
         }
     }
 }

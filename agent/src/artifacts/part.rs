@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use drydock_failpoint::durable;
 use drydock_types::Sha256;
 use minisign_verify::StreamVerifier;
 use sha2::Digest as _;
@@ -153,15 +154,15 @@ fn receive_into(
         if chunk.len() as u64 > size - seen.bytes {
             return Err(FetchError::TooLong { sha256: *sha256, size: *size });
         }
-        file.write_all(&chunk).map_err(store)?;
+        durable!("agent.artifact.write", file.write_all(&chunk)).map_err(store)?;
         seen.update(&chunk);
     }
-    file.sync_all().map_err(store)?;
+    durable!("agent.artifact.sync", file.sync_all()).map_err(store)?;
     if seen.bytes < *size {
         return Ok(Ended::Short(seen.bytes));
     }
     seen.judge(*sha256, offset > 0)?;
-    fs::rename(part, whole).map_err(store)?;
+    durable!("agent.artifact.rename", fs::rename(part, whole)).map_err(store)?;
     sync_parent(whole).map_err(store)?;
     Ok(Ended::Whole)
 }
@@ -180,7 +181,7 @@ fn open_part(path: &Path, size: u64) -> io::Result<File> {
         .custom_flags(nix::libc::O_NOFOLLOW)
         .open(path)?;
     if file.metadata()?.len() > size {
-        file.set_len(0)?;
+        durable!("agent.artifact.empty", file.set_len(0))?;
     }
     file.rewind()?;
     Ok(file)
@@ -218,7 +219,10 @@ pub(super) fn remove(path: &Path) {
 /// Makes a rename last.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
-        Some(dir) => File::open(dir)?.sync_all(),
+        Some(dir) => {
+            let dir = File::open(dir)?;
+            durable!("agent.artifact.sync-dir", dir.sync_all())
+        }
         None => Ok(()),
     }
 }

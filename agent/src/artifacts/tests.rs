@@ -51,6 +51,8 @@ pub(crate) fn section(artifact: ArtifactRef) -> Section {
         steps: vec![],
         verify: vec![],
         can_undo: vec![],
+        undoes: None,
+        commit_confirmed: None,
         undo_on_failure: true,
         deadline: Millis::secs(60),
         requires: vec![],

@@ -8,6 +8,7 @@ use std::{
     str::FromStr as _,
 };
 
+use drydock_failpoint::durable;
 use drydock_types::{ComponentName, EffectId, RunId, Sha256};
 use sha2::Digest as _;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -98,7 +99,7 @@ impl Backups {
             match incoming.blocking_recv() {
                 Some(Piece::Bytes(bytes)) => {
                     passing.update(&bytes);
-                    sealed.write_all(&bytes).map_err(store)?;
+                    durable!("agent.backup.write", sealed.write_all(&bytes)).map_err(store)?;
                 }
                 Some(Piece::End) => break,
                 None => return Err(BackupError::BrokenOff),
@@ -110,8 +111,9 @@ impl Backups {
         if bytes > most {
             return Err(BackupError::TooLarge { most });
         }
-        file.sync_all().map_err(store)?;
-        fs::rename(&path, self.sealed_file(owner.effect)).map_err(store)?;
+        durable!("agent.backup.sync", file.sync_all()).map_err(store)?;
+        let sealed = self.sealed_file(owner.effect);
+        durable!("agent.backup.rename", fs::rename(&path, &sealed)).map_err(store)?;
         let Owner { effect, run, component, revision } = owner.clone();
         let stored_sha256 = Sha256(hash.finalize().into());
         let (sha256, size) = (whole.sha256, whole.size);

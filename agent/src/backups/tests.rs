@@ -189,6 +189,7 @@ async fn the_sweep_at_the_start_keeps_what_the_open_section_needs() {
         steps: BTreeMap::new(),
         failure: None,
         resumed: 0,
+        armed: false,
     };
     backups.sweep_at_start(Some(&open));
     let mut kept = left(&backups);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use backon::{ExponentialBuilder, Retryable as _};
+use drydock_failpoint::effect;
 use drydock_proto::agent::{BackupHeader, StatBackupRequest, UploadBackupRequest};
 use drydock_proto::limits::CHUNK_BYTES;
 use tokio::{
@@ -161,7 +162,8 @@ fn feed(
         let mut data = vec![0; want];
         file.read_exact(&mut data)?;
         sent += want as u64;
-        if outgoing.blocking_send(UploadBackupRequest { header: header.take(), data }).is_err() {
+        let piece = UploadBackupRequest { header: header.take(), data };
+        if effect!("agent.backup.send", outgoing.blocking_send(piece)).is_err() {
             return Ok(());
         }
         at.send_replace(sent);

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use drydock_failpoint::durable;
 use serde::{Deserialize, Serialize};
 
 /// A member list.
@@ -83,9 +84,9 @@ fn write(path: &Path, list: &KnownCluster) -> std::io::Result<()> {
         .mode(0o600)
         .custom_flags(nix::libc::O_NOFOLLOW)
         .open(&new)?;
-    file.write_all(&bytes)?;
+    durable!("agent.etcd-known.write", file.write_all(&bytes))?;
     // No fsync: what is lost is looked up again.
-    std::fs::rename(&new, path)
+    durable!("agent.etcd-known.rename", std::fs::rename(&new, path))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use drydock_failpoint::effect;
 use drydock_types::probe::{EtcdMember, EtcdStatus};
 use futures_util::future::join;
 use tokio::time::{Instant, sleep};
@@ -9,9 +10,9 @@ use tokio::time::{Instant, sleep};
 use super::{
     EtcdAccess,
     dial::Target,
-    known::Known,
+    known::{Known, KnownCluster},
     member::Member,
-    survey::{left, survey},
+    survey::{Survey, left, survey},
 };
 use crate::actions::Problem;
 
@@ -38,7 +39,7 @@ pub async fn hand_over(
     within: Duration,
 ) -> Result<Option<Moved>, Problem> {
     let end = Instant::now() + within;
-    let seen = survey(access, known).await.view;
+    let Survey { view: seen, list, .. } = survey(access, known).await;
     let own =
         seen.local.map_err(|why| Problem::new(format!("this node's etcd member does not answer: {why}")))?;
     if !own.knows_leader() {
@@ -51,9 +52,9 @@ pub async fn hand_over(
     let Some(to) = choose(&own, &seen.members)? else { return Ok(None) };
     // To the leader's own endpoint; etcd refuses it elsewhere.
     let local = Member::dial(access, &access.endpoint, left(end, CALL_WITHIN)).await?;
-    let answer = local.move_leader(&to.member, left(end, within)).await;
+    let answer = effect!("agent.etcd.move-leader", local.move_leader(&to.member, left(end, within)).await);
     // Whatever the call answered, the members say what came of it.
-    match wait_for_new_leader(access, known, &local, &own, &to.member, end).await {
+    match wait_for_new_leader(access, &list, &local, &own, &to.member, end).await {
         Ok(leader) => Ok(Some(Moved { from: own.member, to: leader })),
         Err(why) => {
             let call = answer.err().map(|error| format!("; {error}")).unwrap_or_default();
@@ -112,13 +113,12 @@ fn fitness<'a>(own: &EtcdStatus, status: &'a Result<EtcdStatus, String>) -> Resu
 /// have brought a third one: as good.
 async fn wait_for_new_leader(
     access: &EtcdAccess,
-    known: &Known,
+    list: &KnownCluster,
     local: &Member,
     own: &EtcdStatus,
     to: &str,
     end: Instant,
 ) -> Result<String, String> {
-    let list = known.load().await.unwrap_or_default();
     let urls = list.members.iter().filter(|member| member.id == to).flat_map(|member| &member.client_urls);
     let targets: Vec<_> = urls.filter_map(|url| Target::advertised(url, access).ok()).collect();
     loop {

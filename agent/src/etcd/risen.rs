@@ -21,7 +21,7 @@ use super::{
 pub async fn not_risen(access: &EtcdAccess, known: &Known, from: Option<&Version>) -> Result<(), String> {
     let from =
         from.ok_or("the version to go back to is not known, so neither is whether it would still start")?;
-    let Survey { view, versions } = survey(access, known).await;
+    let Survey { view, versions, .. } = survey(access, known).await;
     judge(from, view.members.len(), &versions)
 }
 

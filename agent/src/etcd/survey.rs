@@ -35,6 +35,8 @@ pub struct Survey {
     pub view: EtcdView,
     /// `/version` of whoever answered it: by whom, and what. The local member first.
     pub versions: Vec<(String, Result<Versions, String>)>,
+    /// Who the members are and where; empty when nobody could be asked.
+    pub list: KnownCluster,
 }
 
 /// What was seen of one member.
@@ -67,10 +69,9 @@ pub async fn survey(access: &EtcdAccess, known: &Known) -> Survey {
         let target = Target::parse(&access.endpoint)?;
         versions(access, &target, left(end, MEMBER_WITHIN)).await
     };
-    let empty = KnownCluster::default();
-    let everybody = list.as_ref().unwrap_or(&empty);
+    let list = list.unwrap_or_default();
     let (alarms, own_versions, seen) =
-        join3(alarms, own_versions, look_at_all(access, everybody, status.as_ref().ok(), end)).await;
+        join3(alarms, own_versions, look_at_all(access, &list, status.as_ref().ok(), end)).await;
     let mut answers = vec![(access.endpoint.clone(), own_versions.map_err(|error| error.to_string()))];
     let mut members = Vec::new();
     for Seen { member, versions } in seen {
@@ -79,7 +80,11 @@ pub async fn survey(access: &EtcdAccess, known: &Known) -> Survey {
     }
     let cluster_version = cluster_version(&answers);
     let local = status.map_err(|error| error.to_string());
-    Survey { view: EtcdView { local, members, alarms, cluster_version, linearizable }, versions: answers }
+    Survey {
+        view: EtcdView { local, members, alarms, cluster_version, linearizable },
+        versions: answers,
+        list,
+    }
 }
 
 type Local = (Result<Member, EtcdError>, Result<EtcdStatus, EtcdError>, Result<(), String>);

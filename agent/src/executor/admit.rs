@@ -1,13 +1,19 @@
 //! May this section be begun here at all? Pure: no clock, no disk, no look at the node.
 
 use drydock_types::{
-    EffectId, NodeName, Section, SectionKind, Step, document::decode, section::KNOWN_REQUIREMENTS,
+    EffectId, Millis, NodeName, Section, SectionKind, Step, document::decode, section::KNOWN_REQUIREMENTS,
 };
 
 /// The longest section in bytes. The journal holds it whole.
 pub const MAX_SECTION_BYTES: usize = 256 << 10;
 /// Steps, and as many looks under `verify`.
 pub const MAX_STEPS: usize = 64;
+
+/// Witnesses of one section.
+const MAX_WITNESSES: usize = 8;
+/// The shortest and the longest time after which a change is taken back. In less nothing can be confirmed.
+const MIN_WITHIN_MS: u64 = 5_000;
+const MAX_WITHIN_MS: u64 = 3_600_000;
 
 /// Reads a section strictly and judges all that needs no look at the node.
 ///
@@ -24,10 +30,19 @@ pub(super) fn admit(node: &NodeName, effect: EffectId, bytes: &[u8]) -> Result<S
     if section.node != *node {
         return Err(format!("the section is for node {:?}; this one is {node:?}", section.node));
     }
-    known_requirements(&section)?;
-    form(&section)?;
-    versions(&section)?;
+    may_be_begun(&section)?;
     Ok(section)
+}
+
+/// Requirements, form and versions: for a rehearsal too, where nothing is to be begun.
+///
+/// # Errors
+/// Why it would be refused, for a person.
+pub fn may_be_begun(section: &Section) -> Result<(), String> {
+    known_requirements(section)?;
+    form(section)?;
+    confirmed(section)?;
+    versions(section)
 }
 
 /// A safety field that this agent does not know must not be dropped in silence.
@@ -50,6 +65,14 @@ fn form(section: &Section) -> Result<(), String> {
     if let Some(step) = section.verify.iter().find(|step| !step.only_looks()) {
         return Err(format!("{} stands under verify and does more than look", step.name()));
     }
+    match (section.kind, section.undoes) {
+        (SectionKind::Undo, Some(_)) if section.steps.is_empty() && section.verify.is_empty() => {}
+        (SectionKind::Undo, _) => {
+            return Err("an undo section names one change to undo and has no steps of its own".into());
+        }
+        (_, Some(_)) => return Err(format!("a {} section undoes nothing", section.kind.as_str())),
+        (_, None) => {}
+    }
     let in_service = matches!(section.kind, SectionKind::Stage | SectionKind::Protect);
     match section.steps.iter().find(|step| in_service && changes(step)) {
         Some(step) => Err(format!(
@@ -59,6 +82,61 @@ fn form(section: &Section) -> Result<(), String> {
         )),
         None => Ok(()),
     }
+}
+
+/// What a section that is taken back from outside may hold, and what may only stand in such a one.
+fn confirmed(section: &Section) -> Result<(), String> {
+    let all = || section.steps.iter();
+    let Some(wanted) = &section.commit_confirmed else {
+        return match all().find(|step| matches!(step, Step::RestartAgent(_))) {
+            Some(step) => Err(format!(
+                "{} can cut the node off: the recipe must say `commitConfirmed: {{within: …, witness: […]}}`",
+                step.name()
+            )),
+            None => Ok(()),
+        };
+    };
+    if section.kind != SectionKind::Apply {
+        return Err(format!("a {} section cannot be commit-confirmed", section.kind.as_str()));
+    }
+    if wanted.witness.is_empty() || wanted.witness.len() > MAX_WITNESSES {
+        return Err(format!(
+            "a commit-confirmed section names 1 to {MAX_WITNESSES} witnesses; with none an outage of the \
+             coordinator would take back a change that is well"
+        ));
+    }
+    if !(MIN_WITHIN_MS..=MAX_WITHIN_MS).contains(&wanted.within.0) || wanted.within > section.deadline {
+        return Err(format!(
+            "a commit-confirmed section's `within` is {} to {} and no longer than its deadline ({}), and this is {}",
+            Millis(MIN_WITHIN_MS),
+            Millis(MAX_WITHIN_MS),
+            section.deadline,
+            wanted.within
+        ));
+    }
+    if !section.undo_on_failure || !section.can_undo.is_empty() {
+        return Err(
+            "a commit-confirmed section is always taken back: `onFailure: hold` and `canUndo` do not go \
+                    with it"
+                .into(),
+        );
+    }
+    match all().find(|step| changes(step) && !is_reverted(step)) {
+        Some(step) => Err(format!("{} cannot be taken back from outside of the agent", step.name())),
+        None => Ok(()),
+    }
+}
+
+/// Does the reverter know how to take it back?
+const fn is_reverted(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::SwapBinary(_)
+            | Step::StopUnit(_)
+            | Step::StartUnit(_)
+            | Step::RestartUnit(_)
+            | Step::RestartAgent(_)
+    )
 }
 
 /// No way down without a permit; what cannot be ordered counts as down (rule 11).
@@ -89,6 +167,8 @@ pub(super) const fn changes(step: &Step) -> bool {
         | Step::StopUnit(_)
         | Step::StartUnit(_)
         | Step::RestartUnit(_)
+        | Step::RestartAgent(_)
+        | Step::Reboot(_)
         | Step::MoveEtcdLeader(_) => true,
         Step::FetchArtifact(_)
         | Step::CheckSwap(_)

@@ -1,6 +1,6 @@
 //! The real workshop: the actions, on this host.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use drydock_types::{Section, Step, outcome::Evidence, step::UndoGuard};
@@ -9,6 +9,7 @@ use super::workshop::{Progress, Workshop};
 use crate::{
     actions::{self, Cx, Found, Note, Problem},
     host::Host,
+    revert::{self, Report, Standing},
 };
 
 /// Does steps by the actions of this host.
@@ -54,7 +55,50 @@ impl Workshop for AtHost {
         actions::of(step).undo(&self.cx(section, &silent), note).await
     }
 
+    async fn may_take_back(&self, section: &Section) -> Result<(), Problem> {
+        let policy = &self.0.policy;
+        for step in &section.steps {
+            match step {
+                Step::SwapBinary(swap) => drop(policy.may_swap(&swap.path, &section.component)?),
+                Step::StopUnit(unit) | Step::StartUnit(unit) | Step::RestartUnit(unit) => {
+                    policy.may_touch(&unit.unit)?;
+                }
+                _ => {}
+            }
+        }
+        // The floor is the node's own, and no command lifts it.
+        section.from.as_ref().map_or(Ok(()), |from| policy.may_install(&section.component, from))
+    }
+
     async fn undo_guard(&self, section: &Section, guard: &UndoGuard) -> Result<(), String> {
         actions::undo_guards::holds(&self.0, section, guard).await
+    }
+
+    async fn standing(&self, section: &Section) -> Result<Standing, Problem> {
+        revert::standing(&self.0, section).await
+    }
+
+    async fn may_arm(&self, section: &Section) -> Result<(), Problem> {
+        revert::arm::may_arm(&self.0, section).await
+    }
+
+    async fn arm(&self, section: &Section) -> Result<Duration, Problem> {
+        revert::arm::arm(&self.0, section).await
+    }
+
+    async fn disarm(&self, section: &Section) -> Result<(), Problem> {
+        revert::disarm(&self.0, section).await
+    }
+
+    async fn confirm(&self, section: &Section) -> Result<Vec<Evidence>, Problem> {
+        revert::confirm::confirm(&self.0, section).await
+    }
+
+    async fn revert(&self, section: &Section, why: &str) -> Result<Report, Problem> {
+        revert::now(&self.0, section, why).await
+    }
+
+    async fn put_away(&self, section: &Section) {
+        revert::put_away(&self.0, section).await;
     }
 }

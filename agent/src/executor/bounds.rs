@@ -24,7 +24,7 @@ pub(super) fn needed(section: &Section, bytes: usize) -> u64 {
     let steps = section.steps.len() + section.verify.len();
     let each = NOTE_BYTES + 2 * EVIDENCE_BYTES + 4 * RECORD_BYTES;
     // The section stands in a JSON text of the record: quotes are escaped.
-    (2 * bytes + steps * each + 2 * OUTCOME_BYTES) as u64
+    (2 * bytes + steps * each + 2 * OUTCOME_BYTES + RECORD_BYTES) as u64
 }
 
 /// Refuses a note that is too long for the journal.
@@ -47,10 +47,15 @@ pub(super) fn failure(step: &str, problem: Problem) -> Failure {
     let from = log.len().saturating_sub(40);
     Failure {
         step: step.to_owned(),
-        what: cut(what, 2000),
+        what: self::what(what),
         next: next.into_iter().take(8).map(|line| cut(line, 500)).collect(),
         log: log.into_iter().skip(from).map(|line| cut(line, 300)).collect(),
     }
+}
+
+/// What went wrong, as it stands in a failure.
+pub(super) fn what(text: String) -> String {
+    cut(text, 2000)
 }
 
 /// An error text as it stands in a step's report.

@@ -1,4 +1,8 @@
-//! The work on one accepted section: forwards, or backwards, to its outcome.
+//! The work on one accepted section: forwards, or backwards, to its outcome. [`back`] takes an earlier one's
+//! change back.
+
+mod back;
+mod confirmed;
 
 use std::{
     future::Future,
@@ -7,7 +11,7 @@ use std::{
 };
 
 use drydock_types::{
-    EffectId, Millis, Outcome, Step,
+    EffectId, Millis, Outcome, Section, SectionKind, Step,
     outcome::{Evidence, Failure, SectionResult, StepReport},
 };
 use tokio::{
@@ -15,6 +19,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
+use self::confirmed::Guard;
 use super::{
     Event, Listener, MAX_RESUMED,
     admit::{changes, is_checked_ahead, is_of_unit, step},
@@ -51,6 +56,8 @@ pub(super) struct Shift<'a> {
     evidence: Vec<Evidence>,
     /// That the very last step is done, where that is still to be written.
     last_done: Option<Record>,
+    /// How the revert of a commit-confirmed section stands for this shift.
+    guard: Guard,
 }
 
 /// Why going forwards came to its end.
@@ -106,13 +113,18 @@ impl<'a> Shift<'a> {
             reports,
             evidence,
             last_done: None,
+            guard: Guard::None,
         }
     }
 
     /// To the outcome, on the disk.
     pub(super) async fn run(mut self) -> Result<Outcome, JournalError> {
-        let result = if self.open.resumed > MAX_RESUMED {
+        let result = if let Some(ended) = self.stands().await? {
+            ended
+        } else if self.open.resumed > MAX_RESUMED {
             self.given_up()
+        } else if self.open.section.kind == SectionKind::Undo {
+            self.back().await?
         } else if let Some(failure) = self.open.failure.clone() {
             self.take_back(failure).await?
         } else {
@@ -147,16 +159,24 @@ impl<'a> Shift<'a> {
         {
             return Ok(Forward::Refused(failure));
         }
+        if self.open.steps.is_empty()
+            && let Err(failure) = self.may_arm(deadline).await
+        {
+            return Ok(Forward::Refused(failure));
+        }
         let first = match self.pick_up().await? {
             Ok(first) => first,
             Err(undecidable) => return Ok(undecidable),
         };
         for index in first..self.count() {
-            if let Err(failure) = self.step(index, deadline).await? {
+            if let Err(failure) = self.arm_before(index).await? {
+                return Ok(Forward::Failed(failure));
+            }
+            if let Err(failure) = self.step(index, self.guard.bound(deadline)).await? {
                 return Ok(Forward::Failed(failure));
             }
         }
-        Ok(Forward::Done)
+        Ok(self.confirm().await.map_or_else(Forward::Failed, |()| Forward::Done))
     }
 
     /// Every check that can run ahead, before the first change.
@@ -184,8 +204,11 @@ impl<'a> Shift<'a> {
             Err(_) => Found::Undecidable(format!("looking at it took longer than {LOOK:?}")),
         };
         match found {
-            Found::Done => {
-                let (evidence, took) = (Vec::new(), Millis(0));
+            Found::Done | Found::Seen(_) => {
+                let took = Millis(0);
+                let evidence =
+                    if let Found::Seen(seen) = found { bounds::evidence(seen) } else { Vec::new() };
+                self.evidence.extend(evidence.iter().cloned());
                 let report = StepReport { step: name.into(), undo: false, took, error: None };
                 self.reports.push(report);
                 self.write(&[Record::StepDone { effect: self.effect(), index, evidence, took }], false)
@@ -276,6 +299,7 @@ impl<'a> Shift<'a> {
     async fn failed(&mut self, failure: Failure) -> Result<SectionResult, JournalError> {
         let changed = self.begun().await.into_iter().any(|(_, step, _)| changes(&step));
         if !changed {
+            self.disarm().await;
             return Ok(SectionResult::Failed { failure });
         }
         if !self.open.section.undo_on_failure {
@@ -287,13 +311,16 @@ impl<'a> Shift<'a> {
 
     /// Backwards: files first, then units, so that units come back running what lies on the disk.
     async fn take_back(&mut self, failure: Failure) -> Result<SectionResult, JournalError> {
+        if self.guard.is_armed() {
+            return self.strike(failure).await;
+        }
         let mut left = self.begun().await;
         let going_on = self.open.steps.values().any(|state| state.undo_begun);
-        if !going_on && let Err(because) = self.may_undo().await {
+        if !going_on && let Err(because) = self.may_undo(&self.open.section).await {
             return Ok(SectionResult::LeftAlone { failure, because: bounds::text(because) });
         }
         left.retain(|(_, step, _)| changes(step));
-        left.sort_by_key(|(index, step, _)| (is_of_unit(step), u32::MAX - index));
+        in_undo_order(&mut left);
         let deadline = Instant::now() + self.allowed();
         let mut decided = self.open.failure.is_some();
         for (index, step, note) in left {
@@ -302,7 +329,7 @@ impl<'a> Shift<'a> {
             let records = if decided { vec![began] } else { vec![decision, began] };
             self.write(&records, true).await?;
             decided = true;
-            if let Err(what) = self.undo(index, &step, &note, deadline).await? {
+            if let Err(what) = self.undo(&self.open.section.clone(), index, &step, &note, deadline).await? {
                 let because = bounds::text(format!("{} could not be taken back: {what}", step.name()));
                 return Ok(SectionResult::LeftAlone { failure, because });
             }
@@ -311,10 +338,10 @@ impl<'a> Shift<'a> {
     }
 
     /// All guards, on fresh evidence. What cannot be seen does not hold.
-    async fn may_undo(&self) -> Result<(), String> {
+    async fn may_undo(&self, section: &Section) -> Result<(), String> {
         let deadline = Instant::now() + LOOK;
-        for guard in &self.open.section.can_undo {
-            match timeout_at(deadline, self.workshop.undo_guard(&self.open.section, guard)).await {
+        for guard in &section.can_undo {
+            match timeout_at(deadline, self.workshop.undo_guard(section, guard)).await {
                 Ok(judged) => judged?,
                 Err(_) => return Err(format!("whether it can be taken back was not seen within {LOOK:?}")),
             }
@@ -324,6 +351,7 @@ impl<'a> Shift<'a> {
 
     async fn undo(
         &mut self,
+        section: &Section,
         index: u32,
         step: &Step,
         note: &Note,
@@ -331,7 +359,7 @@ impl<'a> Shift<'a> {
     ) -> Result<Result<(), String>, JournalError> {
         let began = Instant::now();
         let progress = Throttle::new(self.listener, self.effect(), step.name());
-        let work = within(deadline, self.workshop.undo(&self.open.section, step, note));
+        let work = within(deadline, self.workshop.undo(section, step, note));
         let undone = progress.named_when_long(work).await;
         let took = millis(began.elapsed());
         let error = undone.as_ref().err().map(|problem| bounds::text(problem.what.clone()));
@@ -391,6 +419,13 @@ impl<'a> Shift<'a> {
         }
     }
 
+    /// A look's part in the outcome.
+    fn report(&mut self, step: &Step, began: Instant, error: Option<&Problem>) {
+        let (took, error) =
+            (millis(began.elapsed()), error.map(|problem| bounds::text(problem.what.clone())));
+        self.reports.push(StepReport { step: step.name().into(), undo: false, took, error });
+    }
+
     /// Steps and looks in all.
     fn count(&self) -> u32 {
         let section = &self.open.section;
@@ -404,6 +439,11 @@ impl<'a> Shift<'a> {
     const fn allowed(&self) -> Duration {
         Duration::from_millis(self.open.section.deadline.0)
     }
+}
+
+/// Files first, then units, each from the last to the first: units come back running what lies on the disk.
+fn in_undo_order(steps: &mut [(u32, Step, Note)]) {
+    steps.sort_by_key(|(index, step, _)| (is_of_unit(step), u32::MAX - index));
 }
 
 /// Says how far a step is, not too often.

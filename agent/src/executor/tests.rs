@@ -1,7 +1,9 @@
 //! The executor against a scripted node, and its crashes.
 
 mod bench;
+mod confirmed;
 mod crash;
+mod held;
 mod refusals;
 
 use drydock_types::{Millis, Step, outcome::SectionResult};

@@ -1,9 +1,14 @@
 //! What the executor has done by: real actions on a host, or a script in a test.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use drydock_types::{Section, Step, outcome::Evidence, step::UndoGuard};
 
-use crate::actions::{Found, Note, Problem};
+use crate::{
+    actions::{Found, Note, Problem},
+    revert::{Report, Standing},
+};
 
 /// Reports how far a long step is: done, of all.
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
@@ -29,6 +34,39 @@ pub trait Workshop: Send + Sync {
     async fn probe(&self, section: &Section, step: &Step, note: &Note) -> Found;
     /// Takes it back and sees that it is so. Twice does no harm.
     async fn undo(&self, section: &Section, step: &Step, note: &Note) -> Result<Vec<Evidence>, Problem>;
+    /// Read-only: may an earlier section be taken back by command, as far as this node's policy goes?
+    async fn may_take_back(&self, section: &Section) -> Result<(), Problem>;
     /// Does the guard hold, on fresh evidence? The text says why not.
     async fn undo_guard(&self, section: &Section, guard: &UndoGuard) -> Result<(), String>;
+
+    /// How the revert of a commit-confirmed section stands, once none is at work any more.
+    async fn standing(&self, _section: &Section) -> Result<Standing, Problem> {
+        Ok(Standing::None)
+    }
+    /// Read-only: everything that arming will demand.
+    async fn may_arm(&self, _section: &Section) -> Result<(), Problem> {
+        Err(no_reverts())
+    }
+    /// Arms the revert; it strikes after the time that is given back.
+    async fn arm(&self, _section: &Section) -> Result<Duration, Problem> {
+        Err(no_reverts())
+    }
+    /// Nothing was changed after all: the revert is not needed.
+    async fn disarm(&self, _section: &Section) -> Result<(), Problem> {
+        Ok(())
+    }
+    /// Confirms as soon as it may be, or says why it could not be until the revert's time.
+    async fn confirm(&self, _section: &Section) -> Result<Vec<Evidence>, Problem> {
+        Err(no_reverts())
+    }
+    /// Has the revert strike now, and waits for its report.
+    async fn revert(&self, _section: &Section, _why: &str) -> Result<Report, Problem> {
+        Err(no_reverts())
+    }
+    /// The outcome is in the journal: what the revert left may go.
+    async fn put_away(&self, _section: &Section) {}
+}
+
+fn no_reverts() -> Problem {
+    Problem::new("nothing here can be armed to be taken back by itself")
 }

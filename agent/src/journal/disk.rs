@@ -9,6 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use drydock_failpoint::durable;
 use nix::{
     errno::Errno,
     fcntl::{FallocateFlags, OFlag, fallocate},
@@ -111,8 +112,8 @@ impl JournalDisk for FileDisk {
         let (file, offset) = (self.file()?, self.length);
         let length = offset + bytes.len() as u64;
         blocking(move || {
-            file.write_all_at(&bytes, offset)?;
-            if durable { file.sync_data() } else { Ok(()) }
+            durable!("agent.journal.write", file.write_all_at(&bytes, offset))?;
+            if durable { durable!("agent.journal.sync", file.sync_data()) } else { Ok(()) }
         })
         .await?;
         self.length = length;
@@ -139,7 +140,11 @@ impl JournalDisk for FileDisk {
         let file = self.file()?;
         // What was taken behind the end is given back with it.
         self.reserved_to = 0;
-        blocking(move || file.set_len(length).and_then(|()| file.sync_all())).await?;
+        blocking(move || {
+            durable!("agent.journal.cut", file.set_len(length))?;
+            durable!("agent.journal.cut-sync", file.sync_all())
+        })
+        .await?;
         self.length = length;
         Ok(())
     }
@@ -156,7 +161,13 @@ impl JournalDisk for FileDisk {
 /// The offset up to which there is room for certain, until the file is cut.
 fn reserve(file: &File, offset: u64, bytes: u64) -> io::Result<u64> {
     let signed = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::StorageFull));
-    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, signed(offset)?, signed(bytes)?) {
+    let (from, length) = (signed(offset)?, signed(bytes)?);
+    let taken = durable!(
+        "agent.journal.reserve",
+        |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+        fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, from, length)
+    );
+    match taken {
         Ok(()) => Ok(offset.saturating_add(bytes)),
         // A file system without fallocate: the free space at this moment is the best that can be had.
         Err(Errno::EOPNOTSUPP) => {
@@ -175,14 +186,16 @@ fn write_beside_and_rename(dir: &Path, contents: &[u8]) -> io::Result<File> {
         _ => {}
     }
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&new)?;
-    let written = file.write_all_at(contents, 0).and_then(|()| file.sync_all());
+    let written = durable!("agent.journal.new-write", file.write_all_at(contents, 0));
+    let written = written.and_then(|()| durable!("agent.journal.new-sync", file.sync_all()));
     if let Err(error) = written {
         // Best effort: a rest of it is removed before the next attempt.
         let _ = std::fs::remove_file(&new);
         return Err(error);
     }
-    std::fs::rename(&new, &place)?;
-    File::open(dir)?.sync_all()?;
+    durable!("agent.journal.new-rename", std::fs::rename(&new, &place))?;
+    let dir = File::open(dir)?;
+    durable!("agent.journal.new-sync-dir", dir.sync_all())?;
     Ok(file)
 }
 

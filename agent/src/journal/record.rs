@@ -1,7 +1,7 @@
 //! What stands in the journal: one record, one fact.
 
 use drydock_types::{
-    EffectId, Fence, Millis, Outcome, Sha256,
+    EffectId, Fence, Head, HeadConflict, Millis, Outcome, Sha256,
     outcome::{Evidence, Failure},
 };
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,16 @@ pub enum Record {
         /// That fence.
         fence: Fence,
     },
+    /// The latest head of the coordinator's record.
+    HeadSeen {
+        /// That head.
+        head: Head,
+    },
+    /// A head that was not followed, beside the one that was kept.
+    HeadRefused {
+        /// Both.
+        conflict: HeadConflict,
+    },
     /// A section was taken on. From here on it ends with an outcome, whatever happens.
     Accepted {
         /// Which effect.
@@ -28,6 +38,11 @@ pub enum Record {
     },
     /// A start of the agent found the section open and carries it on.
     Resumed {
+        /// Which effect.
+        effect: EffectId,
+    },
+    /// A revert is about to be armed outside of the agent: the section is commit-confirmed.
+    Arming {
         /// Which effect.
         effect: EffectId,
     },

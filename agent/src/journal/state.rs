@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use drydock_types::{
-    EffectId, Fence, Millis, Section, Sha256,
+    EffectId, Fence, Millis, Section, SectionKind, Sha256,
     document::decode,
-    outcome::{Evidence, Failure},
+    outcome::{Evidence, Failure, SectionResult},
 };
 
-use super::record::Record;
+use super::{
+    heads::Heads,
+    past::{Changes, Spot, Trail},
+    record::Record,
+};
 use crate::actions::Note;
 
 /// What is known of the section that is accepted and has not ended.
@@ -26,6 +30,8 @@ pub struct Open {
     pub failure: Option<Failure>,
     /// How many starts of the agent have carried it on.
     pub resumed: u32,
+    /// A revert was or was about to be armed.
+    pub armed: bool,
 }
 
 /// How far a step is.
@@ -54,8 +60,13 @@ pub(super) struct Place {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) seen: Option<Fence>,
+    pub(super) heads: Heads,
     pub(super) open: Option<Open>,
     pub(super) ended: BTreeMap<EffectId, Place>,
+    /// Where the open section's records stand.
+    trail: Trail,
+    /// What can still be taken back.
+    pub(super) changes: Changes,
 }
 
 impl State {
@@ -68,40 +79,69 @@ impl State {
                 }
                 self.seen = Some(fence);
             }
+            Record::HeadSeen { .. } | Record::HeadRefused { .. } => self.heads.read(&record)?,
             Record::Accepted { effect, payload, section } => {
                 let section = decode("section", section.as_bytes()).map_err(|error| error.to_string())?;
                 if let Some(open) = &self.open {
                     return Err(format!("{effect} is accepted while {} is open", open.effect));
                 }
+                self.trail = Trail { accepted: Some(Spot { at, length }), begun: BTreeMap::new() };
                 let steps = BTreeMap::new();
-                self.open = Some(Open { effect, payload, section, steps, failure: None, resumed: 0 });
+                self.open =
+                    Some(Open { effect, payload, section, steps, failure: None, resumed: 0, armed: false });
             }
-            Record::Ended { effect, payload, .. } => {
-                if self.open.as_ref().is_some_and(|open| open.effect == effect) {
-                    self.open = None;
+            Record::Ended { effect, payload, outcome } => {
+                if let Some(open) = self.open.take_if(|open| open.effect == effect) {
+                    self.close(&open, &outcome.result);
                 }
                 self.ended.insert(effect, Place { payload, at, length });
             }
             Record::Forgotten { effects } => {
+                let undoes = self.open.as_ref().and_then(|open| open.section.undoes);
                 for effect in effects {
                     self.ended.remove(&effect);
+                    // What is being taken back at this moment is needed to its end.
+                    if undoes != Some(effect) {
+                        self.changes.forget(effect);
+                    }
                 }
             }
             Record::Resumed { effect } => self.at_work(effect)?.resumed += 1,
+            Record::Arming { effect } => self.at_work(effect)?.armed = true,
             Record::UndoDecided { effect, failure } => self.at_work(effect)?.failure = Some(failure),
             Record::StepBegun { effect, index, note } => {
                 let state = StepState { note, done: None, undo_begun: false, undone: None };
                 self.at_work(effect)?.steps.insert(index, state);
+                self.trail.begun.insert(index, Spot { at, length });
             }
             Record::StepDone { effect, index, evidence, took } => {
                 self.step(effect, index)?.done = Some((evidence, took));
             }
-            Record::UndoBegun { effect, index } => self.step(effect, index)?.undo_begun = true,
+            Record::UndoBegun { effect, index } => {
+                let open = self.at_work(effect)?;
+                if open.section.kind == SectionKind::Undo {
+                    // The step was begun by the section that is taken back, and its note stands there.
+                    let state = StepState { note: Note::none(), done: None, undo_begun: false, undone: None };
+                    open.steps.entry(index).or_insert(state);
+                }
+                self.step(effect, index)?.undo_begun = true;
+            }
             Record::UndoDone { effect, index, evidence, took } => {
                 self.step(effect, index)?.undone = Some((evidence, took));
             }
         }
         Ok(())
+    }
+
+    fn close(&mut self, open: &Open, result: &SectionResult) {
+        let trail = std::mem::take(&mut self.trail);
+        if open.section.kind == SectionKind::Apply {
+            self.changes.ended(&open.section, trail, result);
+        }
+        // Forgotten while it was being taken back: it was needed until now.
+        if let Some(undone) = open.section.undoes.filter(|undone| !self.ended.contains_key(undone)) {
+            self.changes.forget(undone);
+        }
     }
 
     fn at_work(&mut self, effect: EffectId) -> Result<&mut Open, String> {

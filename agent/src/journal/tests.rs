@@ -39,6 +39,8 @@ fn accepted(number: u8) -> Record {
         steps: vec![],
         verify: vec![],
         can_undo: vec![],
+        undoes: None,
+        commit_confirmed: None,
         undo_on_failure: true,
         deadline: Millis::secs(10),
         requires: vec![],
@@ -319,4 +321,78 @@ proptest! {
             }
         });
     }
+}
+
+fn head(seq: u64, hash: u8) -> Head {
+    Head { fleet: drydock_types::FleetId([3; 16]), epoch: Epoch(1), seq, hash: Sha256([hash; 32]) }
+}
+
+#[test]
+fn a_head_goes_to_the_disk_with_the_next_write_and_costs_none_of_its_own() {
+    run(async {
+        let disk = MemoryDisk::new();
+        let mut journal = open(&disk).await.unwrap();
+        let before = disk.operations();
+        assert_eq!(journal.hear_head(head(3, 3)), Followed::News);
+        assert_eq!(journal.hear_head(head(4, 4)), Followed::News);
+        assert_eq!(journal.heads().head, Some(head(4, 4)));
+        assert_eq!(disk.operations(), before, "nothing is written for it");
+        journal.append(&[accepted(1)], true).await.unwrap();
+        assert_eq!(disk.operations(), before + 1, "one write takes both");
+        assert_eq!(journal.length(), 2, "the later head alone, and the section");
+        journal.hear_head(head(5, 5));
+        disk.crash(Survives::Nothing);
+        let mut journal = open(&disk).await.unwrap();
+        assert_eq!(journal.heads().head, Some(head(4, 4)), "the last one that a write took along");
+        // Told again after the crash, it is news again.
+        assert_eq!(journal.hear_head(head(5, 5)), Followed::News);
+        journal.keep_heads().await.unwrap();
+        let written = disk.operations();
+        journal.keep_heads().await.unwrap();
+        assert_eq!(disk.operations(), written, "once");
+    });
+}
+
+#[test]
+fn heads_that_are_refused_are_kept_with_what_they_contradict_through_crash_and_compaction() {
+    run(async {
+        let disk = MemoryDisk::new();
+        let mut journal = open(&disk).await.unwrap();
+        journal.hear_head(head(9, 9));
+        for (told, followed) in [
+            (head(8, 8), Followed::Back),
+            (head(9, 1), Followed::Fork),
+            (head(9, 9), Followed::Known),
+            (head(10, 10), Followed::News),
+            (head(10, 11), Followed::Fork),
+        ] {
+            assert_eq!(journal.hear_head(told), followed, "{told}");
+        }
+        let kept = |journal: &Journal| {
+            let heads = journal.heads();
+            assert_eq!(heads.head, Some(head(10, 10)));
+            let pairs: Vec<_> = heads.conflicts.iter().map(|both| (both.kept.seq, both.told.seq)).collect();
+            assert_eq!(pairs, [(9, 8), (10, 10)]);
+        };
+        kept(&journal);
+        journal.append(&[accepted(1), ended(1)], true).await.unwrap();
+        disk.crash(Survives::Nothing);
+        let mut journal = open(&disk).await.unwrap();
+        kept(&journal);
+        for number in 2..=200 {
+            journal.append(&[accepted(number), ended(number)], false).await.unwrap();
+        }
+        let (long, count) = (disk.length(), journal.length());
+        let all: Vec<_> = (1..=200).map(effect).collect();
+        journal.forget(&all).await.unwrap();
+        assert!(disk.length() < long && journal.length() > count, "it was compacted");
+        kept(&journal);
+        kept(&open(&disk).await.unwrap());
+        // However many coordinators contradict themselves, the journal does not grow by it.
+        for seq in 11..100 {
+            journal.hear_head(head(seq, 1));
+            journal.hear_head(head(seq, 2));
+        }
+        assert_eq!(journal.heads().conflicts.len(), drydock_types::signed::MAX_CONFLICTS);
+    });
 }

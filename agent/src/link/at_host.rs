@@ -1,10 +1,14 @@
 //! The link's two other ends in a real agent: the identity dials, the host is looked at.
 
 use async_trait::async_trait;
-use drydock_types::probe::{HostFacts, Observation, Probe};
+use drydock_types::{
+    Signature,
+    probe::{HostFacts, Observation, Probe},
+    signed::Purpose,
+};
 use tonic::{Status, transport::Channel};
 
-use super::{Dialer, Eyes};
+use super::{Dialer, Eyes, Signer};
 use crate::{actions::Problem, executor::AtHost, identity::Identity, probes};
 
 #[async_trait]
@@ -19,6 +23,12 @@ impl Dialer for Identity {
 
     fn explain(&self, status: &Status) -> Option<String> {
         Self::explain(self, status).map(|error| error.to_string())
+    }
+}
+
+impl Signer for Identity {
+    fn sign(&self, purpose: Purpose, about: &[u8; 32], document: &[u8]) -> Option<Signature> {
+        Self::sign(self, purpose, about, document)
     }
 }
 

@@ -3,15 +3,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use drydock_proto::agent::{self, FromAgent, from_agent::Message};
-use drydock_types::{EffectId, document::encode};
+use drydock_types::{EffectId, Outcome, document::encode, signed::Purpose};
 use tokio::sync::{Notify, mpsc};
 
+use super::Signer;
 use crate::executor::{Event, Listener};
 
 /// The executor's listener: passes events to the present stream, and drops them when there is none. What was
 /// dropped is asked for by the coordinator after the next Hello.
-#[derive(Debug, Default)]
-pub struct Outbox(Mutex<Option<Line>>);
+pub struct Outbox {
+    line: Mutex<Option<Line>>,
+    signer: Arc<dyn Signer>,
+}
 
 /// One stream's queue.
 #[derive(Debug, Clone)]
@@ -51,18 +54,24 @@ impl Line {
 }
 
 impl Outbox {
+    /// No stream yet; outcomes will be signed by this.
+    #[must_use]
+    pub fn new(signer: Arc<dyn Signer>) -> Self {
+        Self { line: Mutex::default(), signer }
+    }
+
     /// From now on events go here; `None` when the stream is gone.
     pub(super) fn attach(&self, line: Option<Line>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = line;
+        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = line;
     }
 }
 
 impl Listener for Outbox {
     fn hear(&self, event: Event) {
         log(&event);
-        let line = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match line {
-            Some(line) => line.send(message(event)),
+            Some(line) => line.send(message(&*self.signer, event)),
             None => tracing::debug!("no stream to tell the coordinator; it will ask"),
         }
     }
@@ -86,7 +95,15 @@ pub(super) fn bytes(effect: EffectId) -> Vec<u8> {
     effect.0.to_vec()
 }
 
-fn message(event: Event) -> Message {
+/// An outcome as it goes out: its exact bytes, and the signature over them. Made anew each time that it is told,
+/// from what the journal holds; empty where none can be made, and then it is refused and asked for again.
+pub(super) fn signed(signer: &dyn Signer, outcome: &Outcome) -> (Vec<u8>, Vec<u8>) {
+    let bytes = encode(outcome);
+    let signature = signer.sign(Purpose::Outcome, &outcome.effect.0, &bytes);
+    (bytes, signature.map(|signature| signature.as_bytes().to_vec()).unwrap_or_default())
+}
+
+fn message(signer: &dyn Signer, event: Event) -> Message {
     match event {
         Event::Accepted(effect) => Message::Accepted(agent::Accepted { effect_id: bytes(effect) }),
         Event::Declined { effect, why, lapsed } => {
@@ -95,9 +112,10 @@ fn message(event: Event) -> Message {
         Event::Progress { effect, step, done, total } => {
             Message::Progress(agent::Progress { effect_id: bytes(effect), step: step.into(), done, total })
         }
-        Event::Ended(outcome) => Message::Outcome(agent::OutcomeReport {
-            effect_id: bytes(outcome.effect),
-            outcome: encode(&outcome),
-        }),
+        Event::Ended(outcome) => {
+            let effect_id = bytes(outcome.effect);
+            let (outcome, signature) = signed(signer, &outcome);
+            Message::Outcome(agent::OutcomeReport { effect_id, outcome, signature })
+        }
     }
 }

@@ -9,13 +9,14 @@ use drydock_proto::{
         to_agent::Message as Order,
     },
     edge,
-    limits::{LAPSE, MAX_EFFECTS_PER_MESSAGE, MAX_MESSAGE_BYTES, STREAM_QUEUE},
+    limits::{LAPSE, MAX_EFFECTS_PER_MESSAGE, MAX_HELLO_ENTRIES, MAX_MESSAGE_BYTES, STREAM_QUEUE},
 };
 use drydock_types::{
-    EffectId, Fence, Step,
+    EffectId, Fence, Head, Step,
     document::{decode, encode},
-    probe::Probe,
+    probe::{Observation, Probe, RecordView},
     section::KNOWN_REQUIREMENTS,
+    signed::{HeadStatement, Purpose},
 };
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -27,9 +28,13 @@ use tonic::{Code, Status, Streaming, transport::Channel};
 
 use super::{
     End, Link,
-    outbox::{Line, bytes},
+    outbox::{Line, bytes, signed},
 };
-use crate::{executor::Dispatch, executor::NotObeyed, journal::JournalError, journal::Stored};
+use crate::{
+    executor::Dispatch,
+    executor::NotObeyed,
+    journal::{Heads, JournalError, Stored},
+};
 
 /// Looks at once.
 const LOOKS: usize = 8;
@@ -87,6 +92,7 @@ impl<'a> Session<'a> {
         }
         self.link.outbox.attach(Some(self.line.clone()));
         self.link.remote.publish(Some(self.channel.clone()));
+        self.link.remote.hear();
         self.listen(&mut orders).await
     }
 
@@ -100,9 +106,15 @@ impl<'a> Session<'a> {
 
     async fn hello(&self) -> agent::Hello {
         let (memory, facts) = (self.link.executor.memory().await, self.link.eyes.facts());
+        let heads = self.link.executor.heads().await;
+        let held = self.link.executor.held(MAX_HELLO_ENTRIES).await.unwrap_or_else(|error| {
+            // Whoever asks about one of them meets the same error, and the agent stops there.
+            tracing::error!(%error, "what the journal holds could not be read");
+            Vec::new()
+        });
         agent::Hello {
             protocol: PROTOCOL,
-            agent_version: env!("CARGO_PKG_VERSION").into(),
+            agent_version: crate::VERSION.into(),
             boot_id: facts.boot_id.clone(),
             machine_id: facts.machine_id.clone(),
             journal_id: memory.journal.0.to_vec(),
@@ -111,13 +123,19 @@ impl<'a> Session<'a> {
             requirements: KNOWN_REQUIREMENTS.map(String::from).to_vec(),
             host_facts: encode(&facts),
             seen: memory.seen.map(agent::Fence::from),
+            head: heads.head.map(agent::Head::from),
+            conflict: heads.conflicts.last().map(|conflict| (*conflict).into()),
+            heard_ms: self.link.heard.ago_ms(),
+            held: held.into_iter().map(said_of).collect(),
+            start_id: self.link.start_id.clone(),
         }
     }
 
-    /// Protocol first, then whether this coordinator is to be obeyed.
+    /// Protocol first, then whether this coordinator is to be obeyed, and only then what its record is.
     async fn welcome(&self, first: Result<Option<ToAgent>, Status>) -> Result<(), End> {
-        let first = first.map_err(|status| self.ended(&status))?;
-        let welcome = match first.and_then(|order| order.message) {
+        let first = first.map_err(|status| self.ended(&status))?.unwrap_or_default();
+        let head = first.head;
+        let welcome = match first.message {
             Some(Order::Welcome(welcome)) => welcome,
             Some(Order::GoAway(away)) => return Err(away_end(away)),
             Some(_) | None => {
@@ -125,7 +143,7 @@ impl<'a> Session<'a> {
             }
         };
         if welcome.protocol != PROTOCOL {
-            let (ours, theirs) = (env!("CARGO_PKG_VERSION"), shown(&welcome.coordinator_version));
+            let (ours, theirs) = (crate::VERSION, shown(&welcome.coordinator_version));
             let older = if welcome.protocol < PROTOCOL { "coordinator" } else { "agent" };
             return Err(End::Mismatch(format!(
                 "this agent ({ours}) speaks protocol {PROTOCOL}, the coordinator ({theirs}) protocol {}; \
@@ -140,6 +158,8 @@ impl<'a> Session<'a> {
             Err(NotObeyed::Journal(error)) if error.stops_the_agent() => return Err(End::Fatal(error)),
             Err(refusal) => return Err(End::Broken(refusal.to_string())),
         }
+        self.link.heard.now();
+        self.hear_head(head).await?;
         let (version, epoch) = (shown(&welcome.coordinator_version), fence.epoch.0);
         self.link.say(format!("connected to coordinator {version}, epoch {epoch}"), false);
         Ok(())
@@ -156,7 +176,14 @@ impl<'a> Session<'a> {
             tokio::select! {
                 order = orders.message() => {
                     silent_at = Instant::now() + pace.silence;
-                    match order.map_err(|status| self.ended(&status))?.and_then(|order| order.message) {
+                    // The end of a stream is no word of the coordinator.
+                    let order = order.map_err(|status| self.ended(&status))?.unwrap_or_default();
+                    if order.message.is_some() {
+                        self.link.heard.now();
+                        self.link.remote.hear();
+                    }
+                    self.hear_head(order.head).await?;
+                    match order.message {
                         Some(order) => self.obey(order).await?,
                         None => return Err(End::Broken("the coordinator closed the stream".into())),
                     }
@@ -190,9 +217,18 @@ impl<'a> Session<'a> {
                 self.link.executor.forget(&effects).await.map_err(End::Fatal)
             }
             Order::GoAway(away) => Err(away_end(away)),
-            Order::Alive(agent::Alive {}) => Ok(()),
+            Order::Alive(agent::Alive {}) => self.link.executor.keep_heads().await.map_err(End::Fatal),
             Order::Welcome(_) => Err(End::Broken("the coordinator said Welcome twice".into())),
         }
+    }
+
+    /// What the record's end was when an order was sent. It is kept whatever else the order is: nothing is done
+    /// or left undone because of it.
+    async fn hear_head(&self, head: Option<agent::Head>) -> Result<(), End> {
+        let Some(head) = head else { return Ok(()) };
+        let head = Head::try_from(&head).map_err(|error| End::Broken(error.to_string()))?;
+        self.link.executor.hear_head(head).await;
+        Ok(())
     }
 
     /// Hands a section to the executor; the stream may break meanwhile.
@@ -225,12 +261,15 @@ impl<'a> Session<'a> {
     async fn answer(&self, ids: &[Vec<u8>]) -> Result<(), End> {
         let all = async {
             for effect in effects(ids)? {
-                let (state, outcome) = match self.link.executor.stored(effect).await.map_err(End::Fatal)? {
-                    Stored::Unknown => (agent::answer::State::Unknown, Vec::new()),
-                    Stored::Open { .. } => (agent::answer::State::Accepted, Vec::new()),
-                    Stored::Ended { outcome, .. } => (agent::answer::State::Ended, encode(&outcome)),
+                let (state, ended) = match self.link.executor.stored(effect).await.map_err(End::Fatal)? {
+                    Stored::Unknown => (agent::answer::State::Unknown, Default::default()),
+                    Stored::Open { .. } => (agent::answer::State::Accepted, Default::default()),
+                    Stored::Ended { outcome, .. } => {
+                        (agent::answer::State::Ended, signed(&*self.link.signer, &outcome))
+                    }
                 };
-                let answer = agent::Answer { effect_id: bytes(effect), state: state.into(), outcome };
+                let (effect_id, (outcome, signature)) = (bytes(effect), ended);
+                let answer = agent::Answer { effect_id, state: state.into(), outcome, signature };
                 self.line.send_in_turn(Message::Answer(answer)).await;
             }
             Ok(())
@@ -256,8 +295,23 @@ impl<'a> Session<'a> {
             Ok(probe) => probe,
             Err(error) => return say(Err(error.to_string())),
         };
-        let (eyes, within) = (Arc::clone(&self.link.eyes), Duration::from_millis(raw.deadline_ms.into()));
-        let within = within.min(LONGEST_LOOK);
+        let within = Duration::from_millis(raw.deadline_ms.into()).min(LONGEST_LOOK);
+        if let Probe::Record { nonce } = probe {
+            let (executor, signer) = (Arc::clone(&self.link.executor), Arc::clone(&self.link.signer));
+            self.looks.spawn(async move {
+                let Heads { head, earlier, conflicts } = executor.heads().await;
+                let statement = HeadStatement { nonce, head, earlier, conflicts };
+                let statement = encode(&statement);
+                let signature = signer.sign(Purpose::Heads, &nonce.0, &statement);
+                let statement = String::from_utf8_lossy(&statement).into_owned();
+                say(match signature {
+                    Some(signature) => Ok(encode(&Observation::Record(RecordView { statement, signature }))),
+                    None => Err("what this agent keeps of the record could not be signed".into()),
+                });
+            });
+            return;
+        }
+        let eyes = Arc::clone(&self.link.eyes);
         self.looks.spawn(async move {
             say(match timeout(within, eyes.look(&probe)).await {
                 Ok(Ok(seen)) => Ok(encode(&seen)),
@@ -273,7 +327,7 @@ impl<'a> Session<'a> {
         match status.code() {
             Code::FailedPrecondition | Code::Unimplemented => End::Mismatch(format!(
                 "the coordinator refuses this agent ({}, protocol {PROTOCOL}): {why}",
-                env!("CARGO_PKG_VERSION")
+                crate::VERSION
             )),
             Code::PermissionDenied | Code::Unauthenticated => {
                 End::Mismatch(format!("the coordinator refuses this node: {why}"))
@@ -281,6 +335,10 @@ impl<'a> Session<'a> {
             _ => End::Broken(why),
         }
     }
+}
+
+fn said_of(held: crate::executor::Held) -> agent::Held {
+    agent::Held { effect_id: bytes(held.effect), ended: held.ended, what: held.what }
 }
 
 fn away_end(away: agent::GoAway) -> End {

@@ -10,11 +10,13 @@ use drydock_proto::{
         from_agent::Message,
         to_agent::Message as Order,
     },
+    tls::{PrivateKey, PublicKey},
 };
 use drydock_types::{
-    EffectId, Epoch, Fence, InstanceId, JournalId, NodeName, Outcome, Section, Step,
+    EffectId, Epoch, Fence, FleetId, Head, InstanceId, JournalId, NodeName, Outcome, Section, Sha256, Step,
     document::{decode, encode},
     outcome::{Evidence, SectionResult},
+    signed::{HeadStatement, message},
     step::UndoGuard,
 };
 use tokio::{net::TcpListener, sync::Notify};
@@ -39,7 +41,12 @@ struct Stream {
 
 impl Stream {
     async fn say(&self, order: Order) {
-        self.to.send(Ok(ToAgent { message: Some(order) })).await.unwrap();
+        self.to.send(Ok(ToAgent { message: Some(order), head: None })).await.unwrap();
+    }
+
+    /// The same, with the record's end beside it.
+    async fn say_at(&self, head: Head, order: Order) {
+        self.to.send(Ok(ToAgent { message: Some(order), head: Some(head.into()) })).await.unwrap();
     }
 
     /// The next message but Alive.
@@ -138,6 +145,28 @@ impl Dialer for Plain {
     }
 }
 
+/// A key that signs for one fleet.
+struct Key(PrivateKey);
+
+const FLEET: FleetId = FleetId([8; 16]);
+
+impl Signer for Key {
+    fn sign(&self, purpose: Purpose, about: &[u8; 32], document: &[u8]) -> Option<Signature> {
+        self.0.sign(&message(purpose, FLEET, self.0.node_key(), about, document)).ok()
+    }
+}
+
+impl Key {
+    /// Judges as whoever holds the certificate does.
+    fn judges(&self, purpose: Purpose, about: &[u8; 32], document: &[u8], signature: &[u8]) -> bool {
+        let pair = PrivateKey::from_pem(&self.0.to_pem()).unwrap().into_signer();
+        let certificate = rcgen::CertificateParams::default().self_signed(&pair).unwrap();
+        let public = PublicKey::of(certificate.der()).unwrap();
+        let Some(signature) = Signature::of(signature) else { return false };
+        public.verify(&message(purpose, FLEET, public.node_key(), about, document), &signature).is_ok()
+    }
+}
+
 struct Blinking;
 
 #[async_trait]
@@ -189,6 +218,9 @@ impl Workshop for Arc<Gated> {
     async fn undo(&self, _: &Section, _: &Step, _: &Note) -> Result<Vec<Evidence>, Problem> {
         Ok(vec![])
     }
+    async fn may_take_back(&self, _: &Section) -> Result<(), Problem> {
+        Ok(())
+    }
     async fn undo_guard(&self, _: &Section, _: &UndoGuard) -> Result<(), String> {
         Ok(())
     }
@@ -200,6 +232,7 @@ struct Bench {
     status: watch::Receiver<String>,
     remote: Remote,
     disk: MemoryDisk,
+    public: Arc<Key>,
     link: tokio::task::JoinHandle<JournalError>,
 }
 
@@ -218,15 +251,29 @@ impl Bench {
         tokio::spawn(server);
         let (disk, workshop) = (MemoryDisk::new(), Arc::new(Gated::default()));
         let journal = Journal::open(Box::new(disk.clone()), || JournalId([1; 16])).await.unwrap();
-        let (outbox, node) = (Arc::new(Outbox::default()), NodeName::parse("n1").unwrap());
+        let signer = Arc::new(Key(PrivateKey::generate().unwrap()));
+        let (outbox, node) = (Arc::new(Outbox::new(signer.clone())), NodeName::parse("n1").unwrap());
         let at_work = Arc::new(workshop.clone());
         let executor = Arc::new(Executor::new(node, journal, at_work, outbox.clone()));
         let (sender, remote) = remote();
         let (said, status) = watch::channel(String::new());
         let pace = Pace { first: Duration::from_millis(5), mismatch: Duration::from_millis(50), ..pace };
         let (dialer, eyes) = (Arc::new(Plain(address)), Arc::new(Blinking));
-        let link = Link { dialer, executor, eyes, outbox, remote: sender, pace, status: said };
-        Self { streams, workshop, status, remote, disk, link: tokio::spawn(link.run()) }
+        let public = signer.clone();
+        let link = Link {
+            dialer,
+            executor,
+            eyes,
+            outbox,
+            signer,
+            remote: sender,
+            pace,
+            status: said,
+            heard: Heard::default(),
+            start_id: vec![7; 16],
+        };
+        let link = tokio::spawn(link.run());
+        Self { streams, workshop, status, remote, disk, public, link }
     }
 
     async fn stream(&mut self) -> Stream {
@@ -279,6 +326,16 @@ async fn hello_says_what_the_journal_holds_and_a_section_is_accepted_and_ended()
     let Message::Outcome(report) = stream.next().await else { panic!("no outcome") };
     let outcome: Outcome = decode("outcome", &report.outcome).unwrap();
     assert_eq!(outcome.result, SectionResult::Done {});
+    let judges = |bytes: &[u8], effect: u8| {
+        bench.public.judges(Purpose::Outcome, &[effect; 32], bytes, &report.signature)
+    };
+    assert!(judges(&report.outcome, 5), "the outcome is signed as it was sent");
+    assert!(!judges(&report.outcome, 6) && !judges(b"{}", 5), "for this effect, over these bytes");
+    // Asked again it is told again, signed again, over the same bytes.
+    stream.say(ask(5)).await;
+    let Message::Answer(answer) = stream.next().await else { panic!("no answer") };
+    assert_eq!(answer.outcome, report.outcome);
+    assert!(bench.public.judges(Purpose::Outcome, &[5; 32], &answer.outcome, &answer.signature));
     assert!(bench.remote.client(PATIENCE).await.is_ok(), "actions have the connection");
 }
 
@@ -364,6 +421,67 @@ async fn looks_are_bounded_in_number_and_time_and_refuse_what_they_do_not_know()
     }
     let refused = observed(stream.next().await);
     assert!(refused.request == 8 && refused.error.contains('8'), "{refused:?}");
+}
+
+fn head(seq: u64, hash: u8) -> Head {
+    Head { fleet: FLEET, epoch: Epoch(1), seq, hash: Sha256([hash; 32]) }
+}
+
+impl Bench {
+    /// What the agent says that it keeps of the record, its signature judged.
+    async fn kept(&self, stream: &mut Stream) -> HeadStatement {
+        let nonce = Sha256([9; 32]);
+        let probe = encode(&Probe::Record { nonce });
+        stream.say(Order::Observe(agent::Observe { request: 1, probe, deadline_ms: 5000 })).await;
+        let Message::Observed(result) = stream.next().await else { panic!("no observation") };
+        let seen: Observation = decode("observation", &result.observation).unwrap();
+        let Observation::Record(view) = seen else { panic!("{seen:?}") };
+        let (statement, signature) = (view.statement.as_bytes(), view.signature.as_bytes());
+        assert!(self.public.judges(Purpose::Heads, &nonce.0, statement, signature));
+        assert!(!self.public.judges(Purpose::Heads, &[0; 32], statement, signature), "for this nonce only");
+        assert!(!self.public.judges(Purpose::Outcome, &nonce.0, statement, signature), "and no outcome");
+        let said: HeadStatement = decode("statement", statement).unwrap();
+        assert_eq!(said.nonce, nonce);
+        said
+    }
+}
+
+#[tokio::test]
+async fn the_latest_head_is_kept_and_one_that_goes_back_or_forks_is_refused_and_both_are_told() {
+    let mut bench = Bench::new().await;
+    let mut stream = bench.stream().await;
+    assert_eq!(stream.welcome(1).await.head, None);
+    assert_eq!(bench.kept(&mut stream).await.head, None);
+    bench.workshop.gate.notify_one();
+    stream.say_at(head(4, 4), dispatch(5, 5000)).await;
+    assert!(matches!(stream.next().await, Message::Accepted(_)));
+    assert!(matches!(stream.next().await, Message::Outcome(_)));
+    stream.say_at(head(7, 7), Order::Alive(agent::Alive {})).await;
+    assert_eq!(bench.kept(&mut stream).await.head, Some(head(7, 7)));
+
+    // Back, another one of the same number, and back once more: the first tells where it began.
+    stream.say_at(head(6, 6), Order::Alive(agent::Alive {})).await;
+    stream.say_at(head(7, 8), Order::Alive(agent::Alive {})).await;
+    let said = bench.kept(&mut stream).await;
+    assert_eq!(said.head, Some(head(7, 7)), "what was kept is kept");
+    assert_eq!(said.conflicts.len(), 1);
+    assert_eq!((said.conflicts[0].kept, said.conflicts[0].told), (head(7, 7), head(6, 6)));
+    assert!(said.conflicts[0].text().contains("goes back"), "{}", said.conflicts[0].text());
+    stream.say_at(head(9, 9), Order::Alive(agent::Alive {})).await;
+    stream.say_at(head(9, 1), Order::Alive(agent::Alive {})).await;
+    let said = bench.kept(&mut stream).await;
+    assert_eq!((said.head, said.conflicts.len()), (Some(head(9, 9)), 2));
+    assert!(said.conflicts[1].text().contains("another record"), "{}", said.conflicts[1].text());
+
+    // It goes on working, and the next Hello says it unasked.
+    bench.workshop.gate.notify_one();
+    stream.say(dispatch(6, 5000)).await;
+    assert!(matches!(stream.next().await, Message::Accepted(_)));
+    assert!(matches!(stream.next().await, Message::Outcome(_)));
+    drop(stream);
+    let hello = bench.stream().await.welcome(1).await;
+    assert_eq!(hello.head, Some(head(9, 9).into()));
+    assert_eq!(hello.conflict.and_then(|conflict| conflict.told), Some(head(9, 1).into()));
 }
 
 #[tokio::test]

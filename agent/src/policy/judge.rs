@@ -92,6 +92,41 @@ impl Policy {
         }
     }
 
+    /// May this unit be looked at? Looking at the agent itself does no harm.
+    ///
+    /// # Errors
+    /// When it is not listed.
+    pub fn may_watch(&self, unit: &UnitName) -> Result<(), Problem> {
+        if self.lists(unit.as_str()) {
+            return Ok(());
+        }
+        Err(self.unlisted(format!("{unit} is not among the units of this node's policy"), unit.as_str()))
+    }
+
+    /// May the agent have itself restarted? Its own unit has to be listed for that; by [`Policy::may_touch`] it
+    /// is never touched all the same.
+    ///
+    /// # Errors
+    /// When it is not listed.
+    pub fn may_restart_agent(&self, unit: &UnitName) -> Result<(), Problem> {
+        if self.lists(unit.as_str()) {
+            return Ok(());
+        }
+        let what = format!("this node's policy does not let the agent upgrade itself ({unit} is not listed)");
+        Err(self.refuse(what, "profiles = [\"drydock-agent\"]  (or to the list that is there)"))
+    }
+
+    /// May the node be started anew?
+    ///
+    /// # Errors
+    /// When the policy does not say so.
+    pub fn may_reboot(&self) -> Result<(), Problem> {
+        if self.allow_reboot {
+            return Ok(());
+        }
+        Err(self.refuse("this node's policy does not let it be started anew".into(), "allow_reboot = true"))
+    }
+
     fn lists(&self, name: &str) -> bool {
         self.units.iter().any(|listed| listed.0 == name)
     }

@@ -61,7 +61,27 @@ fn every_profile_reads_and_the_files_own_words_win() {
     let merged = policy("profiles = [\"etcd\"]\n[binaries.\"/usr/bin/etcd\"]\nallow_package_owned = true\n");
     assert!(merged.may_touch(&unit("etcd.service")).is_ok());
     assert!(swap(&merged, "/usr/bin/etcd", "etcd").unwrap().allow_package_owned);
-    assert!(refusal("profiles = [\"etcdd\"]").contains("there are: etcd"));
+    assert!(refusal("profiles = [\"etcdd\"]").contains("there are: drydock-agent, etcd"));
+}
+
+#[test]
+fn the_agent_is_looked_at_and_has_itself_restarted_where_it_is_listed_and_is_touched_nowhere() {
+    let own = unit("drydock-agent.service");
+    let listed = policy("profiles = [\"drydock-agent\"]");
+    assert!(listed.may_watch(&own).is_ok() && listed.may_restart_agent(&own).is_ok());
+    assert!(listed.may_touch(&own).unwrap_err().what.contains("never touched"));
+    assert!(swap(&listed, "/usr/bin/drydock-agent", "drydock-agent").is_ok());
+    let plain = policy("profiles = [\"etcd\"]");
+    assert!(plain.may_watch(&own).is_err());
+    let refused = plain.may_restart_agent(&own).unwrap_err();
+    assert!(refused.next[0].contains("profiles = [\"drydock-agent\"]"), "{refused:?}");
+}
+
+#[test]
+fn a_node_is_started_anew_only_where_its_own_policy_says_so() {
+    assert!(policy("allow_reboot = true").may_reboot().is_ok());
+    let refused = policy("profiles = [\"drydock-agent\"]").may_reboot().unwrap_err();
+    assert!(refused.next[0].contains("allow_reboot = true"), "{refused:?}");
 }
 
 #[test]

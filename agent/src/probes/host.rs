@@ -5,7 +5,10 @@ use std::fs;
 use drydock_types::probe::HostFacts;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
-use crate::{host::Host, sys::files};
+use crate::{
+    host::Host,
+    sys::{boot, files},
+};
 
 /// Looks.
 #[must_use]
@@ -23,7 +26,7 @@ pub fn look(host: &Host) -> HostFacts {
         cpus: u32::try_from(cpus).unwrap_or(0),
         memory_bytes: system.as_ref().map_or(0, System::total_memory),
         state_free_bytes: files::free_bytes(&host.state_dir).unwrap_or(0),
-        boot_id: first_line("/proc/sys/kernel/random/boot_id"),
+        boot_id: boot::id().unwrap_or_default(),
         machine_id: first_line("/etc/machine-id"),
         uptime_s: System::uptime().unwrap_or(0),
     }

@@ -73,6 +73,11 @@ impl FileError {
     }
 }
 
+/// The errors of both kinds of calls are one kind.
+fn io_result<T>(done: nix::Result<T>) -> io::Result<T> {
+    done.map_err(io::Error::from)
+}
+
 impl From<FileError> for Problem {
     fn from(error: FileError) -> Self {
         let what = error.to_string();

@@ -4,11 +4,13 @@
 //! is what a judgement needs: the main process, the invocation, the pending job. Judging is the policy's and
 //! the actions' work.
 
+pub mod apart;
 pub mod supervisor;
 mod systemd;
 
 use std::time::Duration;
 
+use drydock_failpoint::effect;
 use drydock_types::UnitName;
 use tokio::time::{Instant, sleep};
 
@@ -225,8 +227,12 @@ impl Units {
         deadline: Duration,
     ) -> Result<JobEnd, UnitsError> {
         match self {
-            Self::Systemd(systemd) => systemd.run(id, verb, others, deadline).await,
-            Self::Supervised(supervisor) => supervisor.run(id, verb, deadline).await,
+            Self::Systemd(systemd) => {
+                effect!("agent.unit.systemd-job", systemd.run(id, verb, others, deadline).await)
+            }
+            Self::Supervised(supervisor) => {
+                effect!("agent.unit.supervised-job", supervisor.run(id, verb, deadline).await)
+            }
         }
     }
 
@@ -258,7 +264,7 @@ impl Units {
     /// When systemd refuses or does not answer.
     pub async fn reset_failed(&self, id: &str) -> Result<(), UnitsError> {
         match self {
-            Self::Systemd(systemd) => systemd.reset_failed(id).await,
+            Self::Systemd(systemd) => effect!("agent.unit.reset-failed", systemd.reset_failed(id).await),
             Self::Supervised(_) => Ok(()),
         }
     }

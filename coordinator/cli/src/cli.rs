@@ -64,6 +64,8 @@ pub(crate) enum ColorChoice {
 pub(crate) enum Command {
     /// Compile a plan against the fleet and show everything that would happen; nothing is changed
     Plan(commands::plan::PlanArgs),
+    /// Take every check on every node of a plan; nothing is changed
+    Rehearse(commands::rehearse::RehearseArgs),
     /// Carry plans out, and follow them
     #[command(subcommand)]
     Run(commands::run::RunCommand),
@@ -72,6 +74,10 @@ pub(crate) enum Command {
     /// The machines of the fleet
     #[command(subcommand)]
     Node(commands::node::NodeCommand),
+    /// Let nobody leave service any more; what is at work is brought to its end
+    Freeze(commands::freeze::FreezeArgs),
+    /// Let nodes leave service again
+    Thaw,
     /// One-time tokens with which nodes join
     #[command(subcommand)]
     Token(commands::token::TokenCommand),
@@ -81,9 +87,14 @@ pub(crate) enum Command {
     /// How components are upgraded
     #[command(subcommand)]
     Recipe(commands::recipe::RecipeCommand),
+    /// Is the record what was written? Who signed it, and who holds it?
+    #[command(subcommand)]
+    Audit(commands::audit::AuditCommand),
     /// Which coordinator is spoken to
     #[command(subcommand)]
     Context(commands::context::ContextCommand),
+    /// Show what agents say of another coordinator that they obey, and take its place
+    Takeover(commands::takeover::TakeOverArgs),
     /// Run the coordinator
     Serve(commands::serve::ServeArgs),
     /// Show the whole thing on this machine, with nothing installed

@@ -39,6 +39,8 @@ fn every_command_of_the_guide_is_taken() {
         "drydock run list",
         "drydock run show",
         "drydock run show 42 --node ctl-3",
+        "drydock run rollback 41",
+        "drydock run rollback 41 --node ctl-3 --wait",
         "drydock run watch 42",
         "drydock run report 42 --format json",
         "drydock run pause 42",

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use drydock_core::view::{
-    ArtifactView, ControlView, NodeView, PlanView, RunLineView, RunView, StartedView, TokenView,
+    AmendedView, ArtifactView, ControlView, FleetView, NodeView, PlanView, RehearsalStep, RollbackView,
+    RunLineView, RunView, StandingView, StartedView, TakeOverView, TokenView,
 };
 use drydock_proto::{
     limits::MAX_MESSAGE_BYTES,
@@ -11,10 +12,10 @@ use drydock_proto::{
         self as wire, Document, control_run_request::Verb, operator_service_client::OperatorServiceClient,
     },
 };
-use drydock_types::document;
+use drydock_types::{NodeName, document};
 use futures_util::Stream;
 use serde::de::DeserializeOwned;
-use tonic::{Request, Response, Status, Streaming, transport::Channel};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap, transport::Channel};
 
 use crate::{cli::Global, contexts::Contexts, error::CliError, status};
 
@@ -72,7 +73,10 @@ impl Client {
         let mut request = Request::new(question);
         request.set_timeout(limit);
         match tokio::time::timeout(limit, method(self.inner.clone(), request)).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Ok(response)) => {
+                notice(response.metadata());
+                Ok(response.into_inner())
+            }
             Ok(Err(error)) => Err(status::to_error(&error, &self.address)),
             Err(_) => Err(status::no_answer(&self.address, limit)),
         }
@@ -120,6 +124,31 @@ impl Client {
         read("node", &answer.await?)
     }
 
+    /// Sets a node aside, releases or retires it; durable when this returns.
+    pub(crate) async fn stand_node(&self, ask: wire::StandNodeRequest) -> Result<StandingView, CliError> {
+        let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.stand_node(ask).await });
+        read("answer about a node", &answer.await?)
+    }
+
+    /// The fleet as a whole.
+    pub(crate) async fn fleet(&self) -> Result<FleetView, CliError> {
+        let ask = wire::ShowFleetRequest {};
+        let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.show_fleet(ask).await });
+        read("fleet", &answer.await?)
+    }
+
+    /// Freezes or thaws; durable when this returns.
+    pub(crate) async fn freeze(&self, ask: wire::FreezeFleetRequest) -> Result<FleetView, CliError> {
+        let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.freeze_fleet(ask).await });
+        read("fleet", &answer.await?)
+    }
+
+    /// Changes a live run; durable when this returns.
+    pub(crate) async fn amend(&self, ask: wire::AmendRunRequest) -> Result<AmendedView, CliError> {
+        let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.amend_run(ask).await });
+        read("answer to an amendment", &answer.await?)
+    }
+
     /// Every artifact.
     pub(crate) async fn artifacts(&self) -> Result<Vec<ArtifactView>, CliError> {
         let ask = wire::ListArtifactsRequest {};
@@ -142,6 +171,25 @@ impl Client {
         let ask = wire::PlanRequest { bundle };
         let answer = self.call(PLAN_TIMEOUT, ask, |mut to, ask| async move { to.plan(ask).await });
         read("plan", &answer.await?)
+    }
+
+    /// Opens the stream of a rehearsal's steps.
+    pub(crate) async fn rehearse(&self, bundle: Vec<u8>) -> Result<Rehearsing, CliError> {
+        let ask = wire::PlanRequest { bundle };
+        let mut client = self.inner.clone();
+        let opened = tokio::time::timeout(CALL_TIMEOUT, client.rehearse(Request::new(ask))).await;
+        match opened {
+            Ok(Ok(steps)) => Ok(Rehearsing { steps: steps.into_inner(), address: self.address.clone() }),
+            Ok(Err(error)) => Err(status::to_error(&error, &self.address)),
+            Err(_) => Err(status::no_answer(&self.address, CALL_TIMEOUT)),
+        }
+    }
+
+    /// What agents say of another coordinator that they obey; with a confirmed epoch, takes its place.
+    pub(crate) async fn take_over(&self, confirmed_epoch: u64) -> Result<TakeOverView, CliError> {
+        let ask = wire::TakeOverRequest { confirmed_epoch };
+        let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.take_over(ask).await });
+        read("answer to a take-over", &answer.await?)
     }
 
     /// Starts a run; durable when this returns.
@@ -172,6 +220,14 @@ impl Client {
         read("answer to a pause, resume or abort", &answer.await?)
     }
 
+    /// Takes a run back, or one node of it; durable when this returns.
+    pub(crate) async fn rollback(&self, run: u64, node: Option<&NodeName>) -> Result<RollbackView, CliError> {
+        let node_name = node.map(ToString::to_string).unwrap_or_default();
+        let ask = wire::RollbackRunRequest { run, node_name };
+        let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.rollback_run(ask).await });
+        read("answer to a rollback", &answer.await?)
+    }
+
     /// Opens the stream of a run's views. The raw status tells the caller whether to try again.
     pub(crate) async fn watch(&self, run: u64) -> Result<Streaming<Document>, Status> {
         let mut client = self.inner.clone();
@@ -182,10 +238,66 @@ impl Client {
         }
     }
 
+    /// Opens the stream of the record's lines.
+    pub(crate) async fn audit(&self, ask: wire::AuditRequest) -> Result<Streaming<Document>, Status> {
+        let mut client = self.inner.clone();
+        match tokio::time::timeout(CALL_TIMEOUT, client.audit(Request::new(ask))).await {
+            Ok(opened) => opened.map(Response::into_inner),
+            Err(_) => Err(Status::unavailable(format!("no answer within {} s", CALL_TIMEOUT.as_secs()))),
+        }
+    }
+
     /// A status of [`Client::watch`] as an error.
     pub(crate) fn error(&self, status: &Status) -> CliError {
         status::to_error(status, &self.address)
     }
+}
+
+/// A rehearsal that goes on.
+pub(crate) struct Rehearsing {
+    steps: Streaming<Document>,
+    address: String,
+}
+
+impl Rehearsing {
+    /// The next step; `None` when there is none any more. A rehearsal that says nothing for too long is given up.
+    pub(crate) async fn next(&mut self) -> Result<Option<RehearsalStep>, CliError> {
+        match tokio::time::timeout(PLAN_TIMEOUT, self.steps.message()).await {
+            Ok(Ok(Some(document))) => read("step of a rehearsal", &document).map(Some),
+            Ok(Ok(None)) => Ok(None),
+            Ok(Err(error)) => Err(status::to_error(&error, &self.address)),
+            Err(_) => Err(status::no_answer(&self.address, PLAN_TIMEOUT)),
+        }
+    }
+}
+
+/// What a coordinator has to say beside every answer: that agents do not obey it. On stderr, percent-decoded.
+fn notice(metadata: &MetadataMap) {
+    let Some(said) = metadata.get("drydock-notice").and_then(|value| value.to_str().ok()) else { return };
+    let text = percent_decoded(said);
+    let _ = std::io::Write::write_all(
+        &mut std::io::stderr().lock(),
+        format!("warning: {}\n", crate::text::clean_lines(&text)).as_bytes(),
+    );
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let hex = behind.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.filter(|_| *first == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A document as its view, strictly. How large it may be, the message it came in has said.
@@ -200,6 +312,11 @@ pub(crate) fn read<T: DeserializeOwned>(what: &'static str, answer: &Document) -
 mod tests {
     use super::*;
     use crate::render::samples;
+
+    #[test]
+    fn a_notice_is_decoded_and_what_is_not_encoded_stays() {
+        assert_eq!(percent_decoded("100%25 %C3%A9, 5 % %zz"), "100% é, 5 % %zz");
+    }
 
     #[test]
     fn an_answer_is_read_strictly() {

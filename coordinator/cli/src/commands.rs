@@ -1,14 +1,18 @@
 //! One file a command: `commands/<noun>/<verb>.rs`. Each reads its arguments, asks, and prints.
 
 pub(crate) mod artifact;
+pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod context;
 pub(crate) mod demo;
+pub(crate) mod freeze;
 pub(crate) mod node;
 pub(crate) mod plan;
 pub(crate) mod recipe;
+pub(crate) mod rehearse;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod takeover;
 pub(crate) mod token;
 pub(crate) mod why;
 
@@ -35,12 +39,17 @@ pub(crate) async fn run(cli: Cli, screen: Screen) -> Result<Exit, CliError> {
     let ask = Ask { global: cli.global, screen };
     match cli.command {
         Command::Plan(args) => plan::run(args, &ask).await,
+        Command::Rehearse(args) => rehearse::run(args, &ask).await,
+        Command::Takeover(args) => takeover::run(args, &ask).await,
         Command::Run(command) => command.run(&ask).await,
         Command::Why(args) => why::run(args, &ask).await,
         Command::Node(command) => command.run(&ask).await,
+        Command::Freeze(args) => freeze::freeze(args, &ask).await,
+        Command::Thaw => freeze::thaw(&ask).await,
         Command::Token(command) => command.run(&ask).await,
         Command::Artifact(command) => command.run(&ask).await,
         Command::Recipe(command) => command.run(&ask),
+        Command::Audit(command) => command.run(&ask).await,
         Command::Context(command) => command.run(&ask),
         Command::Serve(args) => serve::run(args, &ask).await,
         Command::Demo(args) => demo::run(args, &ask).await,

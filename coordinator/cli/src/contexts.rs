@@ -134,6 +134,12 @@ impl Chosen {
         address.map(|address| address.to_string())
     }
 
+    /// The fleet's CA, DER: what this machine judges everything by.
+    pub(crate) fn ca(&self) -> Result<Vec<u8>, CliError> {
+        let ca = self.context.ca().map_err(|why| CliError::usage(format!("context {}: {why}", self.name)))?;
+        Ok(ca.to_vec())
+    }
+
     /// A connection.
     pub(crate) async fn channel(&self) -> Result<Channel, CliError> {
         credentials::channel(&self.context).await.map_err(|error| {

@@ -11,19 +11,29 @@
 //! | [`watch`] | the frame of `run watch`, and its lines in a file |
 //! | [`why`] | `drydock why` |
 //! | [`report`] | `run report` |
+//! | [`rollback`] | `run rollback`, and which runs take each other back |
+//! | [`audit`] | what an audit found |
+//! | [`fencing`] | `drydock takeover` |
 //! | [`fleet`] | nodes, tokens, artifacts |
 //! | [`recipe`] | recipes |
+//! | [`standing`] | what stands on record about nodes and the fleet, and amendments |
+//! | [`rehearsal`] | `drydock rehearse`, and what a start says of it |
 
+pub(crate) mod audit;
 pub(crate) mod canvas;
+pub(crate) mod fencing;
 pub(crate) mod fleet;
 pub(crate) mod hold;
 pub(crate) mod node_of_run;
 pub(crate) mod plan;
 pub(crate) mod recipe;
+pub(crate) mod rehearsal;
 pub(crate) mod report;
+pub(crate) mod rollback;
 pub(crate) mod run;
 #[cfg(test)]
 pub(crate) mod samples;
+pub(crate) mod standing;
 pub(crate) mod time;
 pub(crate) mod watch;
 pub(crate) mod why;

@@ -9,6 +9,8 @@ use alloc::{
 use drydock_types::{Label, NodeKey, NodeName, Sha256, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::standing::Quarantined;
+
 /// All enrolled nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inventory {
@@ -18,11 +20,17 @@ pub struct Inventory {
     pub busy: Vec<(u64, BTreeSet<NodeName>)>,
     /// By stage: how long earlier nodes took (median in ms, how many).
     pub durations: BTreeMap<Label, (u64, u64)>,
+    /// When it was seen, in Unix time: a window is told as it stands then.
+    pub wall_ms: u64,
 }
 
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InventoryNode {
+    /// A person set it aside, and why: it is left out.
+    pub set_aside: Option<String>,
+    /// Versions that failed there, and that its gate refuses.
+    pub quarantined: Vec<Quarantined>,
     /// Its identity.
     pub key: NodeKey,
     /// Set by operators.

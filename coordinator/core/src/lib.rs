@@ -9,10 +9,13 @@
 //! | [`bundle`] | what an operator submits: a plan with its recipes and artifacts pinned |
 //! | [`inventory`] | the fleet as it was seen |
 //! | [`plan`] | bundle + inventory → plan and report |
+//! | [`hold_kind`] | the kinds of holds and waits that there are |
 //! | [`per_node`] | what differs from node to node in a recipe |
 //! | [`version_path`] | which versions may follow which |
+//! | [`window`] | when a plan's window is open: the one place with time zones |
 //! | [`run`] | a run's state |
 //! | [`run_parts`] | the same as documents, of which only those that changed are written |
+//! | [`standing`] | what stands on record about nodes and the fleet, beyond any run |
 //! | [`step`](mod@step) | the reducer: state + event → state + effects |
 //! | [`view`], [`run_view`] | what operators see of it |
 #![no_std]
@@ -20,6 +23,7 @@ extern crate alloc;
 
 pub mod bundle;
 pub mod clock;
+pub mod hold_kind;
 pub mod inventory;
 pub mod per_node;
 pub mod plan;
@@ -28,8 +32,10 @@ pub mod recipe;
 pub mod run;
 pub mod run_parts;
 pub mod run_view;
+pub mod standing;
 pub mod step;
 pub mod version_path;
 pub mod view;
+pub mod window;
 
 pub use clock::Now;

@@ -38,11 +38,16 @@ pub fn fill<T: Clone + Serialize + DeserializeOwned>(
     serde_json::from_value(json).map_err(|error| error.to_string())
 }
 
+/// The check whose queries are full of braces of their own, and which is about no single node.
+const PROMETHEUS: &str = "prometheus";
+
 fn has_placeholder(json: &Value) -> bool {
     match json {
         Value::String(text) => text.contains('{'),
         Value::Array(items) => items.iter().any(has_placeholder),
-        Value::Object(fields) => fields.values().any(has_placeholder),
+        Value::Object(fields) => {
+            fields.iter().any(|(key, field)| key != PROMETHEUS && has_placeholder(field))
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
@@ -59,7 +64,10 @@ fn walk(json: &mut Value, variables: Variables<'_>) -> Result<(), String> {
     match json {
         Value::String(text) if text.contains('{') => *text = filled(text, variables)?,
         Value::Array(items) => items.iter_mut().try_for_each(|item| walk(item, variables))?,
-        Value::Object(fields) => fields.values_mut().try_for_each(|field| walk(field, variables))?,
+        Value::Object(fields) => {
+            let mut ours = fields.iter_mut().filter(|(key, _)| key.as_str() != PROMETHEUS);
+            ours.try_for_each(|(_, field)| walk(field, variables))?;
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
     Ok(())
@@ -100,6 +108,14 @@ mod tests {
 
     fn labels() -> BTreeMap<Label, Label> {
         BTreeMap::from([(Label::parse("port").unwrap(), Label::parse("8081").unwrap())])
+    }
+
+    #[test]
+    fn a_query_for_prometheus_keeps_its_braces() {
+        let (node, labels) = (NodeName::parse("web-1").unwrap(), labels());
+        let value = serde_json::json!([{"prometheus": {"query": "up{job=\"x\"}"}}, "{node}"]);
+        let filled = fill(&value, Variables { node: &node, labels: &labels }).unwrap();
+        assert_eq!(filled, serde_json::json!([{"prometheus": {"query": "up{job=\"x\"}"}}, "web-1"]));
     }
 
     fn try_fill(text: &str) -> Result<String, String> {

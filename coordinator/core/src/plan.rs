@@ -4,13 +4,15 @@
 
 mod report;
 mod select;
+pub mod undo;
+mod waves;
 
 pub(crate) use report::point_of_no_return;
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use drydock_types::{
-    ArtifactRef, ComponentName, Label, Millis, NodeKey, NodeName, Sha256, Version, document,
+    ArtifactRef, ComponentName, EffectId, Label, Millis, NodeKey, NodeName, Sha256, Version, document,
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +20,8 @@ use crate::{
     bundle::Bundle,
     inventory::{Inventory, Seen},
     per_node::{self, Variables},
-    plan_file::{BudgetSpec, OnFailure, Order},
-    recipe::{Recipe, RecipeSpec},
+    plan_file::{Allow, ApprovalSpec, BudgetSpec, OnFailure, Order, WindowSpec},
+    recipe::{Check, Deadlines, Detect, Recipe, RecipeSpec},
     view::PlanView,
 };
 
@@ -35,6 +37,12 @@ pub struct Plan {
     pub digest: Sha256,
     /// How many nodes may be disrupted.
     pub budget: BudgetSpec,
+    /// When nodes may leave service.
+    pub window: Option<WindowSpec>,
+    /// What operators may change while it runs.
+    pub allow: Vec<Allow>,
+    /// The run that this one takes back, where it does: every node has its [`PlanNode::undo`].
+    pub undoes: Option<u64>,
     /// Stages in an order that honours `needs`.
     pub stages: Vec<PlanStage>,
 }
@@ -71,10 +79,18 @@ pub struct PlanStage {
 pub struct PlanWave {
     /// Its name.
     pub name: Label,
+    /// The wave of the file that it is a part of, where that is taken in parts (`split`).
+    pub part_of: Option<Label>,
     /// The order within it.
     pub order: Order,
+    /// How many of its nodes at once; at least 1.
+    pub concurrency: u32,
     /// How long each node is watched.
     pub soak: Millis,
+    /// What must stay clear meanwhile, on the node and on those of the stage that were changed before it.
+    pub soak_checks: Vec<Check>,
+    /// Who must approve before it begins.
+    pub approval: Option<ApprovalSpec>,
     /// In the order that is foreseen.
     pub nodes: Vec<PlanNode>,
 }
@@ -89,10 +105,53 @@ pub struct PlanNode {
     pub key: NodeKey,
     /// Those of its labels that the recipe's placeholders name; see [`crate::per_node`].
     pub labels: BTreeMap<Label, Label>,
+    /// Its failure domain, where the plan names a label for it and the node has it.
+    pub domain: Option<Label>,
+    /// In a run that takes another one back: what is undone here.
+    pub undo: Option<UndoOf>,
     /// What was seen there.
     pub seen: Option<Seen>,
     /// Left out, and why.
     pub skip: Option<String>,
+}
+
+impl PlanNode {
+    /// A check as it is for this node; see [`crate::per_node`].
+    #[must_use]
+    pub fn fill(&self, check: &Check) -> Check {
+        let variables = Variables { node: &self.name, labels: &self.labels };
+        per_node::fill(check, variables).unwrap_or_else(|_| check.clone())
+    }
+}
+
+/// A change that is to be taken back from what its agent's journal holds of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UndoOf {
+    /// The apply section that made it.
+    pub effect: EffectId,
+    /// What ran before it, where that was known.
+    pub to: Option<Version>,
+    /// It was left half-way: what answers there does not tell what lies on the disk, and it is taken back in the
+    /// slot of the budget that it occupies already, without the recipe's gate.
+    pub half_way: bool,
+}
+
+impl Plan {
+    /// How many nodes of a wave can be out of service at once: its concurrency, as far as the budget of their
+    /// domains goes. At least 1.
+    #[must_use]
+    pub fn at_once(&self, wave: &PlanWave) -> usize {
+        let budget = self.budget.per_failure_domain as usize;
+        let mut domains: BTreeMap<Option<&Label>, usize> = BTreeMap::new();
+        for node in wave.nodes.iter().filter(|node| node.skip.is_none()) {
+            *domains.entry(node.domain.as_ref()).or_default() += 1;
+        }
+        // Whose domain is not known counts in every one: the others cannot make up for it.
+        let slots: usize = domains.values().map(|nodes| (*nodes).min(budget)).sum();
+        let slots = if domains.contains_key(&None) { budget.min(slots) } else { slots };
+        slots.min(wave.concurrency as usize).max(1)
+    }
 }
 
 impl PlanStage {
@@ -102,6 +161,26 @@ impl PlanStage {
     pub fn recipe_for(&self, node: &PlanNode) -> RecipeSpec {
         let variables = Variables { node: &node.name, labels: &node.labels };
         per_node::fill(&self.recipe.spec, variables).unwrap_or_else(|_| self.recipe.spec.clone())
+    }
+
+    /// How long a node of this wave is foreseen to take, from its gate to its end: the median of earlier ones
+    /// where there are any, else its soak and what the recipe allows for the change, the return and, where
+    /// there is one, the snapshot.
+    #[must_use]
+    pub fn foreseen_ms(&self, wave: &PlanWave, measured: Option<u64>) -> u64 {
+        let Deadlines { protect, apply, returned, .. } = self.recipe.spec.deadlines;
+        let protect = if self.recipe.spec.protect.is_empty() { 0 } else { protect.0 };
+        let allowed = apply.0.saturating_add(returned.0).saturating_add(protect).saturating_add(wave.soak.0);
+        measured.map_or(allowed, |ms| ms.max(wave.soak.0))
+    }
+
+    /// How what runs there is seen on one node: of its recipe the part that a look at a whole stage asks every
+    /// node for.
+    #[must_use]
+    pub fn detect_for(&self, node: &PlanNode) -> Detect {
+        let variables = Variables { node: &node.name, labels: &node.labels };
+        let detect = &self.recipe.spec.detect;
+        per_node::fill(detect, variables).unwrap_or_else(|_| detect.clone())
     }
 
     /// A node of this stage, by name.
@@ -182,6 +261,9 @@ pub fn plan(bundle: &Bundle, inventory: &Inventory) -> Result<(Plan, PlanView), 
         file: bundle.file.clone(),
         digest: Sha256([0; 32]),
         budget: bundle.plan.spec.budget.clone(),
+        window: bundle.plan.spec.window.clone(),
+        allow: bundle.plan.spec.allow.clone(),
+        undoes: None,
         stages,
     };
     plan.digest = digest(&plan);
@@ -191,15 +273,20 @@ pub fn plan(bundle: &Bundle, inventory: &Inventory) -> Result<(Plan, PlanView), 
 
 /// What is done, as one number: without what was seen and foreseen, so that looking twice gives the same.
 /// A listed order was decided and counts; followers-first is a forecast and does not.
-fn digest(plan: &Plan) -> Sha256 {
+pub(crate) fn digest(plan: &Plan) -> Sha256 {
     let mut decided = plan.clone();
     decided.digest = Sha256([0; 32]);
     // Where the file lay is not what is done.
     decided.file = String::new();
+    for stage in &mut decided.stages {
+        waves::join_parts(&mut stage.waves);
+    }
     for wave in decided.stages.iter_mut().flat_map(|stage| &mut stage.waves) {
         for node in &mut wave.nodes {
             node.seen = None;
             node.skip = None;
+            // Labels are the fleet's, and looked at again at each gate.
+            node.domain = None;
         }
         if wave.order == Order::FollowersFirst {
             wave.nodes.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,10 +1,16 @@
 //! The plan as an operator writes it. A key that is not here is refused, so what the file asks for is done
 //! or the file is not taken.
 
+mod count;
+mod time_of_day;
+
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use drydock_types::{ComponentName, Label, Millis, NodeName, Version};
 use serde::{Deserialize, Serialize};
+
+pub use self::{count::Count, time_of_day::TimeOfDay};
+use crate::recipe::Check;
 
 /// The only `apiVersion` of this build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +58,64 @@ pub struct PlanSpec {
     /// How many nodes may be out of service, and where that is counted.
     #[serde(default)]
     pub budget: BudgetSpec,
+    /// When nodes may leave service. Without it at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowSpec>,
+    /// What operators may change while the run is at work. Nothing else can be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Allow>,
+}
+
+/// An amendment that a plan allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Allow {
+    /// `run extend`: a node's deadline.
+    Extend,
+    /// `run skip`: a node is left out.
+    Skip,
+    /// `run amend soak=…`: how long the nodes of a wave are watched.
+    Soak,
+    /// `run amend concurrency=…`: how many nodes of a wave at once.
+    Concurrency,
+    /// `run amend window=none`: the window no longer binds this run.
+    Window,
+}
+
+/// A span of the week in which nodes may leave service. A span whose end is not after its beginning ends on
+/// the next day; `days` name the days on which it begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WindowSpec {
+    /// The days on which it begins; all when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub days: Vec<Day>,
+    /// `22:00`, on the zone's clock.
+    pub from: TimeOfDay,
+    /// `04:00`, on the zone's clock.
+    pub to: TimeOfDay,
+    /// An IANA name: `Europe/Berlin`.
+    pub time_zone: String,
+}
+
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Day {
+    /// Monday.
+    Mon,
+    /// Tuesday.
+    Tue,
+    /// Wednesday.
+    Wed,
+    /// Thursday.
+    Thu,
+    /// Friday.
+    Fri,
+    /// Saturday.
+    Sat,
+    /// Sunday.
+    Sun,
 }
 
 /// How many nodes may be disrupted at once, for any cause.
@@ -139,12 +203,44 @@ pub struct WaveSpec {
     /// In which order.
     #[serde(default)]
     pub order: Order,
-    /// How many at once. This build takes 1.
-    #[serde(default = "one")]
-    pub concurrency: u32,
+    /// How many at once: a number, or a share of the wave's nodes. Never above the budget.
+    #[serde(default)]
+    pub concurrency: Count,
+    /// Takes the nodes in waves of these sizes, one after another; who is left comes in a last one:
+    /// `[1, 10%, 50%]` is a canary, a tenth, half, and the rest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<Count>,
     /// How long a node is watched after it is back before the next one leaves.
     #[serde(default)]
     pub soak: Millis,
+    /// What must stay clear during the soak, on the node and on every node of the stage that was changed
+    /// before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub soak_checks: Vec<Check>,
+    /// Who must approve before the first node of the wave leaves service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalSpec>,
+}
+
+/// Who must approve a wave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApprovalSpec {
+    /// Whose word counts.
+    pub by: ApprovalBy,
+    /// How long it is waited for before the run holds.
+    #[serde(default = "seven_days")]
+    pub within: Millis,
+}
+
+/// Whose word counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ApprovalBy {
+    /// Any operator, also who started the run.
+    Anybody,
+    /// An operator who did not start the run.
+    SomebodyElse,
 }
 
 /// Which nodes. A node is taken when it is named or has all labels, and is not excluded.
@@ -175,4 +271,7 @@ pub enum Order {
 
 const fn one() -> u32 {
     1
+}
+const fn seven_days() -> Millis {
+    Millis::secs(7 * 24 * 3600)
 }

@@ -4,10 +4,14 @@ use alloc::{string::String, vec::Vec};
 
 use drydock_types::{
     AbsPath, ComponentName, Label, Millis, Step, UnitName,
+    section::CommitConfirmed,
     step::{HealthProbe, UndoGuard, VersionSource},
 };
 use serde::{Deserialize, Serialize};
 
+mod threshold;
+
+pub use self::threshold::Threshold;
 use crate::plan_file::ApiVersion;
 
 /// `kind: Recipe`.
@@ -70,6 +74,9 @@ pub struct RecipeSpec {
     /// What must still hold for the change to be taken back.
     #[serde(default)]
     pub can_undo: Vec<UndoGuard>,
+    /// The change can cut the node off: the node takes it back by itself unless it is confirmed in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_confirmed: Option<CommitConfirmed>,
     /// Must be clear before the node counts as back; looked at again while it soaks.
     #[serde(default)]
     pub returned: Vec<Check>,
@@ -115,6 +122,10 @@ pub enum Check {
     VersionSkew(VersionSkew),
     /// A health probe of the node's service passes.
     Health(HealthCheck),
+    /// A unit of the node is up; during a soak also that it was not started anew.
+    Unit(UnitCheck),
+    /// A query that Prometheus answers is within its bounds.
+    Prometheus(PrometheusCheck),
 }
 
 impl Check {
@@ -125,6 +136,17 @@ impl Check {
             Self::EtcdQuorum(_) => "etcdQuorum",
             Self::VersionSkew(_) => "versionSkew",
             Self::Health(_) => "health",
+            Self::Unit(_) => "unit",
+            Self::Prometheus(_) => "prometheus",
+        }
+    }
+
+    /// Is it about one node alone, and looked at on each, rather than about all of them together?
+    #[must_use]
+    pub const fn is_of_one_node(&self) -> bool {
+        match self {
+            Self::Health(_) | Self::Unit(_) => true,
+            Self::EtcdQuorum(_) | Self::VersionSkew(_) | Self::Prometheus(_) => false,
         }
     }
 }
@@ -149,6 +171,30 @@ pub struct VersionSkew {}
 pub struct HealthCheck {
     /// What is asked, on the node itself.
     pub probe: HealthProbe,
+}
+
+/// Configuration of `unit`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UnitCheck {
+    /// Which; one that the node's policy lists.
+    pub unit: UnitName,
+}
+
+/// Configuration of `prometheus`. Every series of the answer must lie within the bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PrometheusCheck {
+    /// Where it is asked, by the coordinator: `http://10.0.0.9:9090`.
+    pub url: String,
+    /// The query.
+    pub query: String,
+    /// The value must be above this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<Threshold>,
+    /// The value must be below this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<Threshold>,
 }
 
 /// How long each phase of a node may take.

@@ -9,16 +9,20 @@ use alloc::{
 };
 
 use drydock_types::{
-    EffectId, FleetId, JournalId, NodeKey, NodeName, Outcome, RunId, Section, SectionKind, Verdict, Version,
+    EffectId, FleetId, JournalId, Millis, NodeKey, NodeName, Outcome, RunId, Section, SectionKind, Sha256,
+    Verdict, Version,
     id::EffectKey,
     outcome::{Evidence, Failure, StepReport},
+    signed::Proof,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Now,
+    hold_kind::HoldKind,
     inventory::{Role, Seen},
-    plan::{Plan, PlanStage, PlanWave},
+    plan::{Plan, PlanStage, PlanWave, UndoOf},
+    plan_file::ApprovalBy,
     recipe::{Check, RecipeSpec},
     view::{Phase, RunStatus},
 };
@@ -38,8 +42,14 @@ pub struct Run {
     pub id: RunId,
     /// The fleet that it belongs to.
     pub fleet: FleetId,
-    /// What is executed. Never changes, and is shared by all copies of the state.
+    /// What is executed. Changes by an amendment only, and is shared by all copies of the state.
     pub plan: Arc<Plan>,
+    /// The plan's digest when the run was accepted: effect ids hold it, whatever is amended later.
+    pub accepted_digest: Sha256,
+    /// What operators changed since, oldest first.
+    pub amendments: Vec<Amendment>,
+    /// Waves that somebody approved.
+    pub approvals: Vec<Approval>,
     /// Who started it.
     pub started_by: String,
     /// When.
@@ -50,6 +60,8 @@ pub struct Run {
     pub queued_behind: Option<u64>,
     /// Who paused or aborted it last.
     pub stopped_by: Option<String>,
+    /// When.
+    pub stopped: Option<Now>,
     /// When it ended.
     pub ended: Option<Now>,
     /// In the plan's order: stage, wave, node.
@@ -66,6 +78,102 @@ pub struct Run {
     pub planned_ms: BTreeMap<usize, u64>,
     /// By stage: when a protect section was last done, on the fleet's clock.
     pub protected_at_ms: BTreeMap<usize, u64>,
+    /// What it waits for before a further node leaves service, while that is no node's own business.
+    pub waiting: Option<RunWaiting>,
+}
+
+/// What a run waits for before a further node of a wave leaves service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunWaiting {
+    /// Index of the stage.
+    pub stage: usize,
+    /// Index of the wave.
+    pub wave: usize,
+    /// For what.
+    pub what: WaitFor,
+    /// Since when.
+    pub since: Now,
+    /// When it is judged again, on the fleet's clock.
+    pub again_ms: u64,
+}
+
+/// See [`RunWaiting`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum WaitFor {
+    /// Somebody's word.
+    Approval {
+        /// Whose word counts.
+        by: ApprovalBy,
+        /// Until when, on the fleet's clock; then the run holds.
+        deadline_ms: u64,
+    },
+    /// The plan's window. The one wait without a deadline: it ends when the window opens.
+    Window {
+        /// When it opens, in Unix time; `None` where nobody can tell.
+        opens_ms: Option<u64>,
+        /// Why a node cannot begin now.
+        because: String,
+    },
+}
+
+/// An operator's change to a live run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Amendment {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Now,
+    /// What was changed, in one line.
+    pub what: String,
+    /// The plan's digest before.
+    pub from: Sha256,
+    /// And after.
+    pub to: Sha256,
+}
+
+/// What can be amended. Anything else takes another plan, and another run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Change {
+    /// How long the nodes of a wave that has not ended are watched.
+    Soak {
+        /// Index of the stage.
+        stage: usize,
+        /// Index of the wave.
+        wave: usize,
+        /// The new length.
+        soak: Millis,
+    },
+    /// How many nodes of a wave at once.
+    Concurrency {
+        /// Index of the stage.
+        stage: usize,
+        /// Index of the wave.
+        wave: usize,
+        /// The new number; at least 1.
+        concurrency: u32,
+    },
+    /// The window no longer binds this run.
+    NoWindow {},
+}
+
+/// A wave that somebody approved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Approval {
+    /// Index of the stage.
+    pub stage: usize,
+    /// Index of the wave.
+    pub wave: usize,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Now,
+    /// The plan's digest that was approved: an amendment after it asks anew.
+    pub digest: Sha256,
 }
 
 /// A node within a run.
@@ -95,6 +203,10 @@ pub struct NodeRun {
     pub gave_way: bool,
     /// It was taken back in this attempt and only has to return.
     pub undone: bool,
+    /// The last section of this run that changed it, while that was not taken back: what a rollback goes by.
+    pub last_change: Option<LastChange>,
+    /// In a run that takes another one back: it was left half-way; see [`crate::plan::UndoOf`].
+    pub half_way: bool,
     /// Its agent's journal when its stream was last opened. Another one, or a shorter one, has lost memory.
     pub journal: Option<JournalRef>,
     /// The section that was handed out and has not ended.
@@ -135,10 +247,53 @@ pub struct NodeRun {
     pub steps: Vec<StepReport>,
     /// What went wrong.
     pub failure: Option<Failure>,
+    /// What is in doubt about what this run did to it. It counts as out of service until it is done, or rolled
+    /// back and well; beyond the run too.
+    pub unsettled: Option<String>,
     /// Why it is left out, or a remark.
     pub note: String,
     /// Every effect that it was ever sent in this run: to be forgotten when the run is closed.
     pub effects: Vec<EffectId>,
+}
+
+/// A section that changed a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LastChange {
+    /// Which.
+    pub effect: EffectId,
+    /// How it left the node.
+    pub left: Left,
+}
+
+/// How a change left its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Left {
+    /// Done and verified by its agent.
+    Whole,
+    /// It failed and was not taken back.
+    HalfWay,
+    /// Nothing tells. What its agent cannot tell it cannot take back.
+    Unknown,
+    /// The run was ended without waiting for it. Its agent knows.
+    Unheard,
+}
+
+/// What became of a change that a run takes back, seen when its turn came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Determined {
+    /// It is there.
+    There {
+        /// See [`crate::plan::UndoOf`].
+        half_way: bool,
+    },
+    /// There is nothing to take back, or it cannot be.
+    Gone {
+        /// Why.
+        why: String,
+    },
 }
 
 /// An agent's journal.
@@ -199,6 +354,32 @@ pub struct Look {
     pub asked_ms: u64,
 }
 
+/// A check of a soak, and where it is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SoakLook {
+    /// On which node.
+    pub node: NodeName,
+    /// What.
+    pub check: Check,
+}
+
+impl SoakLook {
+    /// Is a result called so one of a soak check? No check's own name has a space.
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
+        name.contains(' ')
+    }
+
+    /// How its result is called: `unit on ctl-2`, and `prometheus in the soak` for what is about all nodes.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.check.is_of_one_node() {
+            true => alloc::format!("{} on {}", self.check.name(), self.node),
+            false => alloc::format!("{} in the soak", self.check.name()),
+        }
+    }
+}
+
 /// What a node waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -217,6 +398,8 @@ pub struct Waiting {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Hold {
+    /// Which kind of hold it is.
+    pub kind: HoldKind,
     /// Index of the node, where there is one.
     pub node: Option<usize>,
     /// From which phase.
@@ -263,10 +446,28 @@ pub enum Event {
     Started {},
     /// The run before it is closed.
     Unqueued {},
+    /// The turn of a run that takes another one back has come, and that one is over: what became of its changes.
+    /// Comes before [`Event::Unqueued`].
+    Determined {
+        /// By index of the node.
+        changes: BTreeMap<usize, Determined>,
+    },
     /// Time passed.
     Tick {},
     /// A coordinator has taken the run over; what was being looked at is looked at again.
     Restarted {},
+    /// A person put this coordinator in the place of another one that agents obeyed: its store may be older
+    /// than what was done. Else as [`Event::Restarted`].
+    Restored {
+        /// Who.
+        by: String,
+        /// The epoch that this coordinator had.
+        from: u64,
+        /// The epoch that it has now: above every one that an agent reported.
+        to: u64,
+        /// Which agents obeyed somebody else, and the epoch that each reported.
+        reported: BTreeMap<NodeName, u64>,
+    },
     /// A node's agent has opened its stream.
     AgentConnected {
         /// Which.
@@ -293,6 +494,13 @@ pub enum Event {
     Ended {
         /// How.
         outcome: Outcome,
+    },
+    /// An outcome came that is not signed by its node's key. It changes nothing; its effect stays open.
+    OutcomeRefused {
+        /// Of which effect.
+        effect: EffectId,
+        /// Why it is not believed.
+        why: String,
     },
     /// A section was never begun and never will be from that dispatch. For a section that changes nothing
     /// in service this is harmless; for one that does, its node goes back to its gate.
@@ -324,6 +532,38 @@ pub enum Event {
         /// Who.
         by: String,
     },
+    /// An operator lets a wave begin.
+    Approved {
+        /// Who.
+        by: String,
+        /// Index of the stage.
+        stage: usize,
+        /// Index of the wave.
+        wave: usize,
+    },
+    /// An operator changes what the plan allows to be changed.
+    Amended {
+        /// Who.
+        by: String,
+        /// What.
+        change: Change,
+    },
+    /// An operator leaves a node out that nothing was changed on.
+    NodeSkipped {
+        /// Who.
+        by: String,
+        /// Index of the node.
+        node: usize,
+    },
+    /// An operator gives a node longer.
+    Extended {
+        /// Who.
+        by: String,
+        /// Index of the node.
+        node: usize,
+        /// How much longer than its present deadline.
+        more: Millis,
+    },
 }
 
 /// An event as it stands in the record: with what it meant when it was taken.
@@ -336,6 +576,9 @@ pub struct Recorded {
     pub node: Option<NodeName>,
     /// One line for people.
     pub text: String,
+    /// For an outcome: who signed it, and by which digest its exact bytes are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
 }
 
 /// What is to be done outside, after the state is on disk.
@@ -384,12 +627,16 @@ impl Run {
             number,
             id,
             fleet,
+            accepted_digest: plan.digest,
+            amendments: Vec::new(),
+            approvals: Vec::new(),
             plan: Arc::new(plan),
             started_by,
             started: now,
             status: RunStatus::Queued,
             queued_behind: None,
             stopped_by: None,
+            stopped: None,
             ended: None,
             nodes,
             hold: None,
@@ -397,6 +644,7 @@ impl Run {
             round: 0,
             planned_ms: BTreeMap::new(),
             protected_at_ms: BTreeMap::new(),
+            waiting: None,
         }
     }
 
@@ -419,6 +667,31 @@ impl Run {
         &self.plan.stages[node.stage].waves[node.wave]
     }
 
+    /// What is looked at while a node soaks: the wave's checks, on it and on every node of the stage that this
+    /// run changed before it. What is about all nodes together is looked at once.
+    #[must_use]
+    pub fn soak_looks(&self, index: usize) -> Vec<SoakLook> {
+        let Some(soaking) = self.nodes.get(index) else { return Vec::new() };
+        let (stage, checks) = (self.stage_of(soaking), &self.wave_of(soaking).soak_checks);
+        let changed = |(other, node): &(usize, &NodeRun)| {
+            *other == index
+                || (node.stage == soaking.stage && matches!(node.phase, Phase::Done | Phase::Soaking))
+        };
+        let mut looks = Vec::new();
+        for check in checks {
+            for (other, node) in self.nodes.iter().enumerate().filter(changed) {
+                if other == index || check.is_of_one_node() {
+                    let filled = stage.node(&node.name).map(|planned| planned.fill(check));
+                    looks.push(SoakLook {
+                        node: node.name.clone(),
+                        check: filled.unwrap_or_else(|| check.clone()),
+                    });
+                }
+            }
+        }
+        looks
+    }
+
     /// The effect id of a node's section in its present attempt.
     #[must_use]
     pub fn effect_id(&self, node: &NodeRun, kind: SectionKind) -> EffectId {
@@ -433,13 +706,36 @@ impl Run {
         EffectId::derive(&EffectKey {
             fleet: self.fleet,
             run: self.id,
-            plan: self.plan.digest,
+            plan: self.accepted_digest,
             node: node.key,
             stage: self.stage_of(node).name.as_str(),
             what: again.as_deref().unwrap_or(kind.as_str()),
-            undo: false,
+            undo: kind == SectionKind::Undo,
             attempt,
         })
+    }
+
+    /// What is taken back at a node, in a run that takes another one back.
+    #[must_use]
+    pub fn undo_of(&self, node: &NodeRun) -> Option<&UndoOf> {
+        self.plan.undoes?;
+        self.stage_of(node).node(&node.name)?.undo.as_ref()
+    }
+
+    /// The section that changes this run's nodes: its recipe's, or the undo of another run's.
+    #[must_use]
+    pub fn change_kind(&self) -> SectionKind {
+        if self.plan.undoes.is_some() { SectionKind::Undo } else { SectionKind::Apply }
+    }
+
+    /// The version that a node is to run. `None` in a run that takes another one back, where it was not known
+    /// what ran before.
+    #[must_use]
+    pub fn wanted(&self, node: &NodeRun) -> Option<&Version> {
+        match self.undo_of(node) {
+            Some(undo) => undo.to.as_ref(),
+            None => Some(&self.stage_of(node).to),
+        }
     }
 
     /// Has this run ever handed the node its change, in this attempt or an earlier one? Then what runs there
@@ -447,7 +743,7 @@ impl Run {
     #[must_use]
     pub fn change_was_sent(&self, node: &NodeRun) -> bool {
         (1..=node.attempt)
-            .any(|attempt| node.effects.contains(&self.effect_id_in(node, SectionKind::Apply, attempt)))
+            .any(|attempt| node.effects.contains(&self.effect_id_in(node, self.change_kind(), attempt)))
     }
 
     /// Sections that were handed out and have not ended: `apply on ctl-2`.
@@ -470,12 +766,13 @@ impl Run {
             let lost = node.look.as_ref().map(|look| look.asked_ms.saturating_add(crate::step::LOOK_LOST_MS));
             [node.look_again_ms, node.deadline_ms.filter(|_| ticking), retry, lost]
         };
-        self.nodes.iter().filter(|node| !node.phase.is_ended()).flat_map(times).flatten().min()
+        let waiting = self.waiting.as_ref().map(|waiting| waiting.again_ms);
+        self.nodes.iter().filter(|node| !node.phase.is_ended()).flat_map(times).flatten().chain(waiting).min()
     }
 
-    /// Nodes that this run has taken out of service or is about to.
+    /// Nodes that this run has taken out of service, is about to, or has left in doubt.
     #[must_use]
-    pub fn disrupts(&self) -> Vec<&NodeName> {
+    pub fn disrupts(&self) -> Vec<&NodeRun> {
         let away = |phase| {
             matches!(
                 phase,
@@ -483,7 +780,8 @@ impl Run {
             )
         };
         let held = |node: &&NodeRun| node.phase == Phase::Held && node.began.is_some();
-        self.nodes.iter().filter(|node| away(node.phase) || held(node)).map(|node| &node.name).collect()
+        let counts = |node: &&NodeRun| away(node.phase) || held(node) || node.unsettled.is_some();
+        self.nodes.iter().filter(counts).collect()
     }
 }
 
@@ -501,6 +799,8 @@ impl NodeRun {
             deferred: node.seen.as_ref().and_then(|seen| seen.role) == Some(Role::Leader),
             gave_way: false,
             undone: false,
+            last_change: None,
+            half_way: node.undo.as_ref().is_some_and(|undo| undo.half_way),
             journal: None,
             open: None,
             look: None,
@@ -520,6 +820,7 @@ impl NodeRun {
             evidence: Vec::new(),
             steps: Vec::new(),
             failure: None,
+            unsettled: None,
             note: node.skip.clone().unwrap_or_default(),
             effects: Vec::new(),
         }

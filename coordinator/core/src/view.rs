@@ -11,6 +11,11 @@ use drydock_types::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    hold_kind::{HoldKind, WaitKind},
+    standing::{Decision, Standing},
+};
+
 macro_rules! view {
     ($(#[$doc:meta])* pub struct $name:ident { $($body:tt)* }) => {
         $(#[$doc])*
@@ -19,6 +24,14 @@ macro_rules! view {
         pub struct $name { $($body)* }
     };
 }
+
+mod fencing;
+mod rehearsal;
+
+pub use self::{
+    fencing::{FencedAgentView, FencedView, TakeOverView, TakenOverView},
+    rehearsal::{FoundView, RehearsalStep, RehearsalView, WindowFitView},
+};
 
 view! {
     /// A one-time token, without its secret.
@@ -59,6 +72,8 @@ view! {
         pub certificate_until_unix_ms: u64,
         /// The run that works on it or waits for it.
         pub run: Option<u64>,
+        /// What stands on record about it, beyond any run.
+        pub standing: Option<Standing>,
         /// What runs there, as seen by the last look of any plan or run.
         pub components: Vec<ComponentView>,
     }
@@ -111,6 +126,9 @@ view! {
         pub skipped: Vec<SkippedView>,
         /// How many nodes may be out of service, and who already is.
         pub budget: Vec<String>,
+        /// When nodes may leave service, and how that stands now; at any time where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub window: Option<String>,
         /// What stops it: a run is not started while there is one.
         pub blockers: Vec<FindingView>,
         /// What an operator should know.
@@ -127,8 +145,6 @@ view! {
         pub name: Label,
         /// The component.
         pub component: ComponentName,
-        /// `one at a time, followers first, soak 10s, on failure: roll this node back, then hold`.
-        pub manner: String,
         /// Its waves.
         pub waves: Vec<PlanWaveView>,
     }
@@ -139,6 +155,8 @@ view! {
     pub struct PlanWaveView {
         /// Its name.
         pub name: Label,
+        /// `one at a time, followers first, soak 10s, on failure: roll this node back, then hold`.
+        pub manner: String,
         /// In the order that is foreseen now.
         pub nodes: Vec<PlanNodeView>,
         /// What cannot be taken back, said before the last node.
@@ -352,8 +370,22 @@ view! {
         pub now_unix_ms: u64,
         /// Behind which run it is queued.
         pub queued_behind: Option<u64>,
+        /// The run that this one takes back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub undoes: Option<u64>,
+        /// Runs that take this one back, or parts of it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub undone_by: Vec<u64>,
         /// Who paused or aborted it.
         pub stopped_by: Option<String>,
+        /// When.
+        pub stopped_unix_ms: Option<u64>,
+        /// The whole fleet is frozen: nobody leaves service.
+        pub frozen: Option<Decision>,
+        /// What operators changed since it was started, oldest first.
+        pub amendments: Vec<AmendmentView>,
+        /// Who approved which wave.
+        pub approvals: Vec<ApprovalView>,
         /// Sections handed out and not ended: `apply on ctl-2`.
         pub handed_out: Vec<String>,
         /// Stages in order.
@@ -440,8 +472,10 @@ view! {
 }
 
 view! {
-    /// What a run waits for: the first thing that is not clear.
+    /// What a run waits for: the most urgent thing that is not clear.
     pub struct WaitingView {
+        /// Which kind of wait it is.
+        pub kind: WaitKind,
         /// At which node.
         pub node: Option<NodeName>,
         /// In which phase.
@@ -462,12 +496,16 @@ view! {
         pub then: String,
         /// What the operator can do.
         pub can: Vec<CommandView>,
+        /// What it waits for besides, one line each.
+        pub others: Vec<String>,
     }
 }
 
 view! {
     /// Why a run stopped on purpose.
     pub struct HoldView {
+        /// Which kind of hold it is.
+        pub kind: HoldKind,
         /// At which node.
         pub node: Option<NodeName>,
         /// From which phase.
@@ -486,6 +524,86 @@ view! {
         pub log: Vec<String>,
         /// The commands that go on.
         pub next: Vec<CommandView>,
+    }
+}
+
+view! {
+    /// What an operator changed in a live run.
+    pub struct AmendmentView {
+        /// In one line.
+        pub what: String,
+        /// Who.
+        pub by: String,
+        /// When.
+        pub unix_ms: u64,
+        /// The plan's digest before.
+        pub from: Sha256,
+        /// And after.
+        pub to: Sha256,
+    }
+}
+
+view! {
+    /// A wave that somebody approved.
+    pub struct ApprovalView {
+        /// Its stage and name: `etcd/members`.
+        pub wave: String,
+        /// Who.
+        pub by: String,
+        /// When.
+        pub unix_ms: u64,
+        /// The plan's digest that was approved.
+        pub digest: Sha256,
+        /// It is the digest of the plan as it stands: an amendment since then asks anew.
+        pub stands: bool,
+    }
+}
+
+view! {
+    /// What `run approve`, `amend`, `skip` and `extend` answer: durable when it is read.
+    pub struct AmendedView {
+        /// The run's number.
+        pub number: u64,
+        /// How it stands now.
+        pub status: RunStatus,
+        /// What was done, in one line.
+        pub what: String,
+        /// The plan's digest before.
+        pub from: Sha256,
+        /// And after: the same, unless it was amended.
+        pub to: Sha256,
+        /// The nodes that it is about.
+        pub nodes: Vec<NodeName>,
+    }
+}
+
+view! {
+    /// What `node set-aside`, `release` and `retire` answer: durable when it is read.
+    pub struct StandingView {
+        /// The node.
+        pub node: NodeName,
+        /// Its identity.
+        pub key: NodeKey,
+        /// What was done, in one line.
+        pub what: String,
+        /// What stands on record about it now.
+        pub standing: Standing,
+        /// Open runs that have it.
+        pub runs: Vec<u64>,
+    }
+}
+
+view! {
+    /// The fleet as a whole.
+    pub struct FleetView {
+        /// Nothing leaves service while it is there.
+        pub frozen: Option<Decision>,
+        /// How many nodes may leave service within an hour, where there is a limit.
+        pub most_disrupted_per_hour: Option<u32>,
+        /// How many did within the last hour of the fleet's clock.
+        pub left_within_hour: u64,
+        /// Sections that were handed out before and end by themselves: `apply on ctl-2 (run 7)`.
+        pub handed_out: Vec<String>,
     }
 }
 
@@ -522,6 +640,8 @@ view! {
         pub plan: PlanView,
         /// Behind which run it is queued.
         pub queued_behind: Option<u64>,
+        /// That it was not rehearsed, or what changed since.
+        pub warnings: Vec<FindingView>,
     }
 }
 
@@ -534,5 +654,39 @@ view! {
         pub status: RunStatus,
         /// Sections already handed out, which end by themselves.
         pub handed_out: Vec<String>,
+    }
+}
+
+view! {
+    /// What `run rollback` answers: durable when it is read.
+    pub struct RollbackView {
+        /// The number of the run that takes the other one back.
+        pub number: u64,
+        /// The run that is taken back.
+        pub undoes: u64,
+        /// That one was open, and was aborted for this.
+        pub aborted: bool,
+        /// Behind which run it is queued.
+        pub queued_behind: Option<u64>,
+        /// Node by node, in the order in which they are taken back.
+        pub nodes: Vec<RollbackNodeView>,
+        /// Nodes that are not, and why.
+        pub left_out: Vec<SkippedView>,
+    }
+}
+
+view! {
+    /// A node of a rollback.
+    pub struct RollbackNodeView {
+        /// Its name.
+        pub node: NodeName,
+        /// The component.
+        pub component: ComponentName,
+        /// What the other run put there.
+        pub from: Version,
+        /// What ran before, where that was known.
+        pub to: Option<Version>,
+        /// `left half-way; taken back without the gate`.
+        pub note: String,
     }
 }

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use drydock_failpoint::durable;
 use drydock_types::Sha256;
 use nix::{fcntl::OFlag, sys::statvfs::statvfs};
 use sha2::Digest as _;
@@ -99,10 +100,12 @@ pub(crate) fn open_own(path: &Path, new: bool) -> Result<File, DiskError> {
 
 /// Gives a finished file its name, durably.
 pub(crate) fn put_in_place(file: &File, part: &Path, place: &Path) -> Result<(), DiskError> {
-    file.sync_all().map_err(failed("syncing", part))?;
-    std::fs::rename(part, place).map_err(failed("renaming to", place))?;
+    durable!("coordinator.file.sync", file.sync_all()).map_err(failed("syncing", part))?;
+    durable!("coordinator.file.rename", std::fs::rename(part, place))
+        .map_err(failed("renaming to", place))?;
     let dir = place.parent().unwrap_or(Path::new("."));
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("syncing", dir))
+    let opened = File::open(dir).map_err(failed("opening", dir))?;
+    durable!("coordinator.file.sync-dir", opened.sync_all()).map_err(failed("syncing", dir))
 }
 
 /// Removes a file; that it is gone already is fine.

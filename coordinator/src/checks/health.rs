@@ -2,16 +2,16 @@
 
 use drydock_core::recipe::HealthCheck;
 use drydock_types::{
-    Verdict,
+    NodeName, Verdict,
     probe::{HealthView, Observation, Probe},
 };
 
 use super::{PROBE_DEADLINE, Scene};
 
 /// Observes and judges.
-pub(super) async fn verdict(scene: &Scene<'_>, config: &HealthCheck) -> Verdict {
+pub(super) async fn verdict(scene: &Scene<'_>, node: &NodeName, config: &HealthCheck) -> Verdict {
     let probe = Probe::Health { probe: config.probe.clone() };
-    let observation = match scene.sessions.observe(&scene.request.node, &probe, PROBE_DEADLINE).await {
+    let observation = match scene.sessions.observe(node, &probe, PROBE_DEADLINE).await {
         Ok(Observation::Health(view)) => Ok(view),
         Ok(_) => Err("the agent answered another question".to_string()),
         Err(why) => Err(why),

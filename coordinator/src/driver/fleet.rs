@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drydock_core::{
     Now,
-    run::{CheckResult, Disrupted, JournalRef, Run},
+    run::{CheckResult, Disrupted, JournalRef, NodeRun, Run},
 };
 use drydock_types::{Label, NodeKey, NodeName, Verdict, probe::HostFacts};
+
+use super::standings::Standings;
 
 /// A connected agent, as its Hello said and its certificate proved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct FleetNode {
 #[derive(Debug, Default)]
 pub struct Fleet {
     nodes: BTreeMap<NodeName, Entry>,
+    /// The registry was read: who is not in `nodes` is not enrolled.
+    known: bool,
 }
 
 #[derive(Debug)]
@@ -53,6 +57,7 @@ struct Entry {
 impl Fleet {
     /// Replaces what the registry says; who is connected stays so, unless the name has another key now.
     pub(super) fn registered(&mut self, nodes: Vec<(NodeName, FleetNode)>, now: Now) {
+        self.known = true;
         let mut before = std::mem::take(&mut self.nodes);
         for (name, node) in nodes {
             let (agent, since) = match before.remove(&name) {
@@ -81,6 +86,11 @@ impl Fleet {
             entry.agent = None;
             entry.since = now;
         }
+    }
+
+    /// Was the registry read since the start?
+    pub(super) const fn is_known(&self) -> bool {
+        self.known
     }
 
     /// The identity that has this name now.
@@ -129,6 +139,7 @@ impl Fleet {
         run: &Run,
         index: usize,
         runs: &BTreeMap<u64, Run>,
+        standings: &Standings,
     ) -> Vec<Disrupted> {
         let Some(me) = run.nodes.get(index).map(|node| &node.name) else { return Vec::new() };
         let label = run.plan.budget.domain_label.as_ref();
@@ -140,21 +151,24 @@ impl Fleet {
             let theirs = domain(name);
             theirs == mine || mine.is_none() || theirs.is_none()
         };
+        // A name that was enrolled again is another node.
+        let is_here = |node: &&NodeRun| self.key(&node.name) == Some(node.key);
         let mut found: BTreeMap<&NodeName, String> = BTreeMap::new();
         for (name, entry) in &self.nodes {
             if entry.agent.is_none() {
                 found.insert(name, "its agent is silent".to_string());
             }
+            found.extend(standings.disrupts(entry.node.key).map(|why| (name, why)));
         }
         for other in runs.values().filter(|other| other.number != run.number) {
-            found.extend(
-                other.disrupts().into_iter().map(|name| (name, format!("run {} is at it", other.number))),
-            );
+            let why = || format!("run {} is at it", other.number);
+            found.extend(other.disrupts().into_iter().filter(is_here).map(|node| (&node.name, why())));
         }
-        found.extend(
-            run.disrupts().into_iter().map(|name| (name, "this run has not finished it".to_string())),
-        );
-        let beside = found.into_iter().filter(|(name, _)| *name != me && shares(name));
+        let unfinished = run.disrupts().into_iter().filter(is_here);
+        found.extend(unfinished.map(|node| (&node.name, "this run has not finished it".to_string())));
+        // A node that a person set aside or retired is out of every count.
+        let counts = |name: &NodeName| self.key(name).is_some_and(|key| !standings.is_set_aside(key));
+        let beside = found.into_iter().filter(|(name, _)| *name != me && shares(name) && counts(name));
         beside.map(|(name, why)| Disrupted { node: name.clone(), why }).collect()
     }
 }

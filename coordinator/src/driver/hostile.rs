@@ -7,7 +7,7 @@ use drydock_types::{
     probe::HostFacts,
 };
 
-use super::*;
+use super::{tests::ended, *};
 use crate::store::memory::MemoryStore;
 
 const NOW: Now = Now { clock_ms: 1_000_000, wall_ms: 1_700_000_000_000 };
@@ -100,7 +100,7 @@ fn a_run_whose_state_has_outgrown_every_message_is_taken_up_again_after_a_restar
         out_of_service: None,
         evidence: vec![Evidence::Healthy { source: "x".repeat(1000) }; 5000],
     };
-    driver.handle(Input::Outcome { node: name("a"), outcome: Box::new(outcome) }, NOW).unwrap();
+    driver.handle(ended("a", outcome), NOW).unwrap();
     let mut next = store.reopen();
     let fence = next.take_over(InstanceId([2; 16])).unwrap();
     let (driver, _) = Driver::open(next, fence, NOW).unwrap();

@@ -8,6 +8,7 @@ use drydock_core::{
     plan::Plan,
     run::{Event, Recorded, Run},
     run_view,
+    standing::Standing,
     view::{ControlView, EventLineView, RunLineView, RunStatus, RunView},
 };
 use drydock_types::{ComponentName, NodeName, RunId, Sha256, document};
@@ -44,6 +45,15 @@ pub enum OperatorError {
     /// What was planned is not the fleet any more.
     #[error("{0} was enrolled anew or removed since the plan was made: start it again, and it is made anew")]
     NodeChanged(NodeName),
+    /// There is no such node.
+    #[error("no node {0} is enrolled; `drydock node list` shows those that are")]
+    NoSuchNode(NodeName),
+    /// It may not be, or changes nothing; the text says why and what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// It is not taken back.
+    #[error(transparent)]
+    NotTakenBack(#[from] super::rollback::NotTakenBack),
     /// The coordinator is on its way out.
     #[error("the coordinator is stopping and takes nothing new; try again when it is back")]
     Stopping,
@@ -63,6 +73,8 @@ pub struct NodeStanding {
     pub since: Now,
     /// The open run that holds it.
     pub run: Option<u64>,
+    /// What stands on record about it.
+    pub standing: Option<Standing>,
 }
 
 /// What an operator can do to a run.
@@ -141,7 +153,12 @@ impl<S: RunStore> Driver<S> {
             let Some(run) = self.runs.get(&number) else { continue };
             let behind = self.blocking_run(&run.plan, number);
             match behind {
-                None => outputs.extend(self.transition(number, Event::Unqueued {}, now)?),
+                None => {
+                    if let Some(determined) = self.determine(run)? {
+                        outputs.extend(self.transition(number, determined, now)?);
+                    }
+                    outputs.extend(self.transition(number, Event::Unqueued {}, now)?);
+                }
                 Some(_) => {
                     if let Some(run) = self.runs.get_mut(&number) {
                         run.queued_behind = behind;
@@ -167,6 +184,9 @@ impl<S: RunStore> Driver<S> {
         if !self.runs.contains_key(&number) {
             return Err(OperatorError::Closed(number));
         }
+        if verb == ControlVerb::Resume {
+            self.adopt_strange(number, now)?;
+        }
         let by = by.to_string();
         let event = match verb {
             ControlVerb::Pause => Event::Paused { by },
@@ -180,7 +200,7 @@ impl<S: RunStore> Driver<S> {
     }
 
     /// 0 means the newest.
-    fn resolve(&self, number: u64) -> Result<u64, OperatorError> {
+    pub(super) fn resolve(&self, number: u64) -> Result<u64, OperatorError> {
         match number {
             0 if self.last_run == 0 => Err(OperatorError::NoRun),
             0 => Ok(self.last_run),
@@ -205,6 +225,9 @@ impl<S: RunStore> Driver<S> {
         };
         let mut live = self.live.get(&number).cloned().unwrap_or_default();
         live.silent = self.fleet.silent();
+        live.undone_by = self.store.undone_by(number)?;
+        live.frozen = self.fleet_view(now).frozen;
+        live.standings = self.standings_by_name();
         if let Some(stage) = run.plan.stages.first() {
             live.earlier = self.median(stage.recipe_digest, &stage.component)?;
         }
@@ -212,7 +235,7 @@ impl<S: RunStore> Driver<S> {
         Ok(run_view::view(run, &live, log, now))
     }
 
-    fn closed_run(&self, number: u64) -> Result<Run, OperatorError> {
+    pub(super) fn closed_run(&self, number: u64) -> Result<Run, OperatorError> {
         let row = self.store.run(number)?.ok_or(OperatorError::NoSuchRun(number))?;
         Ok(rows::read(&row)?)
     }
@@ -260,10 +283,27 @@ impl<S: RunStore> Driver<S> {
         Ok(samples.get(samples.len() / 2).map(|median| (*median, count)))
     }
 
+    /// How long earlier nodes took, over all these recipes.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn durations(&self, recipes: &[(Sha256, ComponentName)]) -> Result<Vec<u64>, StoreError> {
+        let each = recipes.iter().map(|(recipe, component)| self.store.samples(*recipe, component, SAMPLES));
+        Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
     /// The fleet as it stands, without what runs on the nodes.
     #[must_use]
     pub fn inventory(&self, now: Now) -> Inventory {
         let node = |agent: Option<&super::Agent>, node: &super::FleetNode, since: Now| InventoryNode {
+            set_aside: self
+                .standing(node.key)
+                .and_then(|standing| standing.set_aside.as_ref())
+                .map(|said| format!("set aside by {}: {}", said.by, said.why)),
+            quarantined: self
+                .standing(node.key)
+                .map(|standing| standing.quarantined.clone())
+                .unwrap_or_default(),
             key: node.key,
             labels: node.labels.clone(),
             silent_for_ms: agent.is_none().then(|| now.clock_ms.saturating_sub(since.clock_ms)),
@@ -279,7 +319,12 @@ impl<S: RunStore> Driver<S> {
             .runs
             .values()
             .map(|run| (run.number, run.nodes.iter().map(|node| node.name.clone()).collect()));
-        Inventory { nodes: nodes.collect(), busy: busy.collect(), durations: BTreeMap::new() }
+        Inventory {
+            nodes: nodes.collect(),
+            busy: busy.collect(),
+            durations: BTreeMap::new(),
+            wall_ms: now.wall_ms,
+        }
     }
 
     /// Every node as it stands, for `node list`.
@@ -287,11 +332,22 @@ impl<S: RunStore> Driver<S> {
     pub fn nodes(&self) -> Vec<NodeStanding> {
         let holds = |run: &&Run, name: &NodeName| run.nodes.iter().any(|node| node.name == *name);
         let standing =
-            |(name, _, agent, since): (&NodeName, &super::FleetNode, Option<&super::Agent>, Now)| {
+            |(name, node, agent, since): (&NodeName, &super::FleetNode, Option<&super::Agent>, Now)| {
                 let run = self.runs.values().find(|run| holds(run, name)).map(|run| run.number);
-                NodeStanding { name: name.clone(), agent: agent.cloned(), since, run }
+                let standing = self.standing(node.key).cloned();
+                NodeStanding { name: name.clone(), agent: agent.cloned(), since, run, standing }
             };
         self.fleet.each().map(standing).collect()
+    }
+
+    /// Every run that is not over, as it stands.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.runs.values()
+    }
+
+    fn standings_by_name(&self) -> BTreeMap<NodeName, Standing> {
+        let stands = self.fleet.each().map(|(name, node, _, _)| (name, self.standing(node.key)));
+        stands.filter_map(|(name, standing)| Some((name.clone(), standing?.clone()))).collect()
     }
 
     /// How many runs are not over.

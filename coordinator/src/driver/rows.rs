@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drydock_core::{
     plan::Plan,
-    run::{NodeRun, REDUCER_VERSION, Run},
+    run::{NodeRun, REDUCER_VERSION, Run, RunWaiting},
     run_parts::RunHead,
 };
 use drydock_types::document;
@@ -17,14 +17,25 @@ use crate::store::{RunRow, StoreError};
 pub(super) enum Unwritten {
     /// A new run.
     Everything,
-    /// These nodes, by index.
-    Nodes(BTreeSet<usize>),
+    /// These.
+    Parts {
+        /// The plan: it was amended.
+        plan: bool,
+        /// Nodes, by index.
+        nodes: BTreeSet<usize>,
+    },
 }
 
 impl Unwritten {
-    /// Nodes that a transition changed, durable or not: a commit writes them sooner or later.
+    /// Of a run that is on disk as it is here.
+    pub(super) const fn nothing() -> Self {
+        Self::Parts { plan: false, nodes: BTreeSet::new() }
+    }
+
+    /// What a transition changed, durable or not: a commit writes it sooner or later.
     pub(super) fn note(&mut self, was: &Run, is: &Run) {
-        if let Self::Nodes(nodes) = self {
+        if let Self::Parts { plan, nodes } = self {
+            *plan |= was.plan.digest != is.plan.digest;
             let pairs = was.nodes.iter().zip(&is.nodes).enumerate();
             nodes.extend(pairs.filter(|(_, (was, is))| was != is).map(|(index, _)| index));
         }
@@ -34,15 +45,15 @@ impl Unwritten {
 /// What is to be written of a run.
 pub(super) fn row(run: &Run, unwritten: &Unwritten) -> RunRow {
     let node = |index: usize| Some((part_of(index), document::encode(run.nodes.get(index)?)));
+    let plan = || (PLAN, document::encode(&*run.plan));
     let parts = match unwritten {
-        Unwritten::Nodes(nodes) => nodes.iter().copied().filter_map(node).collect(),
-        Unwritten::Everything => {
-            let plan = (PLAN, document::encode(&*run.plan));
-            (0..run.nodes.len()).filter_map(node).chain([plan]).collect()
+        Unwritten::Parts { plan: amended, nodes } => {
+            nodes.iter().copied().filter_map(node).chain(amended.then(plan)).collect()
         }
+        Unwritten::Everything => (0..run.nodes.len()).filter_map(node).chain([plan()]).collect(),
     };
     let (state, open) = (document::encode(&RunHead::of(run)), !run.status.is_closed());
-    RunRow { number: run.number, id: run.id, open, state, parts }
+    RunRow { number: run.number, id: run.id, open, undoes: run.plan.undoes, state, parts }
 }
 
 const PLAN: u32 = 0;
@@ -83,12 +94,14 @@ pub(super) fn read(row: &RunRow) -> Result<Run, StoreError> {
 
 /// What is not on disk of runs that were just read: nothing.
 pub(super) fn all_written(runs: &BTreeMap<u64, Run>) -> BTreeMap<u64, Unwritten> {
-    runs.keys().map(|number| (*number, Unwritten::Nodes(BTreeSet::new()))).collect()
+    runs.keys().map(|number| (*number, Unwritten::nothing())).collect()
 }
 
 /// Must this change be on disk? Everything but when the next look is due and what was last seen.
 pub(super) fn is_durable(was: &Run, is: &Run) -> bool {
-    let quiet_head = |run: &Run| RunHead { round: 0, ..RunHead::of(run) };
+    // When a wait is judged again is not worth a commit; what is waited for, and since when, is.
+    let waiting = |run: &Run| run.waiting.clone().map(|waiting| RunWaiting { again_ms: 0, ..waiting });
+    let quiet_head = |run: &Run| RunHead { round: 0, waiting: waiting(run), ..RunHead::of(run) };
     let quiet_node = |node: &NodeRun| NodeRun {
         look: None,
         look_again_ms: None,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use drydock_core::Now;
+use drydock_types::Head;
 use tokio::{
     sync::{oneshot, watch},
     time::sleep,
@@ -124,7 +125,8 @@ impl<S: RunStore + 'static> DriverHandle<S> {
 /// The driver's thread; it ends with the error that stopped it.
 pub type DriverThread = JoinHandle<Result<(), StoreError>>;
 
-/// Starts the thread. It ends when every handle is gone, or with the error that stopped it.
+/// Starts the thread. It ends when every handle is gone, or with the error that stopped it. Where the record ends
+/// is told through `anchor` before anything that follows from it is performed.
 ///
 /// # Errors
 /// When the thread cannot be started.
@@ -133,12 +135,30 @@ pub fn start<S: RunStore + 'static>(
     first: Vec<Output>,
     clock: FleetClock,
     perform: impl FnMut(Output) + Send + 'static,
+    anchor: impl FnMut(Head) + Send + 'static,
 ) -> std::io::Result<(DriverHandle<S>, DriverThread)> {
     let (queue, inputs) = sync_channel(QUEUE);
     let (changed, changes) = watch::channel(0);
+    let perform = Performer { perform, anchor, told: None };
     let body = move || turn(driver, first, clock, &inputs, &changed, perform);
     let thread = std::thread::Builder::new().name("driver".to_string()).spawn(body)?;
     Ok((DriverHandle { queue, changes }, thread))
+}
+
+/// What is done about outputs, and whom the record's end is told.
+struct Performer<P, A> {
+    perform: P,
+    anchor: A,
+    told: Option<Head>,
+}
+
+impl<P: FnMut(Output), A: FnMut(Head)> Performer<P, A> {
+    fn all(&mut self, head: Head, outputs: Vec<Output>) {
+        if self.told.replace(head) != Some(head) {
+            (self.anchor)(head);
+        }
+        outputs.into_iter().for_each(&mut self.perform);
+    }
 }
 
 fn turn<S: RunStore>(
@@ -147,9 +167,9 @@ fn turn<S: RunStore>(
     clock: FleetClock,
     inputs: &Receiver<Command<S>>,
     changed: &watch::Sender<u64>,
-    mut perform: impl FnMut(Output),
+    mut perform: Performer<impl FnMut(Output), impl FnMut(Head)>,
 ) -> Result<(), StoreError> {
-    first.into_iter().for_each(&mut perform);
+    perform.all(driver.head(), first);
     let mut ticked_ms = clock.now().clock_ms;
     loop {
         let now = clock.now();
@@ -171,12 +191,13 @@ fn turn<S: RunStore>(
         let outputs = outputs.inspect_err(|error| {
             tracing::error!(%error, "the store did not take a transition: the coordinator stops; nothing of it was done");
         })?;
-        outputs.into_iter().for_each(&mut perform);
+        perform.all(driver.head(), outputs);
         // However much there is to hear: what is due is not put off, and neither is writing the clock.
         let now = clock.now();
         if is_tick_due(driver.next_wake_ms(), ticked_ms, now.clock_ms) {
             ticked_ms = now.clock_ms;
-            driver.handle(Input::Tick, now)?.into_iter().for_each(&mut perform);
+            let outputs = driver.handle(Input::Tick, now)?;
+            perform.all(driver.head(), outputs);
         }
         changed.send_if_modified(|seen| std::mem::replace(seen, driver.changes()) != driver.changes());
     }
@@ -213,7 +234,7 @@ mod tests {
         let fence = store.take_over(InstanceId([1; 16])).unwrap();
         let clock = FleetClock::from(0);
         let (driver, first) = Driver::open(store, fence, clock.now()).unwrap();
-        let (handle, thread) = start(driver, first, clock, |_| {}).unwrap();
+        let (handle, thread) = start(driver, first, clock, |_| {}, |_| {}).unwrap();
         let (node, key) = (NodeName::parse("a").unwrap(), Sha256::of(b"a"));
         let agent = Agent {
             session: 1,

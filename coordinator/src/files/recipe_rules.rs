@@ -1,6 +1,9 @@
 //! What a recipe must keep beyond its form, alone and together with the stage that uses it.
 
-use drydock_core::{plan_file::StageSpec, recipe::Recipe};
+use drydock_core::{
+    plan_file::{OnFailure, StageSpec},
+    recipe::Recipe,
+};
 use drydock_types::Step;
 
 use super::{
@@ -8,6 +11,7 @@ use super::{
     recipes::Filled,
     rules::Places,
     tree::At,
+    wave_rules,
 };
 
 /// All rules of one stage and its recipe.
@@ -38,8 +42,14 @@ pub(super) fn check(
             .note(format!("steps that only look are: {}", looks().join(", ")))
         });
     }
+    for (phase, checks) in [("gate", &recipe.spec.gate), ("returned", &recipe.spec.returned)] {
+        for (i, check) in checks.iter().enumerate() {
+            wave_rules::check_rules(check, place(filled, phase, Some(i)), found);
+        }
+    }
     in_service(filled, "stage", &recipe.spec.stage, found);
     in_service(filled, "protect", &recipe.spec.protect, found);
+    confirmed(index, stage, filled, places, found);
 }
 
 fn place<'a>(filled: &'a Filled, phase: &str, item: Option<usize>) -> &'a super::diagnostic::Place {
@@ -92,6 +102,55 @@ fn artifact(index: usize, stage: &StageSpec, recipe: &Recipe, places: &Places<'_
         }),
         _ => {}
     }
+}
+
+/// What the agent would refuse of a section that is taken back from outside of it.
+fn confirmed(index: usize, stage: &StageSpec, filled: &Filled, places: &Places<'_>, found: &mut Diagnostics) {
+    let spec = &filled.recipe.spec;
+    let at = |item: Option<usize>| place(filled, "apply", item);
+    let whole = filled.tree.place_of(&[At::Key("spec"), At::Key("commitConfirmed")]);
+    let Some(wanted) = &spec.commit_confirmed else {
+        let restarts = spec.apply.iter().position(|step| matches!(step, Step::RestartAgent(_)));
+        if let Some(i) = restarts {
+            found.push(|| {
+                Diagnostic::at(at(Some(i)), "`restartAgent` can cut the node off")
+                    .help("add commitConfirmed: {within: 60s, witness: [HOST:PORT]} to the recipe".to_owned())
+            });
+        }
+        return;
+    };
+    if wanted.witness.is_empty() {
+        found.push(|| {
+            Diagnostic::at(whole, "`witness` names nobody")
+                .help("name a gateway's or peer's HOST:PORT".to_owned())
+                .note("without one an outage of the coordinator would take back a change that is well")
+        });
+    }
+    if wanted.within.0 < 5_000 || wanted.within.0 > 3_600_000 || wanted.within > spec.deadlines.apply {
+        found.push(|| {
+            Diagnostic::at(whole, format!("`within` is {}", wanted.within)).note(format!(
+                "it is 5s to 1h, and no longer than deadlines.apply ({})",
+                spec.deadlines.apply
+            ))
+        });
+    }
+    if !spec.can_undo.is_empty() || stage.on_failure == OnFailure::Hold {
+        found.push(|| {
+            let message = "a change that is commit-confirmed is always taken back";
+            Diagnostic::at(places.stage(index, &[At::Key("onFailure")]), message)
+                .help("leave out `canUndo` in the recipe and `onFailure: hold` in the plan".to_owned())
+        });
+    }
+    for (i, step) in spec.apply.iter().enumerate().filter(|(_, step)| is_not_reverted(step)) {
+        found.push(|| {
+            let message = format!("`{}` cannot be taken back from outside of the agent", step.name());
+            Diagnostic::at(at(Some(i)), message).help("put it into a stage of its own".to_owned())
+        });
+    }
+}
+
+const fn is_not_reverted(step: &Step) -> bool {
+    matches!(step, Step::Reboot(_) | Step::MoveEtcdLeader(_))
 }
 
 fn looks() -> [&'static str; 5] {

@@ -18,9 +18,11 @@ use super::{
 };
 
 /// Shipped in the binary, by name.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 5] = [
+    ("drydock-agent", include_str!("../../recipes/drydock-agent.yaml")),
     ("etcd", include_str!("../../recipes/etcd.yaml")),
     ("nothing", include_str!("../../recipes/nothing.yaml")),
+    ("reboot", include_str!("../../recipes/reboot.yaml")),
     ("systemd-binary", include_str!("../../recipes/systemd-binary.yaml")),
 ];
 

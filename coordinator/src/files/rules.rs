@@ -7,7 +7,7 @@ use drydock_core::plan_file::{PlanFile, StageSpec};
 use super::{
     diagnostic::{Diagnostic, Diagnostics, Place, quoted},
     tree::{At, Node},
-    words,
+    wave_rules, words,
 };
 
 /// More stages than this are a mistake.
@@ -32,6 +32,7 @@ pub(super) fn check(plan: &PlanFile, tree: &Node, found: &mut Diagnostics) {
                 .help("1 or more; 1 when left out".to_owned())
         });
     }
+    wave_rules::window(plan, &places, found);
     let names = stages
         .iter()
         .enumerate()
@@ -47,7 +48,7 @@ pub(super) fn check(plan: &PlanFile, tree: &Node, found: &mut Diagnostics) {
 pub(super) struct Places<'a>(pub(super) &'a Node);
 
 impl<'a> Places<'a> {
-    fn at(&self, path: &[At<'_>]) -> &'a Place {
+    pub(super) fn at(&self, path: &[At<'_>]) -> &'a Place {
         self.0.get("spec").unwrap_or(self.0).place_of(path)
     }
 
@@ -60,7 +61,7 @@ impl<'a> Places<'a> {
         self.stage_node(stage).place_of(path)
     }
 
-    fn wave(&self, stage: usize, wave: usize, path: &[At<'_>]) -> &'a Place {
+    pub(super) fn wave(&self, stage: usize, wave: usize, path: &[At<'_>]) -> &'a Place {
         let mut full = vec![At::Key("waves"), At::Item(wave)];
         full.extend_from_slice(path);
         self.stage(stage, &full)
@@ -166,13 +167,7 @@ fn waves(i: usize, stage: &StageSpec, places: &Places<'_>, found: &mut Diagnosti
                 .note("nodes: {labels: {role: etcd}}   or   nodes: {names: [ctl-1, ctl-2]}")
             });
         }
-        if wave.concurrency != 1 {
-            let place = places.wave(i, j, &[At::Key("concurrency")]);
-            found.push(|| {
-                Diagnostic::at(place, format!("a concurrency of {} is not possible", wave.concurrency))
-                    .help("this build takes 1: one node after another".to_owned())
-            });
-        }
+        wave_rules::wave(i, j, stage, places, found);
         for (k, name) in wave.nodes.names.iter().enumerate() {
             nodes.push((name.as_str(), (j, k)));
         }

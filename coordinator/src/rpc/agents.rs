@@ -58,12 +58,14 @@ impl AgentService for Agents {
         request: Request<Streaming<FromAgent>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
         let peer = trust::node_peer(&request)?;
+        let from = request.extensions().get::<trust::PeerConnection>();
+        let address = from.map(|connection| connection.address.ip().to_string()).unwrap_or_default();
         let mut stream = request.into_inner();
         let (queue, sent) = mpsc::channel(limits::STREAM_QUEUE);
         let app = Arc::clone(&self.0);
         // The answer's headers must not wait for Hello: the agent's client may wait for them first.
         tokio::spawn(async move {
-            match attach::begin(&app, &peer, &mut stream, queue.clone()).await {
+            match attach::begin(&app, &peer, &mut stream, queue.clone(), address).await {
                 Ok(seat) => {
                     drop(queue);
                     tracing::info!(node = %peer.name, "an agent's stream opened");

@@ -2,20 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use drydock_core::run::JournalRef;
+use drydock_core::{run::JournalRef, standing::Machine};
 use drydock_proto::{
     PROTOCOL,
-    agent::{self, FromAgent, from_agent, to_agent},
+    agent::{self, FromAgent, from_agent},
     edge, limits,
+    tls::PublicKey,
 };
-use drydock_types::{Fence, Outcome, document, probe::HostFacts};
+use drydock_types::{EffectId, Fence, NodeName, document, probe::HostFacts};
 use tokio::{sync::mpsc, time::timeout};
 use tonic::{Status, Streaming};
 
-use super::App;
+use super::{App, anchors::Anchors};
 use crate::{
-    driver::{Agent, Input, shell::DriverGone},
-    heard,
+    driver::{Admission, Agent, Caller, HeldEffect, Input, shell::DriverGone},
+    fencing::Report,
+    heard::{self, Speaker},
     link::{Seat, Sent},
     trust::NodePeer,
 };
@@ -26,6 +28,14 @@ const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 /// How long a stream may be silent before it is taken for dead.
 const SILENCE: Duration = Duration::from_secs(45);
+
+/// A start id is 16 random bytes.
+const MAX_START_ID_BYTES: usize = 32;
+/// How long somebody who looks like a second machine is waited for to go away.
+const STILL_THERE: Duration = Duration::from_millis(500);
+
+/// How long agents are told to stay away from a coordinator that is fenced.
+const COME_BACK_AFTER: Duration = Duration::from_secs(1);
 
 const GONE: &str = "it gave its place up to another, or took nothing that it was sent";
 
@@ -38,6 +48,7 @@ pub(super) async fn begin(
     peer: &NodePeer,
     stream: &mut Streaming<FromAgent>,
     queue: mpsc::Sender<Sent>,
+    address: String,
 ) -> Result<Seat, Status> {
     if !app.quotas.stream(peer.key) {
         return Err(Status::resource_exhausted("this node opens streams faster than it may"));
@@ -47,22 +58,75 @@ pub(super) async fn begin(
     let Some(from_agent::Message::Hello(hello)) = first.and_then(|first| first.message) else {
         return Err(Status::invalid_argument("the first message of a stream is Hello"));
     };
-    let agent = checked(app, peer, hello)?;
+    let (said, held) = obedience(&hello)?;
+    let start = hello.start_id.clone();
+    if start.len() > MAX_START_ID_BYTES {
+        return Err(Status::invalid_argument("the start id of Hello is longer than one is"));
+    }
+    let anchors = Anchors::of(&hello)?;
+    let agent = checked(peer, hello)?;
     registered(app, peer).await?;
+    anchors.compare(app, peer).await?;
+    let machine = Machine {
+        machine_id: agent.facts.machine_id.clone(),
+        hostname: agent.facts.hostname.clone(),
+        address,
+    };
+    alone(app, peer, stream, Caller { start, machine }).await?;
+    obeys_us(app, peer, said, &agent, &held).await?;
     let stopping = || Status::unavailable("the coordinator is stopping");
-    let seat = app.sessions.sit(peer.name.clone(), peer.key, queue.clone()).ok_or_else(stopping)?;
+    let seat = app
+        .sessions
+        .sit(peer.name.clone(), peer.key, peer.certificate.clone(), queue)
+        .ok_or_else(stopping)?;
     let welcome = agent::Welcome {
         fence: Some(app.sessions.fence().into()),
         fleet: app.ca.fleet().to_string(),
         coordinator_version: env!("CARGO_PKG_VERSION").to_string(),
         protocol: PROTOCOL,
     };
-    let welcome = agent::ToAgent { message: Some(to_agent::Message::Welcome(welcome)) };
-    queue.try_send(Ok(welcome)).map_err(|_| Status::unavailable("the stream takes nothing"))?;
+    if !app.sessions.welcome(&seat, welcome) {
+        return Err(Status::unavailable("the stream takes nothing"));
+    }
+    if app.fencing.is_fenced() {
+        // Heard of by another agent while this one was sitting down.
+        return Err(Status::unavailable(app.fencing.notice()));
+    }
+    let effects = Input::Held { node: peer.name.clone(), effects: held };
+    app.driver.tell_surely(effects).await.map_err(super::gone)?;
     let agent = Box::new(Agent { session: seat.id, ..agent });
     let connected = Input::Connected { node: peer.name.clone(), agent };
     app.driver.tell_surely(connected).await.map_err(super::gone)?;
     Ok(seat)
+}
+
+/// One identity is one machine: of two that hold it neither is listened to.
+async fn alone(
+    app: &Arc<App>,
+    peer: &NodePeer,
+    stream: &mut Streaming<FromAgent>,
+    caller: Caller,
+) -> Result<(), Status> {
+    let mut is_there = false;
+    loop {
+        let (node, key, caller) = (peer.name.clone(), peer.key, caller.clone());
+        let admitted = app
+            .driver
+            .with(move |driver, now| (driver.admit(&node, key, &caller, is_there, now), Vec::new()));
+        match admitted.await.map_err(super::gone)?.map_err(|error| super::store_failed(&error))? {
+            Admission::Welcome => return Ok(()),
+            Admission::Refused(why) => {
+                app.sessions.drop_because(peer.key, &why);
+                tracing::warn!(target: "drydock::refused", node = %peer.name, %why, "a stream was refused");
+                return Err(Status::aborted(why));
+            }
+            // An agent says nothing between Hello and its answer; one that has ended has closed its end.
+            Admission::Suspect => match timeout(STILL_THERE, stream.message()).await {
+                Err(_) => is_there = true,
+                Ok(_) => return Err(Status::unavailable("the stream ended before it was answered")),
+            },
+        }
+    }
 }
 
 /// A certificate of our own authority over a name does not make its holder the machine that is registered
@@ -80,7 +144,73 @@ async fn registered(app: &Arc<App>, peer: &NodePeer) -> Result<(), Status> {
     )))
 }
 
-fn checked(app: &App, peer: &NodePeer, hello: agent::Hello) -> Result<Agent, Status> {
+/// What Hello says of whom the agent obeys, and what its journal holds.
+fn obedience(hello: &agent::Hello) -> Result<(Said, Vec<HeldEffect>), Status> {
+    let bad = |error: edge::BadField| Status::invalid_argument(error.to_string());
+    if hello.held.len() > limits::MAX_HELLO_ENTRIES {
+        return Err(Status::invalid_argument("Hello lists more than is allowed"));
+    }
+    let seen = hello.seen.as_ref().map(Fence::try_from).transpose().map_err(bad)?;
+    let held = hello.held.iter().map(|held| {
+        let effect = edge::effect_id(&held.effect_id).map_err(bad)?;
+        Ok(HeldEffect { effect, ended: held.ended, what: heard::word(&held.what) })
+    });
+    let heard_ago = hello.heard_ms.map(Duration::from_millis);
+    Ok((Said { seen, heard_ago }, held.collect::<Result<_, Status>>()?))
+}
+
+/// Whom an agent obeys, in its own words.
+struct Said {
+    seen: Option<Fence>,
+    heard_ago: Option<Duration>,
+}
+
+/// Each start of a coordinator raises the epoch by one. An agent that says one far beyond would, by its word
+/// alone, leave no epoch to take over with.
+const fn is_believable(ours: u64, said: u64) -> bool {
+    said.saturating_sub(ours) <= 1_000_000
+}
+
+/// An agent that obeys somebody else is not served, and from then on nobody is: two coordinators must not both
+/// work. Asked again soon, so that what it says stays fresh; a person decides on it.
+async fn obeys_us(
+    app: &Arc<App>,
+    peer: &NodePeer,
+    said: Said,
+    agent: &Agent,
+    held: &[HeldEffect],
+) -> Result<(), Status> {
+    let ours = app.sessions.fence();
+    if let Some(seen) = said.seen.filter(|seen| !ours.is_obeyed_after(Some(seen))) {
+        if !is_believable(ours.epoch.0, seen.epoch.0) {
+            tracing::error!(target: "drydock::refused", node = %peer.name, epoch = seen.epoch.0, "an agent says an epoch that no coordinator has reached: refused");
+            return Err(Status::permission_denied(format!(
+                "{} says that it obeyed epoch {}, which no coordinator of this fleet can have reached: see who is on that machine",
+                peer.name, seen.epoch.0
+            )));
+        }
+        let report = Report {
+            key: peer.key,
+            obeys: seen,
+            heard_ago: said.heard_ago,
+            journal: agent.journal,
+            held: held.to_vec(),
+        };
+        let news = app.fencing.heard(&peer.name, report);
+        app.driver.tell_surely(Input::Fenced { by: seen }).await.map_err(super::gone)?;
+        let why = app.fencing.notice();
+        if news {
+            tracing::error!(target: "drydock::refused", node = %peer.name, epoch = seen.epoch.0, instance = %seen.instance, %why, "an agent obeys another coordinator");
+            app.sessions.clear(&why, COME_BACK_AFTER);
+        }
+    }
+    match app.fencing.is_fenced() {
+        true => Err(Status::unavailable(app.fencing.notice())),
+        false => Ok(()),
+    }
+}
+
+fn checked(peer: &NodePeer, hello: agent::Hello) -> Result<Agent, Status> {
     if hello.protocol != PROTOCOL {
         return Err(Status::failed_precondition(format!(
             "agent {} speaks protocol {}, coordinator {} speaks {PROTOCOL}: bring the older one up to the other",
@@ -93,18 +223,6 @@ fn checked(app: &App, peer: &NodePeer, hello: agent::Hello) -> Result<Agent, Sta
         return Err(Status::invalid_argument("Hello lists more than is allowed"));
     }
     let bad = |error: edge::BadField| Status::invalid_argument(error.to_string());
-    if let Some(seen) = &hello.seen {
-        let seen = Fence::try_from(seen).map_err(bad)?;
-        let ours = app.sessions.fence();
-        if !ours.is_obeyed_after(Some(&seen)) {
-            let why = format!(
-                "{} obeys epoch {} of another coordinator, and this one has epoch {}: an older copy of the store is running here, or a second coordinator elsewhere",
-                peer.name, seen.epoch.0, ours.epoch.0
-            );
-            tracing::error!(target: "drydock::refused", node = %peer.name, %why, "an agent obeys somebody else");
-            return Err(Status::failed_precondition(why));
-        }
-    }
     let facts: Result<HostFacts, _> = document::decode("host facts", &hello.host_facts);
     Ok(Agent {
         session: 0,
@@ -125,7 +243,11 @@ fn checked(app: &App, peer: &NodePeer, hello: agent::Hello) -> Result<Agent, Sta
 /// Reads the stream until it ends, and says so to the driver.
 pub(super) async fn read(app: Arc<App>, peer: NodePeer, seat: Seat, mut stream: Streaming<FromAgent>) {
     let mut seat = seat;
-    let why = heard::text(&pump(&app, &peer, &mut seat, &mut stream).await);
+    let why = match PublicKey::of(&peer.certificate.0) {
+        Ok(key) => pump(&app, &peer, &key, &mut seat, &mut stream).await,
+        Err(why) => format!("nothing that it says could be believed: {why}"),
+    };
+    let why = heard::text(&why);
     tracing::info!(node = %peer.name, %why, "an agent's stream ended");
     let session = seat.id;
     drop(seat);
@@ -133,7 +255,13 @@ pub(super) async fn read(app: Arc<App>, peer: NodePeer, seat: Seat, mut stream: 
     let _ = app.driver.tell_surely(Input::Disconnected { node: peer.name.clone(), session }).await;
 }
 
-async fn pump(app: &App, peer: &NodePeer, seat: &mut Seat, stream: &mut Streaming<FromAgent>) -> String {
+async fn pump(
+    app: &App,
+    peer: &NodePeer,
+    key: &PublicKey,
+    seat: &mut Seat,
+    stream: &mut Streaming<FromAgent>,
+) -> String {
     let mut alive = tokio::time::interval(ALIVE_EVERY);
     let mut last = tokio::time::Instant::now();
     loop {
@@ -153,7 +281,7 @@ async fn pump(app: &App, peer: &NodePeer, seat: &mut Seat, stream: &mut Streamin
                     if !app.quotas.message(peer.key, message.encoded_len()) {
                         return "it sends more than an agent may".to_string();
                     }
-                    match take(app, peer, seat, message) {
+                    match take(app, peer, key, seat, message) {
                         Ok(None) => {}
                         Ok(Some(input)) => if let Err(why) = tell(app, seat, input).await {
                             return why;
@@ -190,11 +318,17 @@ async fn tell(app: &App, seat: &mut Seat, input: Input) -> Result<(), String> {
 fn take(
     app: &App,
     peer: &NodePeer,
+    key: &PublicKey,
     seat: &Seat,
     message: from_agent::Message,
 ) -> Result<Option<Input>, String> {
     let bad = |error: edge::BadField| error.to_string();
     let node = peer.name.clone();
+    let ended = |effect, outcome: &[u8], signature: &[u8]| {
+        let certificate = &peer.certificate.0;
+        let speaker = Speaker { fleet: app.ca.fleet(), key, certificate };
+        ended(speaker, &peer.name, seat.id, effect, outcome, signature)
+    };
     let input = match message {
         from_agent::Message::Hello(_) => return Err("it said Hello twice".to_string()),
         from_agent::Message::Alive(_) => return Ok(None),
@@ -219,7 +353,7 @@ fn take(
         },
         from_agent::Message::Outcome(report) => {
             let effect = edge::effect_id(&report.effect_id).map_err(bad)?;
-            Input::Outcome { node, outcome: outcome(effect, &report.outcome)? }
+            ended(effect, &report.outcome, &report.signature)?
         }
         from_agent::Message::Answer(answer) => {
             let effect = edge::effect_id(&answer.effect_id).map_err(bad)?;
@@ -231,9 +365,7 @@ fn take(
                 }
                 agent::answer::State::Unknown => Input::NotKnown { node, effect },
                 agent::answer::State::Accepted => Input::Accepted { node, effect },
-                agent::answer::State::Ended => {
-                    Input::Outcome { node, outcome: outcome(effect, &answer.outcome)? }
-                }
+                agent::answer::State::Ended => ended(effect, &answer.outcome, &answer.signature)?,
                 agent::answer::State::Unspecified => return Err("it answered without a state".to_string()),
             }
         }
@@ -241,10 +373,32 @@ fn take(
     Ok(Some(input))
 }
 
-fn outcome(effect: drydock_types::EffectId, bytes: &[u8]) -> Result<Box<Outcome>, String> {
-    let outcome: Outcome = document::decode("outcome", bytes).map_err(|error| error.to_string())?;
-    if outcome.effect != effect {
-        return Err("it reported one effect's outcome under another's id".to_string());
+/// The signature first, over the exact bytes; bounded is what is left for the run's state.
+fn ended(
+    speaker: Speaker<'_>,
+    node: &NodeName,
+    session: u64,
+    effect: EffectId,
+    bytes: &[u8],
+    signature: &[u8],
+) -> Result<Input, String> {
+    let node = node.clone();
+    Ok(match heard::signed_outcome(speaker, effect, bytes, signature)? {
+        Ok((outcome, signed)) => {
+            let outcome = Box::new(heard::outcome(outcome));
+            Input::Outcome { node, outcome, signed: Box::new(signed) }
+        }
+        Err(why) => Input::OutcomeRefused { node, session, effect, why: why.to_string() },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_believable;
+
+    #[test]
+    fn an_epoch_that_leaves_none_above_it_is_not_believed() {
+        assert!(is_believable(3, 4) && is_believable(3, 3) && is_believable(3, 900_000));
+        assert!(!is_believable(3, u64::MAX) && !is_believable(3, 2_000_000));
     }
-    Ok(Box::new(heard::outcome(outcome)))
 }

@@ -5,12 +5,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use drydock_core::view::{RunView, StartedView};
 use drydock_proto::{
-    PROTOCOL,
+    PROTOCOL, edge,
     operator::{
-        AddArtifactRequest, ControlRunRequest, CreateTokenRequest, CreateTokenResponse, Document,
-        InfoRequest, InfoResponse, LabelNodeRequest, ListArtifactsRequest, ListNodesRequest, ListRunsRequest,
-        ListTokensRequest, PlanRequest, RevokeTokenRequest, RevokeTokenResponse, ShowNodeRequest,
-        ShowRunRequest, StartRunRequest, control_run_request::Verb, operator_service_server::OperatorService,
+        AddArtifactRequest, AmendRunRequest, AuditRequest, ControlRunRequest, CreateTokenRequest,
+        CreateTokenResponse, Document, FreezeFleetRequest, InfoRequest, InfoResponse, LabelNodeRequest,
+        ListArtifactsRequest, ListNodesRequest, ListRunsRequest, ListTokensRequest, PlanRequest,
+        RevokeTokenRequest, RevokeTokenResponse, RollbackRunRequest, ShowFleetRequest, ShowNodeRequest,
+        ShowRunRequest, StandNodeRequest, StartRunRequest, TakeOverRequest, control_run_request::Verb,
+        operator_service_server::OperatorService,
     },
     tls::TokenId,
 };
@@ -140,6 +142,29 @@ impl OperatorService for Operators {
         self.node_document(name).await
     }
 
+    async fn stand_node(&self, request: Request<StandNodeRequest>) -> Answer<Document> {
+        let by = trust::operator_peer(&request)?.name;
+        let view = super::people::stand(&self.0, request.into_inner(), by).await?;
+        Ok(Response::new(to_document(&view)))
+    }
+
+    async fn show_fleet(&self, request: Request<ShowFleetRequest>) -> Answer<Document> {
+        trust::operator_peer(&request)?;
+        Ok(Response::new(to_document(&super::people::fleet(&self.0).await?)))
+    }
+
+    async fn freeze_fleet(&self, request: Request<FreezeFleetRequest>) -> Answer<Document> {
+        let by = trust::operator_peer(&request)?.name;
+        let view = super::people::freeze(&self.0, request.into_inner(), by).await?;
+        Ok(Response::new(to_document(&view)))
+    }
+
+    async fn amend_run(&self, request: Request<AmendRunRequest>) -> Answer<Document> {
+        let by = trust::operator_peer(&request)?.name;
+        let view = super::people::amend(&self.0, request.into_inner(), by).await?;
+        Ok(Response::new(to_document(&view)))
+    }
+
     async fn add_artifact(&self, request: Request<Streaming<AddArtifactRequest>>) -> Answer<Document> {
         let by = trust::operator_peer(&request)?.name;
         let row = super::uploads::artifact(&self.0, by, request.into_inner()).await?;
@@ -173,6 +198,9 @@ impl OperatorService for Operators {
             return Err(Status::failed_precondition(why));
         }
         self.artifacts_are_here(&plan).await?;
+        let (digest, name) = (plan.digest, plan.name.to_string());
+        let rehearsed = self.0.blocking(move |app| app.registry.rehearsal(digest, &name)).await?;
+        let warnings = crate::rehearsal::fleet::warnings(&plan, rehearsed.as_ref());
         let id = run_id().map_err(|error| Status::internal(error.to_string()))?;
         let started = self.0.driver.with(move |driver, now| {
             match driver.start_run(plan, &by, asked.no_wait, id, now) {
@@ -181,7 +209,7 @@ impl OperatorService for Operators {
             }
         });
         let (number, queued_behind) = started.await.map_err(gone)?.map_err(|error| refused(&error))?;
-        Ok(Response::new(to_document(&StartedView { number, plan: view, queued_behind })))
+        Ok(Response::new(to_document(&StartedView { number, plan: view, queued_behind, warnings })))
     }
 
     async fn list_runs(&self, request: Request<ListRunsRequest>) -> Answer<Document> {
@@ -196,6 +224,38 @@ impl OperatorService for Operators {
         Ok(Response::new(to_document(&view)))
     }
 
+    type AuditStream = ReceiverStream<Result<Document, Status>>;
+
+    async fn audit(&self, request: Request<AuditRequest>) -> Answer<Self::AuditStream> {
+        trust::operator_peer(&request)?;
+        let asked = request.into_inner();
+        let nonce = edge::sha256(&asked.nonce).map_err(views::invalid)?;
+        let (lines, sent) = mpsc::channel(4);
+        tokio::spawn(super::audit::send(
+            Arc::clone(&self.0),
+            super::audit::Asked { run: asked.run, nonce },
+            lines,
+        ));
+        Ok(Response::new(ReceiverStream::new(sent)))
+    }
+
+    type RehearseStream = ReceiverStream<Result<Document, Status>>;
+
+    async fn rehearse(&self, request: Request<PlanRequest>) -> Answer<Self::RehearseStream> {
+        let by = trust::operator_peer(&request)?.name;
+        let bundle = planning::read(&request.into_inner().bundle)?;
+        let (views, sent) = mpsc::channel(16);
+        tokio::spawn(crate::rehearsal::rehearse(Arc::clone(&self.0), bundle, by, views));
+        Ok(Response::new(ReceiverStream::new(sent)))
+    }
+
+    async fn take_over(&self, request: Request<TakeOverRequest>) -> Answer<Document> {
+        let by = trust::operator_peer(&request)?.name;
+        let confirmed = request.into_inner().confirmed_epoch;
+        let view = super::takeover::take_over(&self.0, by, confirmed).await?;
+        Ok(Response::new(to_document(&view)))
+    }
+
     type WatchRunStream = ReceiverStream<Result<Document, Status>>;
 
     async fn watch_run(&self, request: Request<ShowRunRequest>) -> Answer<Self::WatchRunStream> {
@@ -205,6 +265,24 @@ impl OperatorService for Operators {
         let (views, sent) = mpsc::channel(4);
         tokio::spawn(watch(Arc::clone(&self.0), first, views));
         Ok(Response::new(ReceiverStream::new(sent)))
+    }
+
+    async fn rollback_run(&self, request: Request<RollbackRunRequest>) -> Answer<Document> {
+        let by = trust::operator_peer(&request)?.name;
+        let asked = request.into_inner();
+        let node = match asked.node_name.as_str() {
+            "" => None,
+            name => Some(NodeName::parse(name).map_err(views::invalid)?),
+        };
+        let id = run_id().map_err(|error| Status::internal(error.to_string()))?;
+        let done = self.0.driver.with(move |driver, now| {
+            match driver.rollback(asked.run, node.as_ref(), &by, id, now) {
+                Ok((view, outputs)) => (Ok(view), outputs),
+                Err(error) => (Err(error), Vec::new()),
+            }
+        });
+        let view = done.await.map_err(gone)?.map_err(|error| refused(&error))?;
+        Ok(Response::new(to_document(&view)))
     }
 
     async fn control_run(&self, request: Request<ControlRunRequest>) -> Answer<Document> {
@@ -248,7 +326,8 @@ impl Operators {
                 .map(|node| {
                     let components = driver.store().components(&node.name)?;
                     let (agent, since_unix_ms, run) = (node.agent, node.since.wall_ms, node.run);
-                    Ok((node.name, views::NodeNow { agent, since_unix_ms, run, components }))
+                    let standing = node.standing;
+                    Ok((node.name, views::NodeNow { agent, since_unix_ms, run, standing, components }))
                 })
                 .collect();
             (now, Vec::new())
@@ -296,12 +375,15 @@ fn run_id() -> Result<RunId, trust::SealError> {
     Ok(RunId(id))
 }
 
-fn refused(error: &OperatorError) -> Status {
+pub(super) fn refused(error: &OperatorError) -> Status {
     let text = error.to_string();
     match error {
-        OperatorError::NoSuchRun(_) | OperatorError::NoRun => Status::not_found(text),
-        OperatorError::Closed(_) => Status::failed_precondition(text),
+        OperatorError::NoSuchRun(_) | OperatorError::NoRun | OperatorError::NoSuchNode(_) => {
+            Status::not_found(text)
+        }
+        OperatorError::Closed(_) | OperatorError::Refused(_) => Status::failed_precondition(text),
         OperatorError::WouldQueue(_) | OperatorError::NodeChanged(_) => Status::aborted(text),
+        OperatorError::NotTakenBack(_) => Status::failed_precondition(text),
         OperatorError::Stopping => Status::unavailable(text),
         OperatorError::Store(error) => store_failed(error),
     }

@@ -29,7 +29,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Bundle, Status> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when the plan cannot be meant for this fleet.
-pub(super) async fn compile(app: &Arc<App>, bundle: &Bundle) -> Result<(Plan, PlanView), Status> {
+pub(crate) async fn compile(app: &Arc<App>, bundle: &Bundle) -> Result<(Plan, PlanView), Status> {
     let (mut inventory, mute) = take_stock(app, bundle).await?;
     // What is selected does not depend on what is seen: a first pass tells where to look.
     let (first, _) = plan(bundle, &inventory).map_err(invalid)?;

@@ -1,6 +1,9 @@
 //! From rows to what operators see of them.
 
-use drydock_core::view::{ArtifactView, ComponentView, NodeView, TokenView};
+use drydock_core::{
+    standing::Standing,
+    view::{ArtifactView, ComponentView, NodeView, TokenView},
+};
 use drydock_types::{NodeName, document};
 use tonic::Status;
 
@@ -64,6 +67,7 @@ pub(super) struct NodeNow {
     pub(super) agent: Option<Agent>,
     pub(super) since_unix_ms: u64,
     pub(super) run: Option<u64>,
+    pub(super) standing: Option<Standing>,
     pub(super) components: Vec<ComponentRow>,
 }
 
@@ -85,6 +89,7 @@ pub(super) fn node(row: &NodeRow, now: NodeNow) -> NodeView {
         facts: now.agent.map(|agent| agent.facts),
         certificate_until_unix_ms: ms(row.certificate_until_unix_s),
         run: now.run,
+        standing: now.standing,
         components: now.components.into_iter().map(component).collect(),
     }
 }

@@ -7,11 +7,13 @@ mod latency;
 
 use std::collections::BTreeMap;
 
-use drydock_types::{ComponentName, EffectId, Epoch, FleetId, InstanceId, NodeName, RunId, Sha256, Version};
+use drydock_types::{
+    ComponentName, EffectId, Epoch, Fence, FleetId, InstanceId, NodeName, RunId, Sha256, Version,
+};
 
 use super::{
-    Commit, ComponentRow, EffectRow, NewEvent, RunRow, RunStore, SampleRow, StoreError, memory::MemoryStore,
-    record::RecordCheck, sqlite::SqliteStore,
+    Commit, ComponentRow, EffectRow, LET_OUT_KEPT_MS, LetOutRow, NewEvent, RememberedRow, RunRow, RunStore,
+    SampleRow, StandingRow, StoreError, memory::MemoryStore, record::RecordCheck, sqlite::SqliteStore,
 };
 
 /// A store under test, a way to open it a second time, and a way behind its back.
@@ -109,6 +111,7 @@ fn run(number: u64) -> RunRow {
         number,
         id: RunId([u8::try_from(number).unwrap(); 16]),
         open: true,
+        undoes: None,
         state: b"{\"a\":1}".to_vec(),
         parts: BTreeMap::from([(0, b"{\"plan\":1}".to_vec()), (2, b"{}".to_vec())]),
     }
@@ -151,6 +154,44 @@ fn taking_over_raises_the_epoch_and_fences_the_older_owner_off() {
         assert_eq!(newer.events(1, 100).unwrap().len(), 5);
         assert_eq!(newer.load().unwrap().clock_ms, 0);
         newer.commit(&late).unwrap();
+    }
+}
+
+#[test]
+fn a_store_from_before_is_taken_over_above_what_agents_obeyed_and_says_so_in_its_record() {
+    for mut subject in both() {
+        five_events(subject.store());
+        let mut newer = subject.reopen();
+        let said = event(0, "restored");
+        let fence = newer.take_over_above(InstanceId([2; 16]), Epoch(7), &said).unwrap();
+        assert_eq!(fence, Fence { epoch: Epoch(8), instance: InstanceId([2; 16]) });
+        assert_eq!(newer.record_end().unwrap().seq, 6);
+        assert_eq!(newer.events(0, 9).unwrap()[0].event, said.event);
+        assert!(matches!(newer.verify_chain().unwrap(), RecordCheck::Whole { events: 6, .. }));
+        let error = subject.store().commit(&Commit::default()).unwrap_err();
+        assert!(matches!(error, StoreError::TakenOver { found: 8, ours: 1 }), "{error}");
+        // Its own epoch counts too, and there is none above the last.
+        assert_eq!(newer.take_over_above(InstanceId([3; 16]), Epoch(2), &said).unwrap().epoch, Epoch(9));
+        let error = newer.take_over_above(InstanceId([4; 16]), Epoch(u64::MAX), &said).unwrap_err();
+        assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+        newer.commit(&Commit { events: vec![event(1, "6")], ..Commit::default() }).unwrap();
+        assert!(matches!(newer.verify_chain().unwrap(), RecordCheck::Whole { events: 8, .. }));
+    }
+}
+
+#[test]
+fn an_effect_is_known_when_it_was_decided_here_or_an_operator_has_decided_about_it() {
+    for mut subject in both() {
+        let (decided, adopted, other) = (EffectId([1; 32]), EffectId([2; 32]), EffectId([3; 32]));
+        let begin = Commit { runs: vec![run(1)], open: vec![effect(1, "a")], ..Commit::default() };
+        subject.store().commit(&begin).unwrap();
+        subject.store().commit(&Commit { close: vec![decided], ..Commit::default() }).unwrap();
+        subject.store().commit(&Commit { adopted: vec![adopted, adopted], ..Commit::default() }).unwrap();
+        let store = subject.reopen();
+        assert!(store.knows_effect(decided).unwrap() && store.knows_effect(adopted).unwrap());
+        assert!(!store.knows_effect(other).unwrap());
+        // What an operator decided about is not thereby an effect of ours: its id may still be decided here.
+        subject.store().commit(&Commit { open: vec![effect(2, "b")], ..Commit::default() }).unwrap();
     }
 }
 
@@ -330,6 +371,54 @@ fn components_are_replaced_and_samples_fall_back_to_the_component() {
 }
 
 #[test]
+fn what_stands_on_record_is_replaced_and_comes_back_as_it_was_written() {
+    let standing = |node: u8, text: &str| StandingRow { node: Sha256([node; 32]), document: text.into() };
+    for mut subject in both() {
+        assert_eq!(subject.store().load().unwrap().fleet_state, None);
+        let first = Commit {
+            standings: vec![standing(2, "{\"a\":1}"), standing(1, "{}")],
+            fleet_state: Some(b"{\"frozen\":null}".to_vec()),
+            ..Commit::default()
+        };
+        subject.store().commit(&first).unwrap();
+        let second = Commit { standings: vec![standing(2, "{\"a\":2}")], ..Commit::default() };
+        subject.store().commit(&second).unwrap();
+        let loaded = subject.reopen().load().unwrap();
+        assert_eq!(loaded.standings, [standing(1, "{}"), standing(2, "{\"a\":2}")]);
+        assert_eq!(
+            loaded.fleet_state.as_deref(),
+            Some(&b"{\"frozen\":null}"[..]),
+            "not named is not changed"
+        );
+    }
+}
+
+#[test]
+fn who_was_let_out_is_kept_for_an_hour_of_the_fleets_clock() {
+    let row = |node: u8, attempt, clock_ms| LetOutRow {
+        node: Sha256([node; 32]),
+        run: 1,
+        stage: 0,
+        attempt,
+        clock_ms,
+    };
+    let commit =
+        |clock_ms, rows: &[LetOutRow]| Commit { clock_ms, let_out: rows.to_vec(), ..Commit::default() };
+    for mut subject in both() {
+        subject.store().commit(&commit(10, &[row(1, 1, 10), row(2, 1, 10)])).unwrap();
+        // The same departure again has a later time; another attempt is another one.
+        subject.store().commit(&commit(20, &[row(1, 1, 20), row(1, 2, 20)])).unwrap();
+        let kept = |subject: &dyn Subject| subject.reopen().load().unwrap().let_out;
+        assert_eq!(kept(&*subject), [row(2, 1, 10), row(1, 1, 20), row(1, 2, 20)]);
+        subject.store().commit(&commit(10 + LET_OUT_KEPT_MS, &[])).unwrap();
+        assert_eq!(kept(&*subject).len(), 3, "nothing is cleared away for its own sake");
+        let now = 10 + LET_OUT_KEPT_MS;
+        subject.store().commit(&commit(now, &[row(3, 1, now)])).unwrap();
+        assert_eq!(kept(&*subject), [row(1, 1, 20), row(1, 2, 20), row(3, 1, now)]);
+    }
+}
+
+#[test]
 fn an_injected_failure_of_the_memory_store_leaves_nothing() {
     let mut store = MemoryStore::new(FleetId([7; 16]));
     store.take_over(InstanceId([1; 16])).unwrap();
@@ -340,4 +429,109 @@ fn an_injected_failure_of_the_memory_store_leaves_nothing() {
     assert_eq!(store.load().unwrap().last_run, 0);
     store.commit(&commit).unwrap();
     assert_eq!(store.load().unwrap().last_run, 1);
+}
+
+#[test]
+fn documents_are_kept_to_the_byte_under_their_digest_with_the_commit_or_not_at_all() {
+    for mut subject in both() {
+        let (signed, certificate) = (br#"{"a": 1 }"#.to_vec(), "-----BEGIN…\n".as_bytes().to_vec());
+        let documents = vec![signed.clone(), certificate.clone()];
+        let commit =
+            Commit { runs: vec![run(1)], events: vec![event(1, "1")], documents, ..Commit::default() };
+        subject.store().commit(&commit).unwrap();
+        // Named again by a later event: the same bytes, once.
+        let again = Commit { documents: vec![signed.clone()], ..Commit::default() };
+        subject.store().commit(&again).unwrap();
+        let refused = Commit {
+            open: vec![EffectRow { run: 9, ..effect(1, "{}") }],
+            documents: vec![b"never".to_vec()],
+            ..Commit::default()
+        };
+        subject.store().commit(&refused).unwrap_err();
+        let again = subject.reopen();
+        for store in [&*again, &*subject.store()] {
+            for bytes in [&signed, &certificate] {
+                assert_eq!(store.document(Sha256::of(bytes)).unwrap().as_ref(), Some(bytes));
+            }
+            assert_eq!(store.document(Sha256::of(b"never")).unwrap(), None);
+            assert_eq!(
+                store.document(Sha256::of(br#"{"a":1}"#)).unwrap(),
+                None,
+                "not what it means: what it is"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_records_end_is_that_of_the_last_commit_for_its_writer_and_for_the_next() {
+    for mut subject in both() {
+        let fleet = subject.store().load().unwrap().fleet;
+        let start = subject.store().record_end().unwrap();
+        assert_eq!((start.seq, start.hash), (0, super::chain_start(fleet)));
+        five_events(subject.store());
+        let end = subject.store().record_end().unwrap();
+        assert_eq!(
+            (end.seq, Some(end.hash)),
+            (5, subject.store().events(1, 1).unwrap().pop().map(|row| row.hash))
+        );
+        subject.store().commit(&Commit { clock_ms: 3, ..Commit::default() }).unwrap();
+        assert_eq!(subject.store().record_end().unwrap(), end, "a commit without events moves nothing");
+        assert_eq!(subject.reopen().record_end().unwrap(), end);
+    }
+}
+
+#[test]
+fn the_chain_can_be_followed_by_digests_alone() {
+    for mut subject in both() {
+        let mut hash = super::chain_start(subject.store().load().unwrap().fleet);
+        five_events(subject.store());
+        for row in subject.store().events(1, 9).unwrap() {
+            hash = super::chain_over(hash, row.seq, row.run, row.wall_ms, Sha256::of(&row.event));
+            assert_eq!(hash, row.hash);
+        }
+    }
+}
+
+#[test]
+fn what_agents_hold_of_closed_runs_is_kept_until_it_is_forgotten() {
+    for subject in &mut both() {
+        let component = |text: &str| ComponentName::parse(text).unwrap();
+        let row = |id: u8, keeps: Option<&str>| RememberedRow {
+            effect: EffectId([id; 32]),
+            run: 1,
+            node: NodeName::parse("db-1").unwrap(),
+            key: Sha256::of(b"db-1"),
+            keeps: keeps.map(component),
+        };
+        let begin = Commit {
+            runs: vec![run(1)],
+            remembered: vec![row(2, None), row(1, Some("etcd"))],
+            ..Commit::default()
+        };
+        subject.store().commit(&begin).unwrap();
+        assert_eq!(subject.reopen().load().unwrap().remembered, [row(1, Some("etcd")), row(2, None)]);
+        let release = Commit {
+            remembered: vec![row(1, None), row(3, Some("etcd"))],
+            forgotten: vec![EffectId([2; 32]), EffectId([99; 32])],
+            ..Commit::default()
+        };
+        subject.store().commit(&release).unwrap();
+        assert_eq!(subject.reopen().load().unwrap().remembered, [row(1, None), row(3, Some("etcd"))]);
+    }
+}
+
+#[test]
+fn a_run_is_found_by_what_it_takes_back() {
+    for subject in &mut both() {
+        let back = |number| RunRow { undoes: Some(1), ..run(number) };
+        subject
+            .store()
+            .commit(&Commit { runs: vec![run(1), back(2), run(3), back(4)], ..Commit::default() })
+            .unwrap();
+        assert_eq!(subject.store().undone_by(1).unwrap(), [2, 4]);
+        assert!(subject.store().undone_by(2).unwrap().is_empty());
+        assert_eq!(subject.store().run(4).unwrap().unwrap().undoes, Some(1));
+        assert_eq!(subject.store().runs(1).unwrap()[0].undoes, Some(1));
+    }
 }

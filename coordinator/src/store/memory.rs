@@ -1,20 +1,23 @@
 //! The same store in memory: for tests and the simulation. Nothing of it survives the process.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use drydock_types::{ComponentName, EffectId, Epoch, Fence, FleetId, InstanceId, NodeName, RunId, Sha256};
+use drydock_types::{
+    ComponentName, EffectId, Epoch, Fence, FleetId, InstanceId, NodeKey, NodeName, RunId, Sha256,
+};
 
 use super::{
-    BEFORE_FIRST, Commit, ComponentRow, EffectRow, EventRow, Loaded, NewEvent, RunRow, RunStore, SampleRow,
-    StoreError, chain, chain_start,
+    BEFORE_FIRST, Commit, ComponentRow, EffectRow, EventRow, LET_OUT_KEPT_MS, LetOutRow, Loaded, NewEvent,
+    RecordEnd, RememberedRow, RunRow, RunStore, SampleRow, StandingRow, StoreError, chain, chain_start,
+    next_epoch,
     record::{RecordCheck, Walk},
 };
 
 /// What a `drydock.db` holds. A commit is checked whole before anything of it is applied.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Content {
     fleet: FleetId,
     epoch: Epoch,
@@ -28,6 +31,12 @@ struct Content {
     effects: BTreeMap<EffectId, (EffectRow, bool)>,
     components: BTreeMap<(NodeName, ComponentName), ComponentRow>,
     samples: Vec<SampleRow>,
+    documents: BTreeMap<Sha256, Vec<u8>>,
+    standings: BTreeMap<NodeKey, Vec<u8>>,
+    remembered: BTreeMap<EffectId, RememberedRow>,
+    fleet_state: Option<Vec<u8>>,
+    let_out: Vec<LetOutRow>,
+    adopted: BTreeSet<EffectId>,
 }
 
 /// A store without a disk. [`MemoryStore::reopen`] is what another start of the coordinator sees.
@@ -54,6 +63,12 @@ impl MemoryStore {
             effects: BTreeMap::new(),
             components: BTreeMap::new(),
             samples: Vec::new(),
+            documents: BTreeMap::new(),
+            standings: BTreeMap::new(),
+            remembered: BTreeMap::new(),
+            fleet_state: None,
+            let_out: Vec::new(),
+            adopted: BTreeSet::new(),
         };
         Self { content: Arc::new(Mutex::new(content)), fence: None, failures: VecDeque::new() }
     }
@@ -62,6 +77,13 @@ impl MemoryStore {
     #[must_use]
     pub fn reopen(&self) -> Self {
         Self { content: Arc::clone(&self.content), fence: None, failures: VecDeque::new() }
+    }
+
+    /// A store of its own with the same content, as if somebody had copied the file. Nothing is taken over.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let content = Arc::new(Mutex::new(self.content().clone()));
+        Self { content, ..self.reopen() }
     }
 
     /// The next commit fails with this and leaves nothing. Called twice: the next two.
@@ -138,7 +160,35 @@ impl Content {
             self.components.insert((seen.node.clone(), seen.component.clone()), seen.clone());
         }
         self.samples.extend(commit.samples.iter().cloned());
+        for row in &commit.standings {
+            self.standings.insert(row.node, row.document.clone());
+        }
+        if let Some(state) = &commit.fleet_state {
+            self.fleet_state = Some(state.clone());
+        }
+        self.note_let_out(commit);
+        self.remembered.extend(commit.remembered.iter().map(|row| (row.effect, row.clone())));
+        commit.forgotten.iter().for_each(|effect| drop(self.remembered.remove(effect)));
+        for document in &commit.documents {
+            self.documents.entry(Sha256::of(document)).or_insert_with(|| document.clone());
+        }
+        self.adopted.extend(&commit.adopted);
         self.clock_ms = self.clock_ms.max(commit.clock_ms);
+    }
+
+    fn note_let_out(&mut self, commit: &Commit) {
+        if commit.let_out.is_empty() {
+            return;
+        }
+        let same = |a: &LetOutRow, b: &LetOutRow| {
+            (a.node, a.run, a.stage, a.attempt) == (b.node, b.run, b.stage, b.attempt)
+        };
+        self.let_out.retain(|known| {
+            !commit.let_out.iter().any(|new| same(known, new))
+                && known.clock_ms.saturating_add(LET_OUT_KEPT_MS) > commit.clock_ms
+        });
+        self.let_out.extend(commit.let_out.iter().cloned());
+        self.let_out.sort_by_key(|row| (row.clock_ms, row.node, row.run, row.stage, row.attempt));
     }
 
     fn append(&mut self, event: &NewEvent) {
@@ -161,6 +211,29 @@ impl RunStore for MemoryStore {
         Ok(fence)
     }
 
+    fn take_over_above(
+        &mut self,
+        instance: InstanceId,
+        above: Epoch,
+        record: &NewEvent,
+    ) -> Result<Fence, StoreError> {
+        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = next_epoch(content.epoch, above)?;
+        if let Some(error) = self.failures.pop_front() {
+            return Err(error);
+        }
+        (content.epoch, content.instance) = (epoch, Some(instance));
+        content.append(record);
+        let fence = Fence { epoch, instance };
+        self.fence = Some(fence);
+        Ok(fence)
+    }
+
+    fn knows_effect(&self, effect: EffectId) -> Result<bool, StoreError> {
+        let content = self.content();
+        Ok(content.effects.contains_key(&effect) || content.adopted.contains(&effect))
+    }
+
     fn load(&self) -> Result<Loaded, StoreError> {
         let content = self.content();
         Ok(Loaded {
@@ -169,6 +242,14 @@ impl RunStore for MemoryStore {
             runs: content.runs.values().filter(|run| run.open).cloned().collect(),
             last_run: content.runs.last_key_value().map_or(0, |(number, _)| *number),
             effects: content.effects.values().filter(|(_, open)| *open).map(|(row, _)| row.clone()).collect(),
+            standings: content
+                .standings
+                .iter()
+                .map(|(node, document)| StandingRow { node: *node, document: document.clone() })
+                .collect(),
+            fleet_state: content.fleet_state.clone(),
+            let_out: content.let_out.clone(),
+            remembered: content.remembered.values().cloned().collect(),
         })
     }
 
@@ -185,6 +266,11 @@ impl RunStore for MemoryStore {
 
     fn run(&self, number: u64) -> Result<Option<RunRow>, StoreError> {
         Ok(self.content().runs.get(&number).cloned())
+    }
+
+    fn undone_by(&self, number: u64) -> Result<Vec<u64>, StoreError> {
+        let content = self.content();
+        Ok(content.runs.values().filter(|run| run.undoes == Some(number)).map(|run| run.number).collect())
     }
 
     fn runs(&self, most: u32) -> Result<Vec<RunRow>, StoreError> {
@@ -215,6 +301,15 @@ impl RunStore for MemoryStore {
         } else {
             Ok(of_recipe)
         }
+    }
+
+    fn record_end(&self) -> Result<RecordEnd, StoreError> {
+        let (seq, hash) = self.content().head;
+        Ok(RecordEnd { seq, hash })
+    }
+
+    fn document(&self, digest: Sha256) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.content().documents.get(&digest).cloned())
     }
 
     fn verify_chain(&self) -> Result<RecordCheck, StoreError> {

@@ -6,6 +6,8 @@
 
 mod files;
 mod nodes;
+mod record;
+mod rehearsals;
 mod tokens;
 
 use std::{
@@ -20,6 +22,8 @@ use rusqlite::{Connection, Params, Row, Transaction, params};
 pub use self::{
     files::{ArtifactRow, BackupRow, Reservation},
     nodes::{Enrolled, NewNode, NodeRow},
+    record::Unreadable,
+    rehearsals::RehearsalRow,
     tokens::{AtEnrolment, StoredToken},
 };
 use super::{
@@ -181,6 +185,12 @@ impl Registry {
     fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {
         // A panic while it was held has rolled its transaction back.
         self.conn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when the disk has failed under anybody's write: then nothing more can be written by this process, and
+    /// only a start that reads the disk knows what is on it.
+    pub async fn disk_failed(&self) -> String {
+        self.db.disk_failed().await
     }
 
     /// Takes what the WAL holds into the database, without making the driver wait: for when nothing happens.

@@ -12,13 +12,13 @@ mod schema;
 
 use std::{path::Path, sync::Arc};
 
-use drydock_types::{ComponentName, Fence, FleetId, InstanceId, NodeName, Sha256};
+use drydock_types::{ComponentName, EffectId, Epoch, Fence, FleetId, InstanceId, NodeName, Sha256};
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
 pub use self::database::Checkpoint;
 use self::database::Database;
 use super::{
-    Commit, ComponentRow, EventRow, Loaded, RunRow, RunStore, StoreError,
+    Commit, ComponentRow, EventRow, Loaded, NewEvent, RecordEnd, RunRow, RunStore, StoreError,
     record::{RecordCheck, Walk},
     registry::Registry,
 };
@@ -29,6 +29,8 @@ pub struct SqliteStore {
     db: Arc<Database>,
     conn: Connection,
     fence: Option<Fence>,
+    /// As our last commit left it.
+    end: Option<RecordEnd>,
 }
 
 impl SqliteStore {
@@ -61,7 +63,7 @@ impl SqliteStore {
 
     fn over(db: Database) -> Result<Self, StoreError> {
         let conn = db.connect()?;
-        Ok(Self { db: Arc::new(db), conn, fence: None })
+        Ok(Self { db: Arc::new(db), conn, fence: None, end: None })
     }
 
     /// What only the services need, over a connection of its own.
@@ -90,7 +92,7 @@ impl SqliteStore {
     /// A second opener of the same file, which has taken nothing over yet. Only tests get past the lock.
     #[cfg(test)]
     pub(super) fn reopen(&self) -> Self {
-        Self { db: Arc::clone(&self.db), conn: self.db.connect().unwrap(), fence: None }
+        Self { db: Arc::clone(&self.db), conn: self.db.connect().unwrap(), fence: None, end: None }
     }
 
     /// The disk is full for this store, without one.
@@ -149,20 +151,53 @@ impl RunStore for SqliteStore {
         Ok(fence)
     }
 
-    fn load(&self) -> Result<Loaded, StoreError> {
-        let fleet = "SELECT fleet_id, clock_ms, (SELECT coalesce(max(number), 0) FROM runs) FROM fleet";
-        let read = self.conn.query_row(fleet, [], |row| {
-            Ok((rows::parsed(row, 0, FleetId::parse)?, rows::unsigned(row, 1)?, rows::unsigned(row, 2)?))
+    fn take_over_above(
+        &mut self,
+        instance: InstanceId,
+        above: Epoch,
+        record: &NewEvent,
+    ) -> Result<Fence, StoreError> {
+        let bytes = 4096 + record.event.len() as u64;
+        let taken = self.db.write(&mut self.conn, "taking the store over", bytes, |tx| {
+            commit::take_over_above(tx, instance, above, record)
         });
-        let (fleet, clock_ms, last_run) = read.map_err(|why| self.unread(" FROM fleet", why))?;
+        let (fence, end) = taken.map_err(StoreError::from)?;
+        (self.fence, self.end) = (Some(fence), Some(end));
+        Ok(fence)
+    }
+
+    fn knows_effect(&self, effect: EffectId) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM effects WHERE effect_id = ?1)
+                       OR EXISTS (SELECT 1 FROM adopted WHERE effect_id = ?1)";
+        let read = || self.conn.prepare_cached(sql)?.query_row([effect.to_string()], |row| row.get(0));
+        read().map_err(|why| self.unread(" FROM effects", why))
+    }
+
+    fn load(&self) -> Result<Loaded, StoreError> {
+        let fleet =
+            "SELECT fleet_id, clock_ms, (SELECT coalesce(max(number), 0) FROM runs), state FROM fleet";
+        let read = self.conn.query_row(fleet, [], |row| {
+            let state: Option<String> = row.get(3)?;
+            let fleet = rows::parsed(row, 0, FleetId::parse)?;
+            Ok((fleet, rows::unsigned(row, 1)?, rows::unsigned(row, 2)?, state.map(String::into_bytes)))
+        });
+        let (fleet, clock_ms, last_run, fleet_state) = read.map_err(|why| self.unread(" FROM fleet", why))?;
+        let standings = format!("SELECT {} FROM standings ORDER BY node_key", rows::STANDING);
+        let let_out =
+            format!("SELECT {} FROM let_out ORDER BY clock_ms, node_key, run, stage, attempt", rows::LET_OUT);
         let runs = format!("SELECT {} FROM runs WHERE open = 1 ORDER BY number", rows::RUN);
         let effects = format!("SELECT {} FROM effects WHERE open = 1 ORDER BY effect_id", rows::EFFECT);
+        let remembered = format!("SELECT {} FROM remembered ORDER BY effect_id", rows::REMEMBERED);
         Ok(Loaded {
             fleet,
             clock_ms,
             runs: self.whole(self.list(&runs, [], rows::run)?)?,
             last_run,
             effects: self.list(&effects, [], rows::effect)?,
+            standings: self.list(&standings, [], rows::standing)?,
+            fleet_state,
+            let_out: self.list(&let_out, [], rows::let_out)?,
+            remembered: self.list(&remembered, [], rows::remembered)?,
         })
     }
 
@@ -170,7 +205,8 @@ impl RunStore for SqliteStore {
         let (ours, wanted_bytes) = (self.fence, commit::weight_bytes(commit));
         let done =
             self.db.write(&mut self.conn, "committing", wanted_bytes, |tx| commit::write(tx, ours, commit));
-        done.map_err(StoreError::from)
+        self.end = Some(done.map_err(StoreError::from)?);
+        Ok(())
     }
 
     fn run(&self, number: u64) -> Result<Option<RunRow>, StoreError> {
@@ -179,6 +215,12 @@ impl RunStore for SqliteStore {
         let read = || self.conn.prepare_cached(&sql)?.query_row([number], rows::run).optional();
         let row = read().map_err(|why| self.unread(&sql, why))?;
         Ok(self.whole(row.into_iter().collect())?.pop())
+    }
+
+    fn undone_by(&self, number: u64) -> Result<Vec<u64>, StoreError> {
+        let Ok(number) = i64::try_from(number) else { return Ok(Vec::new()) };
+        let sql = "SELECT number FROM runs WHERE undoes = ?1 ORDER BY number";
+        self.list(sql, [number], |row| rows::unsigned(row, 0))
     }
 
     fn runs(&self, most: u32) -> Result<Vec<RunRow>, StoreError> {
@@ -207,6 +249,24 @@ impl RunStore for SqliteStore {
         };
         let of_recipe = newest("recipe", recipe.to_string())?;
         if of_recipe.is_empty() { newest("component", component.to_string()) } else { Ok(of_recipe) }
+    }
+
+    fn record_end(&self) -> Result<RecordEnd, StoreError> {
+        if let Some(end) = self.end {
+            return Ok(end);
+        }
+        let sql = "SELECT last_event, last_hash FROM fleet WHERE one = 1";
+        self.conn.query_row(sql, [], rows::record_end).map_err(|why| self.unread(sql, why))
+    }
+
+    fn document(&self, digest: Sha256) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = || {
+            self.conn
+                .prepare_cached(rows::DOCUMENT)?
+                .query_row([digest.to_string()], rows::document)
+                .optional()
+        };
+        read().map_err(|why| self.unread(rows::DOCUMENT, why))
     }
 
     fn verify_chain(&self) -> Result<RecordCheck, StoreError> {

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use drydock_proto::tls::{Clock, PeerIdentity, Role, Serial};
+use drydock_proto::tls::{Clock, PeerIdentity, Role, Serial, peer::Shown};
 use drydock_types::{FleetId, NodeKey, NodeName};
 use tonic::{Request, Status};
 
@@ -65,6 +65,8 @@ pub struct NodePeer {
     pub not_after_unix_s: i64,
     /// `true` only from [`renewing_peer`].
     pub expired: bool,
+    /// The certificate itself.
+    pub certificate: Shown,
 }
 
 /// An operator that calls.
@@ -146,6 +148,7 @@ impl Trust {
                 serial: peer.serial,
                 not_after_unix_s: peer.not_after_unix_s,
                 expired: peer.expired,
+                certificate: peer.certificate.clone(),
             }),
             Role::Operator(_) | Role::Coordinator => {
                 let why = "this service is for agents, and the certificate is not a node's";

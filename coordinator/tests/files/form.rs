@@ -19,7 +19,7 @@ error: etcd.yaml:13:11: unknown key `nodez` in a wave
    |
 13 |           nodez: {labels: {role: etcd}}
    |           ^^^^^ did you mean `nodes`?
-   = a wave has: name, nodes, order, concurrency, soak
+   = a wave has: name, nodes, order, concurrency, split, soak, soakChecks, approval
 "#,
     );
 }
@@ -48,13 +48,13 @@ error: etcd.yaml:5:3: unknown key `budgets` in the plan's spec
   |
 5 |   budgets: {}
   |   ^^^^^^^ did you mean `budget`?
-  = the plan's spec has: stages, budget
+  = the plan's spec has: stages, budget, window, allow
 
 error: etcd.yaml:15:11: unknown key `ordr` in a wave
    |
 15 |           ordr: followers-first
    |           ^^^^ did you mean `order`?
-   = a wave has: name, nodes, order, concurrency, soak
+   = a wave has: name, nodes, order, concurrency, split, soak, soakChecks, approval
 "#,
     );
 }
@@ -68,7 +68,7 @@ error: etcd.yaml:12:11: missing key `nodes` in a wave
    |
 12 |         - name: members
    |           ^^^^
-   = a wave has: name, nodes, order, concurrency, soak
+   = a wave has: name, nodes, order, concurrency, split, soak, soakChecks, approval
 "#,
     );
     same(
@@ -282,7 +282,7 @@ fn a_number_out_of_range_is_refused() {
     same(
         &said(edit("          soak", "          concurrency: 5000000000\n          soak")),
         r#"
-error: etcd.yaml:15:24: `concurrency` takes a whole number from 0 to 4294967295, and this is the number 5000000000
+error: etcd.yaml:15:24: 5000000000 nodes are more than a fleet has
    |
 15 |           concurrency: 5000000000
    |                        ^^^^^^^^^^
@@ -407,6 +407,9 @@ fn a_finding_can_be_taken_apart() {
     assert_eq!((first.line(), first.column()), (Some(13), Some(11)));
     assert_eq!(first.message(), "unknown key `nodez` in a wave");
     assert_eq!(first.help_text(), Some("did you mean `nodes`?"));
-    assert_eq!(first.notes(), ["a wave has: name, nodes, order, concurrency, soak"]);
+    assert_eq!(
+        first.notes(),
+        ["a wave has: name, nodes, order, concurrency, split, soak, soakChecks, approval"]
+    );
     assert_eq!(first.file(), desk.path("etcd.yaml").to_str().unwrap());
 }

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use drydock_coordinator::files::{builtin_recipes, load_recipe};
 use drydock_core::recipe::Recipe;
-use drydock_types::{Millis, Step};
+use drydock_types::{ComponentName, Millis, Step, section::ArtifactLabel, step::UndoGuard};
 
-use crate::desk::{Desk, PLAN, edit, same};
+use crate::desk::{Desk, PLAN, edit, label, minisig, same};
 
 fn recipe(plan: &str) -> Recipe {
     let desk = Desk::new();
@@ -22,7 +22,7 @@ fn names(steps: &[Step]) -> Vec<&'static str> {
 fn every_built_in_recipe_can_be_read_and_is_listed_under_its_own_name() {
     let list = builtin_recipes();
     let names: Vec<_> = list.iter().map(|recipe| recipe.name.as_str()).collect();
-    assert_eq!(names, ["etcd", "nothing", "systemd-binary"]);
+    assert_eq!(names, ["drydock-agent", "etcd", "nothing", "reboot", "systemd-binary"]);
     for recipe in list {
         assert!(recipe.summary.len() > 20 && recipe.source.contains("kind: Recipe"), "{}", recipe.name);
     }
@@ -36,7 +36,7 @@ fn the_etcd_recipe_changes_the_file_before_it_restarts_and_looks_afterwards() {
     assert!(matches!(&spec.protect[..], [Step::SnapshotEtcd(step)] if step.max_age == Millis::secs(900)));
     assert_eq!(names(&spec.apply), ["moveEtcdLeader", "swapBinary", "restartUnit"]);
     assert_eq!(names(&spec.verify), ["runningExecutable", "etcdMemberHealthy", "runningExecutable"]);
-    assert_eq!(spec.can_undo.len(), 1);
+    assert_eq!(spec.can_undo, [UndoGuard::EtcdClusterNotRisen {}, UndoGuard::EtcdQuorumWithoutThis {}]);
     assert_eq!(spec.returned.iter().map(|check| check.name()).collect::<Vec<_>>(), ["etcdQuorum"]);
     assert!(spec.versions.one_minor_at_a_time && spec.versions.no_return_after_last_member);
     assert_eq!(spec.detect.unit.unwrap().as_str(), "etcd.service");
@@ -63,6 +63,75 @@ fn the_systemd_binary_recipe_reads_the_version_only_where_the_plan_says_how() {
     assert_eq!(names(&full.apply), ["swapBinary", "restartUnit"]);
 }
 
+/// A plan that upgrades the agent, with this beside `recipe: drydock-agent`.
+fn agents(with: &str) -> (Desk, String) {
+    let desk = Desk::new();
+    let component = ComponentName::parse("drydock-agent").unwrap();
+    desk.write("etcd.minisig", minisig(&ArtifactLabel { component, ..label() }.to_comment()));
+    let plan = PLAN.replace("component: etcd", "component: drydock-agent");
+    (desk, plan.replace("recipe: etcd", &format!("recipe: drydock-agent{with}")))
+}
+
+#[test]
+fn the_agents_recipe_is_commit_confirmed_and_wants_a_witness() {
+    let (desk, plan) = agents("\n      with: {witness: [\"10.0.0.1:22\", \"10.0.0.2:22\"], within: 30s}");
+    let (bundle, _) = desk.compile(plan).unwrap();
+    let spec = &bundle.stages[0].recipe.spec;
+    assert_eq!(names(&spec.apply), ["swapBinary", "restartAgent"]);
+    assert_eq!(names(&spec.verify), ["runningExecutable", "serviceVersion"]);
+    let confirmed = spec.commit_confirmed.as_ref().unwrap();
+    assert_eq!((confirmed.within, confirmed.witness.len()), (Millis::secs(30), 2));
+
+    let (desk, plan) = agents("");
+    assert!(desk.compile(plan).unwrap_err().to_string().contains("witness"));
+    let (desk, plan) = agents("\n      with: {witness: []}");
+    assert!(desk.compile(plan).unwrap_err().to_string().contains("`witness` names nobody"));
+    let (desk, plan) = agents("\n      with: {witness: [\"10.0.0.1:22\"], within: 1s}");
+    assert!(desk.compile(plan).unwrap_err().to_string().contains("`within` is 1s"));
+    let (desk, plan) = agents("\n      onFailure: hold\n      with: {witness: [\"10.0.0.1:22\"]}");
+    assert!(desk.compile(plan).unwrap_err().to_string().contains("always taken back"));
+}
+
+#[test]
+fn what_cannot_be_taken_back_from_outside_is_refused_in_the_file() {
+    let own = |spec: &str| {
+        let desk = Desk::new();
+        let head = "apiVersion: drydock/v1\nkind: Recipe\nmetadata: {name: mine, summary: of our own}\nspec:\n  detect: {}\n";
+        desk.write("mine.yaml", format!("{head}{spec}"));
+        let plan =
+            edit("recipe: etcd", "recipe: ./mine.yaml").replace("      artifact: {path: ./etcd}\n", "");
+        desk.compile(plan).map(drop).map_err(|error| error.to_string())
+    };
+    let said = own("  apply: [{restartAgent: {unit: drydock-agent.service}}]\n").unwrap_err();
+    assert!(
+        said.contains("`restartAgent` can cut the node off") && said.contains("commitConfirmed"),
+        "{said}"
+    );
+    let confirmed = "  commitConfirmed: {within: 30s, witness: [\"10.0.0.1:22\"]}\n";
+    own(&format!("  apply: [{{restartUnit: {{unit: x.service}}}}]\n{confirmed}")).unwrap();
+    for step in ["reboot: {}", "moveEtcdLeader: {}"] {
+        let said = own(&format!("  apply: [{{{step}}}]\n{confirmed}")).unwrap_err();
+        assert!(said.contains("cannot be taken back from outside"), "{said}");
+    }
+    let guarded = format!(
+        "  apply: [{{restartUnit: {{unit: x.service}}}}]\n  canUndo: [etcdClusterNotRisen]\n{confirmed}"
+    );
+    assert!(own(&guarded).unwrap_err().contains("always taken back"));
+}
+
+#[test]
+fn the_recipe_that_starts_a_node_anew_asks_for_a_version_only_where_the_plan_says_how() {
+    let of = |with: &str| {
+        let plan = edit("recipe: etcd", &format!("recipe: reboot{with}"));
+        recipe(&plan.replace("      artifact: {path: ./etcd}\n", "")).spec
+    };
+    let plain = of("");
+    assert_eq!((names(&plain.apply), names(&plain.verify)), (vec!["reboot"], vec![]));
+    assert_eq!((plain.detect.version, plain.deadlines.apply), (None, Millis::secs(900)));
+    let kernel = of("\n      with: {detect: {version: {command: {name: kernel}}}}");
+    assert!(kernel.detect.version.is_some());
+}
+
 #[test]
 fn the_recipe_for_nothing_does_nothing() {
     let plan = edit("recipe: etcd", "recipe: nothing").replace("      artifact: {path: ./etcd}\n", "");
@@ -87,7 +156,7 @@ fn a_recipe_that_does_not_exist_cannot_be_shown() {
         r#"
 error: systemd-binry: no such recipe
   = did you mean `systemd-binary`?
-  = built in: etcd, nothing, systemd-binary; the path of a file begins with ./ or ../ or /
+  = built in: drydock-agent, etcd, nothing, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
 "#,
     );
 }

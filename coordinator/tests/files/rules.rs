@@ -130,28 +130,6 @@ error: etcd.yaml:13:18: wave `members` takes no nodes
 }
 
 #[test]
-fn a_concurrency_other_than_one_is_refused() {
-    same(
-        &said(edit("          soak", "          concurrency: 3\n          soak")),
-        r#"
-error: etcd.yaml:15:24: a concurrency of 3 is not possible
-   |
-15 |           concurrency: 3
-   |                        ^ this build takes 1: one node after another
-"#,
-    );
-    same(
-        &said(edit("          soak", "          concurrency: 0\n          soak")),
-        r#"
-error: etcd.yaml:15:24: a concurrency of 0 is not possible
-   |
-15 |           concurrency: 0
-   |                        ^ this build takes 1: one node after another
-"#,
-    );
-}
-
-#[test]
 fn a_budget_of_nothing_is_refused() {
     same(
         &said(format!("{PLAN}  budget: {{perFailureDomain: 0}}\n")),
@@ -173,7 +151,7 @@ error: etcd.yaml:8:15: there is no recipe `etdc`
   |
 8 |       recipe: etdc
   |               ^^^^ did you mean `etcd`?
-  = built in: etcd, nothing, systemd-binary; the path of a file begins with ./ or ../ or /
+  = built in: drydock-agent, etcd, nothing, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
 "#,
     );
     same(
@@ -286,7 +264,7 @@ error: mine.yaml:7:7: unknown step `restartUnits`
   |
 7 |     - restartUnits: {unit: x.service}
   |       ^^^^^^^^^^^^ did you mean `restartUnit`?
-  = steps are: fetchArtifact, checkSwap, swapBinary, stopUnit, startUnit, restartUnit, snapshotEtcd, moveEtcdLeader, runningExecutable, etcdMemberHealthy, serviceVersion, healthy, nothing
+  = steps are: fetchArtifact, checkSwap, swapBinary, stopUnit, startUnit, restartUnit, snapshotEtcd, moveEtcdLeader, runningExecutable, etcdMemberHealthy, serviceVersion, healthy, restartAgent, reboot, nothing
 "#,
     );
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use drydock_types::{NodeKey, Sha256};
-use rcgen::{CertificateParams, DistinguishedName, PublicKeyData as _};
+use drydock_types::{NodeKey, Sha256, Signature};
+use rcgen::{CertificateParams, DistinguishedName, PublicKeyData as _, SigningKey as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 
 /// An ECDSA P-256 private key. Its bytes are shown by nothing but [`PrivateKey::to_pem`].
@@ -70,6 +70,16 @@ impl PrivateKey {
         params.distinguished_name = DistinguishedName::new();
         let request = params.serialize_request(&self.0).map_err(|_| KeyFault::Unusable)?;
         Ok(request.der().to_vec())
+    }
+
+    /// Signs the bytes of `drydock_types::signed::message`, and of nothing else: what begins otherwise could be
+    /// taken for another purpose's.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn sign(&self, message: &[u8]) -> Result<Signature, KeyFault> {
+        let signed = self.0.sign(message).map_err(|_| KeyFault::Unusable)?;
+        Signature::of(&signed).ok_or(KeyFault::Unusable)
     }
 
     /// For whoever signs certificates with this key.

@@ -1,6 +1,6 @@
 //! Who a certificate speaks for. Nothing that a peer says in a message is asked about this.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use drydock_types::{FleetId, NodeKey, NodeName, Sha256};
 use x509_parser::{
@@ -62,6 +62,18 @@ pub struct PeerIdentity {
     pub not_after_unix_s: i64,
     /// `true`: past its end when it was looked at, and good for nothing but its own renewal.
     pub expired: bool,
+    /// The certificate itself.
+    pub certificate: Shown,
+}
+
+/// A certificate as it was shown (DER); a clone is the same bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Shown(pub Arc<[u8]>);
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Shown({} bytes)", self.0.len())
+    }
 }
 
 /// A certificate that says of nobody who it is.
@@ -109,6 +121,11 @@ pub fn key_of(certificate_der: &[u8]) -> Result<NodeKey, BadIdentity> {
     Ok(Sha256::of(parse(certificate_der)?.public_key().raw))
 }
 
+/// A certificate's SubjectPublicKeyInfo, DER.
+pub(super) fn spki_of(certificate_der: &[u8]) -> Result<Vec<u8>, BadIdentity> {
+    Ok(parse(certificate_der)?.public_key().raw.to_vec())
+}
+
 /// Is the one signed by the other? Says nothing of validity or usage.
 #[must_use]
 pub fn is_signed_by(certificate_der: &[u8], ca_der: &[u8]) -> bool {
@@ -144,6 +161,7 @@ impl PeerIdentity {
             not_before_unix_s: certificate.validity().not_before.timestamp(),
             not_after_unix_s,
             expired: now_unix_s > not_after_unix_s,
+            certificate: Shown(der.into()),
         })
     }
 

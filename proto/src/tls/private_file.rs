@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use drydock_failpoint::durable;
 use nix::{fcntl::OFlag, unistd::geteuid};
 
 /// A key file is never larger.
@@ -131,12 +132,15 @@ impl Draft {
     /// # Errors
     /// When the system says no; then the place is as it was.
     pub fn commit(mut self, content: &[u8]) -> Result<(), PrivateFileError> {
-        self.file.write_all(content).map_err(io_error("writing", &self.at))?;
-        self.file.sync_all().map_err(io_error("syncing", &self.at))?;
-        fs::rename(&self.at, &self.place).map_err(io_error("renaming to", &self.place))?;
+        durable!("private-file.write", self.file.write_all(content))
+            .map_err(io_error("writing", &self.at))?;
+        durable!("private-file.sync", self.file.sync_all()).map_err(io_error("syncing", &self.at))?;
+        durable!("private-file.rename", fs::rename(&self.at, &self.place))
+            .map_err(io_error("renaming to", &self.place))?;
         self.committed = true;
         let dir = parent(&self.place);
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("syncing", dir))
+        let opened = File::open(dir).map_err(io_error("opening", dir))?;
+        durable!("private-file.sync-dir", opened.sync_all()).map_err(io_error("syncing", dir))
     }
 }
 

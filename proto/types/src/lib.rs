@@ -18,6 +18,7 @@ pub mod name;
 pub mod outcome;
 pub mod probe;
 pub mod section;
+pub mod signed;
 pub mod step;
 pub mod version;
 
@@ -27,5 +28,6 @@ pub use id::{EffectId, Epoch, Fence, FleetId, InstanceId, JournalId, NodeKey, Ru
 pub use name::{AbsPath, ComponentName, Invalid, Label, NodeName, UnitName};
 pub use outcome::{Outcome, Verdict};
 pub use section::{ArtifactRef, Section, SectionKind};
+pub use signed::{Head, HeadConflict, Signature};
 pub use step::Step;
 pub use version::Version;

@@ -192,6 +192,39 @@ pub enum Evidence {
         /// Hex member id.
         to: String,
     },
+    /// A commit-confirmed change was confirmed.
+    Confirmed {
+        /// Who answered after the change: `the coordinator`, `witness 10.0.0.1:22`.
+        by: String,
+        /// From the arming of the revert.
+        after: Millis,
+    },
+    /// A commit-confirmed change was taken back by the node itself, outside of the agent.
+    Reverted {
+        /// When, by the node's own clock.
+        at_unix_ms: u64,
+        /// From the arming of the revert; 0 when the node was started anew in between.
+        after: Millis,
+        /// Why.
+        because: String,
+        /// What was put back.
+        restored: Vec<String>,
+    },
+    /// Addresses, routes and rules, compared with those before the change. None of what was there is missing
+    /// when a change is confirmed.
+    Network {
+        /// What was there before and is not there now.
+        lost: Vec<String>,
+        /// What has come since.
+        gained: Vec<String>,
+    },
+    /// The node was started anew.
+    Rebooted {
+        /// The boot id before.
+        from: String,
+        /// The boot id now.
+        to: String,
+    },
     /// A verified snapshot, encrypted and off the node.
     Snapshot {
         /// Digest of the snapshot as etcd wrote it.

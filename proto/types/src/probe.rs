@@ -1,6 +1,7 @@
 //! What the coordinator may ask an agent to look at, and the answers. Read-only, all of it.
 
 use alloc::{
+    boxed::Box,
     collections::BTreeMap,
     string::{String, ToString},
     vec::Vec,
@@ -9,7 +10,7 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AbsPath, UnitName, Version,
+    AbsPath, Section, Sha256, Signature, UnitName, Version,
     outcome::RunningUnit,
     step::{HealthProbe, VersionSource},
 };
@@ -40,6 +41,17 @@ pub enum Probe {
         /// What is asked.
         probe: HealthProbe,
     },
+    /// What would stand in the way of a section: judged as at its dispatch, and nothing of it is begun,
+    /// journalled or written.
+    Rehearse {
+        /// The section as it would be sent.
+        section: Box<Section>,
+    },
+    /// What the agent keeps of the coordinator's record.
+    Record {
+        /// Fresh randomness of whoever wants to know: an older answer does not serve.
+        nonce: Sha256,
+    },
 }
 
 /// The answer to a [`Probe`] of the same name.
@@ -56,6 +68,44 @@ pub enum Observation {
     Version(VersionView),
     /// The health probe's end.
     Health(HealthView),
+    /// See [`Rehearsed`].
+    Rehearsed(Rehearsed),
+    /// See [`RecordView`].
+    Record(RecordView),
+}
+
+/// What an agent says of a section that it is not to begin.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rehearsed {
+    /// What it would refuse.
+    pub refused: Vec<Foreseen>,
+    /// What would not stop it and should be known before.
+    pub warnings: Vec<Foreseen>,
+    /// Digest of the node's policy as the agent obeys it.
+    pub policy: Option<Sha256>,
+}
+
+/// Something that an agent sees coming.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Foreseen {
+    /// At which step; empty for the section as a whole.
+    pub step: String,
+    /// What, for a person.
+    pub what: String,
+    /// What to do about it.
+    pub next: Vec<String>,
+}
+
+/// What an agent keeps of the coordinator's record, signed with the node's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecordView {
+    /// A [`HeadStatement`](crate::signed::HeadStatement): the exact text that is signed.
+    pub statement: String,
+    /// Over the statement.
+    pub signature: Signature,
 }
 
 /// What a version source answered.
@@ -118,6 +168,8 @@ pub struct UnitView {
     pub running: Option<RunningUnit>,
     /// Does the file at the asked path have the inode that is in memory? `None` when no path was asked.
     pub runs_the_file: Option<bool>,
+    /// How long its main process has been running, in milliseconds; `None` where there is none.
+    pub runs_for_ms: Option<u64>,
 }
 
 /// An etcd cluster as one node sees it.

@@ -16,6 +16,8 @@ pub enum SectionKind {
     Protect,
     /// The change itself, with its local verification.
     Apply,
+    /// Takes an earlier change back, in reverse, from what the journal recorded of it.
+    Undo,
 }
 
 impl SectionKind {
@@ -26,6 +28,7 @@ impl SectionKind {
             Self::Stage => "stage",
             Self::Protect => "protect",
             Self::Apply => "apply",
+            Self::Undo => "undo",
         }
     }
 }
@@ -62,12 +65,31 @@ pub struct Section {
     pub verify: Vec<Step>,
     /// All must hold when undo is wanted, else the binary is left alone and the run holds.
     pub can_undo: Vec<UndoGuard>,
+    /// Of an undo section: the apply section that it takes back. Such a section has no steps of its own.
+    pub undoes: Option<EffectId>,
     /// `true`: undo on failure. `false`: leave as it is and hold.
     pub undo_on_failure: bool,
     /// The whole section's deadline; past it the step at work is failed and undo begins.
     pub deadline: Millis,
+    /// The change can cut the node off: a revert is armed before it, outside of the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_confirmed: Option<CommitConfirmed>,
     /// Safety fields that the agent must know by name, else it refuses.
     pub requires: Vec<String>,
+}
+
+/// A change that the node takes back by itself unless it is confirmed in time.
+///
+/// Confirmed: every step and look of the section passed, no address, route or rule was lost, and afterwards the
+/// coordinator was heard *or* one of the witnesses took a TCP connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CommitConfirmed {
+    /// From the arming until the change is taken back.
+    pub within: Millis,
+    /// `host:port` of gateways and peers. At least one: with none an outage of the coordinator would take back
+    /// a change that is well.
+    pub witness: Vec<String>,
 }
 
 /// An artifact, named by its content.
@@ -147,7 +169,7 @@ impl ArtifactLabel {
 }
 
 /// What agents of this build know of the `requires` list.
-pub const KNOWN_REQUIREMENTS: [&str; 2] = ["canUndo", "undoOnFailure"];
+pub const KNOWN_REQUIREMENTS: [&str; 3] = ["canUndo", "commitConfirmed", "undoOnFailure"];
 
 #[cfg(test)]
 mod tests {

@@ -38,6 +38,11 @@ pub enum Step {
     ServiceVersion(ServiceVersion),
     /// See that the service's health probe passes.
     Healthy(Healthy),
+    /// Restart this agent itself, so that it runs the file that lies on the disk now. Only in a section that
+    /// is commit-confirmed.
+    RestartAgent(UnitStep),
+    /// Start the whole node anew.
+    Reboot(Reboot),
     /// Do nothing. For measuring what a section costs.
     Nothing(Nothing),
 }
@@ -59,6 +64,8 @@ impl Step {
             Self::EtcdMemberHealthy(_) => "etcdMemberHealthy",
             Self::ServiceVersion(_) => "serviceVersion",
             Self::Healthy(_) => "healthy",
+            Self::RestartAgent(_) => "restartAgent",
+            Self::Reboot(_) => "reboot",
             Self::Nothing(_) => "nothing",
         }
     }
@@ -79,7 +86,14 @@ impl Step {
     /// Can the step take the service out of service?
     #[must_use]
     pub const fn disrupts(&self) -> bool {
-        matches!(self, Self::StopUnit(_) | Self::StartUnit(_) | Self::RestartUnit(_))
+        matches!(
+            self,
+            Self::StopUnit(_)
+                | Self::StartUnit(_)
+                | Self::RestartUnit(_)
+                | Self::RestartAgent(_)
+                | Self::Reboot(_)
+        )
     }
 
     /// Does the step see the service itself answer? From then on it is back in service.
@@ -89,7 +103,7 @@ impl Step {
     }
 
     /// Every step's name, for `Hello` and for the planner's refusal of what an agent lacks.
-    pub const ALL: [&'static str; 13] = [
+    pub const ALL: [&'static str; 15] = [
         "fetchArtifact",
         "checkSwap",
         "swapBinary",
@@ -102,6 +116,8 @@ impl Step {
         "etcdMemberHealthy",
         "serviceVersion",
         "healthy",
+        "restartAgent",
+        "reboot",
         "nothing",
     ];
 }
@@ -115,6 +131,16 @@ pub struct FetchArtifact {}
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Nothing {}
+
+/// Start the node anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Reboot {
+    /// How long the node may take to go down. What it takes to come up again is not known to an agent that is
+    /// not running; the coordinator's deadline bounds the whole.
+    #[serde(default = "five_minutes")]
+    pub within: Millis,
+}
 
 /// Which binary is exchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,6 +267,10 @@ pub enum UndoGuard {
     /// The etcd cluster's version has not risen above the minor that the old binary speaks. From then on
     /// the old binary refuses to start ("invalid downgrade"; seen on 3.4 → 3.5).
     EtcdClusterNotRisen {},
+    /// This node's etcd member is down already, or the healthy others are a quorum without it: taking the change
+    /// back restarts it once more. One or two voters have no such rest; the outage that let them be changed
+    /// covers the way back.
+    EtcdQuorumWithoutThis {},
 }
 
 const fn one_second() -> Millis {
@@ -254,6 +284,9 @@ const fn ninety_seconds() -> Millis {
 }
 const fn two_minutes() -> Millis {
     Millis::secs(120)
+}
+const fn five_minutes() -> Millis {
+    Millis::secs(300)
 }
 const fn ten_minutes() -> Millis {
     Millis::secs(600)
@@ -286,6 +319,8 @@ mod tests {
             Step::EtcdMemberHealthy(Within { within }),
             Step::ServiceVersion(ServiceVersion { source: VersionSource::Etcd {}, within }),
             Step::Healthy(Healthy { probe: HealthProbe::Tcp { address: "127.0.0.1:1".into() }, within }),
+            Step::RestartAgent(UnitStep { unit: UnitName::parse("drydock-agent.service").unwrap(), within }),
+            Step::Reboot(Reboot { within }),
             Step::Nothing(Nothing {}),
         ]);
         let names: Vec<_> = steps.iter().map(Step::name).collect();

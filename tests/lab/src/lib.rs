@@ -18,6 +18,7 @@ pub mod apt;
 mod built;
 pub mod cache;
 mod cgroup;
+pub mod disk;
 pub mod error;
 pub mod etcd;
 pub mod etcd_binary;

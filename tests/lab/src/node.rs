@@ -70,6 +70,12 @@ impl Node {
         self.dir.join("console.log")
     }
 
+    /// The upper layer of its disk: everything that was written since the base root.
+    #[must_use]
+    pub fn upper(&self) -> PathBuf {
+        self.dir.join("upper")
+    }
+
     /// Whether the node has power.
     #[must_use]
     pub fn is_on(&self) -> bool {

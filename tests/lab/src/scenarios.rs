@@ -3,12 +3,15 @@
 
 mod between_rename_and_restart;
 mod broken_binary;
+mod confirm;
 mod corrupt_artifact;
 mod dice;
 mod kills;
 mod partitioned_member;
 mod past_no_return;
 mod proofs;
+mod rehearse;
+mod rollback;
 mod scene;
 mod snapshot;
 mod table;
@@ -33,11 +36,19 @@ pub enum Scenario {
     BrokenBinary,
     /// The last member fails when there is no way back.
     PastNoReturn,
+    /// A rehearsal finds what is in the way and changes nothing.
+    Rehearse,
+    /// A run is taken back by command, and refuses to be past the point of no return.
+    Rollback,
+    /// Changes that cut their node off are taken back by the node alone.
+    CutOff,
+    /// Agents upgrade themselves, also while the coordinator is away; a node starts anew.
+    Agents,
 }
 
 impl Scenario {
     /// All, the main one first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Upgrade,
         Self::Kills,
         Self::BetweenRenameAndRestart,
@@ -45,6 +56,10 @@ impl Scenario {
         Self::CorruptArtifact,
         Self::BrokenBinary,
         Self::PastNoReturn,
+        Self::Rehearse,
+        Self::Rollback,
+        Self::CutOff,
+        Self::Agents,
     ];
 
     /// What `--variant` calls it.
@@ -58,6 +73,10 @@ impl Scenario {
             Self::CorruptArtifact => "corrupt-artifact",
             Self::BrokenBinary => "broken-binary",
             Self::PastNoReturn => "past-no-return",
+            Self::Rehearse => "rehearse",
+            Self::Rollback => "rollback",
+            Self::CutOff => "cut-off",
+            Self::Agents => "agents",
         }
     }
 
@@ -76,6 +95,10 @@ impl Scenario {
             Self::CorruptArtifact => corrupt_artifact::play(),
             Self::BrokenBinary => broken_binary::play(),
             Self::PastNoReturn => past_no_return::play(),
+            Self::Rehearse => rehearse::play(),
+            Self::Rollback => rollback::play(),
+            Self::CutOff => confirm::cut_off::play(),
+            Self::Agents => confirm::agents::play(),
         };
         let verdict = if played.is_ok() { "holds" } else { "DOES NOT HOLD" };
         println!("== {} {verdict} ({:.0} s)\n", self.name(), started.elapsed().as_secs_f32());

@@ -43,6 +43,12 @@ fn a_member_that_does_not_come_back_is_undone_and_the_run_holds() -> Result<()> 
 
 #[test]
 #[ignore = "boots nodes: needs root"]
+fn a_run_is_taken_back_by_command_and_refuses_to_be_past_the_point_of_no_return() -> Result<()> {
+    Scenario::Rollback.play()
+}
+
+#[test]
+#[ignore = "boots nodes: needs root"]
 fn past_the_point_of_no_return_a_failed_member_keeps_its_binary_and_the_run_holds() -> Result<()> {
     Scenario::PastNoReturn.play()
 }

@@ -21,6 +21,8 @@ pub struct Coordinator {
     pub address: SocketAddr,
     /// Where `/healthz` is answered.
     pub health: SocketAddr,
+    /// How agents are told to reach it, where that is not its own address.
+    pub advertise: Option<SocketAddr>,
     /// Its process.
     pub process: Option<Process>,
 }
@@ -30,7 +32,7 @@ impl Coordinator {
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         let (address, health) = (place::free(), place::free());
-        Self { dir: dir.into(), address, health, process: None }
+        Self { dir: dir.into(), address, health, advertise: None, process: None }
     }
 
     /// Where its store is.
@@ -64,6 +66,8 @@ impl Coordinator {
             &self.health.to_string(),
         ]);
         command.arg("--state-dir").arg(self.state_dir());
+        command
+            .args(self.advertise.iter().flat_map(|address| ["--advertise".to_owned(), address.to_string()]));
         command.env("DRYDOCK_LOG_FILTER", "info,drydock_coordinator=debug");
         command
     }
@@ -85,6 +89,31 @@ impl Coordinator {
             }
             crate::node::get(self.health, "/healthz").filter(|(code, _)| *code == 200)
         });
+    }
+
+    /// Another coordinator in `dir`, on copies of this one's state and configuration as they lie on the disk
+    /// now. Not started.
+    ///
+    /// # Panics
+    /// When they cannot be copied.
+    #[must_use]
+    pub fn copy_to(&self, dir: &Path) -> Self {
+        let copy = Self { advertise: self.advertise, ..Self::new(dir) };
+        for (from, to) in [(self.state_dir(), copy.state_dir()), (self.config_dir(), copy.config_dir())] {
+            place::copy(&from, &to);
+        }
+        // An operator's context names the coordinator that it dials.
+        let context = copy.config_dir().join("contexts/admin.json");
+        let text = std::fs::read_to_string(&context).unwrap_or_else(|error| panic!("{context:?}: {error}"));
+        let text = text.replace(&self.address.to_string(), &copy.address.to_string());
+        std::fs::write(&context, text).unwrap_or_else(|error| panic!("{context:?}: {error}"));
+        copy
+    }
+
+    /// A command typed by its operator.
+    #[must_use]
+    pub fn drydock(&self, args: &[&str]) -> crate::Ran {
+        crate::cli::drydock(&self.dir, &self.config_dir(), args)
     }
 
     /// `kill -9`.

@@ -12,6 +12,7 @@
 //! | [`coordinator`] | `drydock serve` |
 //! | [`cli`] | a command typed, and what came of it |
 //! | [`release`] | versions of the service: one build with different trailers |
+//! | [`relay`] | an address that leads now to one coordinator and now to another |
 //! | [`process`], [`place`], [`binaries`], [`wait`], [`seed`] | processes, addresses, binaries, bounded waits, repeatable chance |
 //!
 //! The binaries are looked for beside the test's own; when they are missing they are built once. `tests/run`
@@ -24,6 +25,7 @@ pub mod fleet;
 pub mod node;
 pub mod place;
 pub mod process;
+pub mod relay;
 pub mod release;
 pub mod seed;
 pub mod wait;

@@ -20,6 +20,10 @@ pub(crate) enum Profile {
     Release,
     /// The coordinator and the tests' own programs: optimized, quick to build.
     Lab,
+    /// The simulation: optimised, with every assertion.
+    Sim,
+    /// As the quickest, in a folder of its own: what is built with failpoints stays apart from what is not.
+    Failpoints,
 }
 
 impl Profile {
@@ -27,7 +31,7 @@ impl Profile {
     const fn directory(self) -> &'static str {
         match self {
             Self::Dev => "debug",
-            Self::Release | Self::Lab => self.name(),
+            Self::Release | Self::Lab | Self::Sim | Self::Failpoints => self.name(),
         }
     }
 
@@ -36,6 +40,8 @@ impl Profile {
             Self::Dev => "dev",
             Self::Release => "release",
             Self::Lab => "lab",
+            Self::Sim => "sim",
+            Self::Failpoints => "failpoints",
         }
     }
 }
@@ -54,10 +60,16 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
 
 /// Builds packages, with cargo's own progress on stderr; where their programs are.
 pub(crate) fn build(profile: Profile, packages: &[&str]) -> Result<PathBuf> {
+    build_with(profile, packages, &[])
+}
+
+/// The same with features, each as `PACKAGE/FEATURE`.
+pub(crate) fn build_with(profile: Profile, packages: &[&str], features: &[&str]) -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command.current_dir(root()?).args(["build", "--locked", "--profile", profile.name()]);
     command.args(packages.iter().flat_map(|package| ["--package", package]));
+    command.args(features.iter().flat_map(|feature| ["--features", feature]));
     let status = command.status().context("cannot start cargo")?;
     if !status.success() {
         bail!("building {} failed", packages.join(", "));

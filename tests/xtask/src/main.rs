@@ -3,7 +3,10 @@
 
 mod cargo;
 mod demo;
+mod kill_matrix;
 mod lab;
+mod mutants;
+mod sim;
 mod wave_bench;
 
 use anyhow::Result;
@@ -20,8 +23,12 @@ struct Cli {
 enum Command {
     /// Show the whole thing on this machine, with nothing installed
     Demo(demo::Args),
+    /// Kill coordinator and agent before and after each durable write and each effect, and fail each write
+    KillMatrix(kill_matrix::Args),
     /// Real systemd nodes with real etcd, upgraded and judged from outside; needs root
     Lab(lab::Args),
+    /// Tell stories from seeds: the real driver and executor in virtual time, the rules asserted after every step
+    Sim(sim::Args),
     /// Measure what a node costs in a serial wave of 50 agents, beside the floor
     WaveBench(wave_bench::Args),
 }
@@ -29,7 +36,9 @@ enum Command {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Demo(args) => demo::run(args),
+        Command::KillMatrix(args) => kill_matrix::run(args),
         Command::Lab(args) => lab::run(args),
+        Command::Sim(args) => sim::run(args),
         Command::WaveBench(args) => wave_bench::run(args),
     }
 }

@@ -22,14 +22,14 @@ use crate::{
 
 /// A node with one service `x.service`, which runs a copy of `sleep`, and a signed artifact: the same program
 /// with another end.
-pub(in crate::actions) struct Bench {
-    pub(in crate::actions) host: Host,
-    pub(in crate::actions) section: Section,
-    pub(in crate::actions) path: AbsPath,
+pub(crate) struct Bench {
+    pub(crate) host: Host,
+    pub(crate) section: Section,
+    pub(crate) path: AbsPath,
     _dir: tempfile::TempDir,
 }
 
-pub(in crate::actions) fn bench_with(args: &str, extra: &str) -> Bench {
+pub(crate) fn bench_with(args: &str, extra: &str) -> Bench {
     let dir = ground();
     let (bin, store) = (dir.path().join("bin"), dir.path().join("store"));
     fs::create_dir(&bin).unwrap();
@@ -54,7 +54,8 @@ pub(in crate::actions) fn bench_with(args: &str, extra: &str) -> Bench {
     let units = Units::of(&policy).unwrap();
     let (_, remote) = remote();
     let artifacts = ArtifactStore::new(&store, Limits::default());
-    let host = Host { policy, units, artifacts, remote, state_dir: dir.path().into() };
+    let host =
+        Host { policy, units, artifacts, remote, state_dir: dir.path().into(), ending: Default::default() };
     Bench { host, section: section(artifact), path, _dir: dir }
 }
 
@@ -91,6 +92,8 @@ fn section(artifact: ArtifactRef) -> Section {
         steps: Vec::new(),
         verify: Vec::new(),
         can_undo: Vec::new(),
+        undoes: None,
+        commit_confirmed: None,
         undo_on_failure: true,
         deadline: Millis::secs(60),
         requires: Vec::new(),
@@ -98,27 +101,24 @@ fn section(artifact: ArtifactRef) -> Section {
 }
 
 impl Bench {
-    pub(in crate::actions) fn cx(&self) -> Cx<'_> {
+    pub(crate) fn cx(&self) -> Cx<'_> {
         Cx { host: &self.host, section: &self.section, progress: &|_, _| {} }
     }
 
-    pub(in crate::actions) fn step(&self) -> SwapBinary {
+    pub(crate) fn step(&self) -> SwapBinary {
         SwapBinary { path: self.path.clone() }
     }
 
-    pub(in crate::actions) fn unit() -> UnitName {
+    pub(crate) fn unit() -> UnitName {
         UnitName::parse("x.service").unwrap()
     }
 
-    pub(in crate::actions) fn digest(&self) -> Sha256 {
+    pub(crate) fn digest(&self) -> Sha256 {
         Sha256::of(&fs::read(self.path.as_str()).unwrap())
     }
 
     /// Check, note and apply, as the executor does.
-    pub(in crate::actions) async fn run(
-        &self,
-        action: &dyn Action,
-    ) -> Result<(Note, Vec<Evidence>), Problem> {
+    pub(crate) async fn run(&self, action: &dyn Action) -> Result<(Note, Vec<Evidence>), Problem> {
         let cx = self.cx();
         action.check(&cx).await?;
         let note = action.note(&cx).await?;

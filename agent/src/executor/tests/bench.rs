@@ -19,6 +19,7 @@ use crate::executor::*;
 use crate::{
     actions::{Found, Note, Problem},
     journal::memory::MemoryDisk,
+    revert::{Report, Standing},
 };
 
 /// The node: what is on its disk and what runs. Outlives crashes of the agent.
@@ -35,11 +36,21 @@ pub(super) struct World {
     /// Phases that never end.
     pub(super) hanging: BTreeSet<String>,
     pub(super) guard: Option<String>,
+    /// Why this node's policy does not let anything be taken back.
+    pub(super) policy: Option<String>,
     pub(super) blind: bool,
     /// Points passed; at this one the agent dies.
     pub(super) points: u64,
     pub(super) dies_at: Option<u64>,
     pub(super) log: Vec<String>,
+    /// What was asked of the reverter.
+    pub(super) guard_log: Vec<String>,
+    /// How the revert stands when an agent starts.
+    pub(super) standing: Option<Standing>,
+    /// What the reverter reports when it is told to strike.
+    pub(super) report: Option<Report>,
+    /// How long it is armed for.
+    pub(super) arms_for: Option<Duration>,
 }
 
 /// The second is told when a point is reached where nothing goes on any more.
@@ -74,7 +85,15 @@ impl Node {
     }
 
     async fn phase(&self, step: &Step, phase: &str) -> Result<(), Problem> {
-        let key = format!("{}.{phase}", step.name());
+        self.named(format!("{}.{phase}", step.name())).await
+    }
+
+    async fn guarding(&self, what: &str) -> Result<(), Problem> {
+        self.with(|world| world.guard_log.push(what.into()));
+        self.named(what.into()).await
+    }
+
+    async fn named(&self, key: String) -> Result<(), Problem> {
         self.point().await;
         let (fails, hangs) = self.with(|world| {
             world.log.push(key.clone());
@@ -148,6 +167,41 @@ impl Workshop for Node {
         });
         self.point().await;
         Ok(vec![])
+    }
+
+    async fn may_take_back(&self, _: &Section) -> Result<(), Problem> {
+        self.with(|world| world.policy.clone()).map_or(Ok(()), |why| Err(Problem::new(why)))
+    }
+
+    async fn standing(&self, _: &Section) -> Result<Standing, Problem> {
+        Ok(self.with(|world| world.standing.clone()).unwrap_or(Standing::None))
+    }
+
+    async fn may_arm(&self, _: &Section) -> Result<(), Problem> {
+        self.guarding("may_arm").await
+    }
+
+    async fn arm(&self, _: &Section) -> Result<Duration, Problem> {
+        self.guarding("arm").await?;
+        Ok(self.with(|world| world.arms_for).unwrap_or(Duration::from_secs(30)))
+    }
+
+    async fn disarm(&self, _: &Section) -> Result<(), Problem> {
+        self.guarding("disarm").await
+    }
+
+    async fn confirm(&self, _: &Section) -> Result<Vec<Evidence>, Problem> {
+        self.guarding("confirm").await?;
+        Ok(vec![Evidence::Confirmed { by: "the script".into(), after: Millis::secs(1) }])
+    }
+
+    async fn revert(&self, _: &Section, _: &str) -> Result<Report, Problem> {
+        self.guarding("revert").await?;
+        self.with(|world| world.report.clone()).ok_or_else(|| Problem::new("no report by script"))
+    }
+
+    async fn put_away(&self, _: &Section) {
+        let _ = self.guarding("put_away").await;
     }
 
     async fn undo_guard(&self, _: &Section, _: &UndoGuard) -> Result<(), String> {
@@ -248,6 +302,8 @@ pub(super) fn section() -> Section {
         steps: vec![swap(), Step::RestartUnit(unit())],
         verify: vec![Step::Healthy(Healthy { probe, within: Millis::secs(1) })],
         can_undo: vec![UndoGuard::EtcdClusterNotRisen {}],
+        undoes: None,
+        commit_confirmed: None,
         undo_on_failure: true,
         deadline: Millis::secs(60),
         requires: vec!["canUndo".into()],

@@ -2,10 +2,12 @@
 
 use std::{
     fs::{File, Metadata},
+    io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
+use drydock_failpoint::durable;
 use drydock_types::{AbsPath, EffectId, Sha256};
 use nix::{
     fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
@@ -215,15 +217,18 @@ impl Place {
 
     /// Removes one of the agent's own names. Not there is as good.
     pub(super) fn remove(&self, name: &str) -> Result<(), FileError> {
-        match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
+        let gone = |done: nix::Result<()>| match done {
             Ok(()) | Err(nix::Error::ENOENT) => Ok(()),
-            Err(error) => Err(FileError::io("remove a file of ours beside it", &self.path)(error)),
-        }
+            Err(error) => Err(io::Error::from(error)),
+        };
+        durable!("agent.swap.remove", gone(unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir)))
+            .map_err(FileError::io("remove a file of ours beside it", &self.path))
     }
 
     /// Makes the directory's entries durable.
     pub(super) fn sync(&self) -> Result<(), FileError> {
-        self.dir.sync_all().map_err(FileError::io("sync its directory", &self.path))
+        durable!("agent.swap.sync-dir", self.dir.sync_all())
+            .map_err(FileError::io("sync its directory", &self.path))
     }
 
     /// The names in the directory that the agent gave, of any effect.

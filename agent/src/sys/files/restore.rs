@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use drydock_failpoint::durable;
 use drydock_types::Sha256;
 use nix::{
     fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2},
@@ -9,7 +10,7 @@ use nix::{
 };
 
 use super::{
-    FileError, hash,
+    FileError, hash, io_result,
     place::{Beside, Place, Stamp, changed},
 };
 
@@ -91,8 +92,11 @@ impl Place {
         if name != self.name() {
             self.remove(name)?;
         }
-        linkat(&self.dir, kept, &self.dir, name, AtFlags::empty())
-            .map_err(FileError::io("bring the old file back", &self.path))?;
+        durable!(
+            "agent.swap.bring-back",
+            io_result(linkat(&self.dir, kept, &self.dir, name, AtFlags::empty()))
+        )
+        .map_err(FileError::io("bring the old file back", &self.path))?;
         if self.stamp(name)? == Some(expected) { Ok(()) } else { Err(changed(&self.path)) }
     }
 

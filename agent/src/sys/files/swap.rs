@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use drydock_failpoint::durable;
 use drydock_types::Sha256;
 use nix::{
     fcntl::{AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat2, renameat2},
@@ -16,7 +17,7 @@ use nix::{
 use sha2::Digest as _;
 
 use super::{
-    FileError, PIECE, attributes, hash,
+    FileError, PIECE, attributes, hash, io_result,
     place::{Beside, Place, Stamp, Target, changed},
 };
 use crate::sys::process::digest;
@@ -57,7 +58,7 @@ impl Place {
             .flags(flags)
             .mode(Mode::S_IRUSR | Mode::S_IWUSR)
             .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-        let file = openat2(&self.dir, name, how).map(File::from);
+        let file = durable!("agent.swap.create", io_result(openat2(&self.dir, name, how).map(File::from)));
         let file = file.map_err(FileError::io("create the new file beside it", &self.path))?;
         let wrong = |found: Sha256| {
             FileError::refused(
@@ -74,7 +75,8 @@ impl Place {
             return Err(wrong(written));
         }
         attributes::copy(&target.file, &file, &self.path)?;
-        file.sync_all().map_err(FileError::io("sync the new file beside it", &self.path))?;
+        durable!("agent.swap.sync", file.sync_all())
+            .map_err(FileError::io("sync the new file beside it", &self.path))?;
         let read_back = hash(&file).map_err(FileError::io("read the new file back", &self.path))?;
         if read_back != sha256 {
             return Err(wrong(read_back));
@@ -98,8 +100,11 @@ impl Place {
                 "it is a copy that Drydock kept: compare the two by sha256sum and remove it if it is not needed",
             ));
         }
-        linkat(&self.dir, self.name(), &self.dir, old.as_str(), AtFlags::empty())
-            .map_err(FileError::io("keep the old file under a second name", &self.path))?;
+        durable!(
+            "agent.swap.keep",
+            io_result(linkat(&self.dir, self.name(), &self.dir, old.as_str(), AtFlags::empty()))
+        )
+        .map_err(FileError::io("keep the old file under a second name", &self.path))?;
         if self.stamp(&old)? == Some(target.stamp) {
             return Ok(());
         }
@@ -131,7 +136,13 @@ impl Place {
 
     /// Exchanges `ours` (a name beside the target) with the target, which must be `expected`; durable on return.
     pub(super) fn trade(&self, ours: &str, expected: Stamp, mine: Stamp) -> Result<(), FileError> {
-        let swap = || renameat2(&self.dir, ours, &self.dir, self.name(), RenameFlags::RENAME_EXCHANGE);
+        let flags = RenameFlags::RENAME_EXCHANGE;
+        let swap = || {
+            durable!(
+                "agent.swap.exchange",
+                io_result(renameat2(&self.dir, ours, &self.dir, self.name(), flags))
+            )
+        };
         let failed = FileError::io("exchange it with the file beside it", &self.path);
         swap().map_err(failed)?;
         if self.stamp(ours)? == Some(expected) {
@@ -185,7 +196,7 @@ fn copy(source: &File, to: &File) -> io::Result<Sha256> {
             Err(error) => return Err(error),
         };
         hash.update(&piece[..read]);
-        to.write_all(&piece[..read])?;
+        durable!("agent.swap.write", to.write_all(&piece[..read]))?;
     }
 }
 

@@ -18,6 +18,8 @@ use zbus::{
     zvariant::{OwnedObjectPath, OwnedValue},
 };
 
+mod transient;
+
 use super::{JobEnd, LOOK_AGAIN, Others, UnitInfo, UnitsError, Verb};
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";

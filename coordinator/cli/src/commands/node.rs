@@ -3,8 +3,10 @@
 mod label;
 mod list;
 mod show;
+mod stand;
 
 use clap::Subcommand;
+use drydock_proto::operator::stand_node_request::Verb;
 
 use super::Ask;
 use crate::error::{CliError, Exit};
@@ -17,6 +19,12 @@ pub(crate) enum NodeCommand {
     Show(show::ShowArgs),
     /// Set labels (key=value) and remove them (key-)
     Label(label::LabelArgs),
+    /// Take a node out of every count, and keep runs from it
+    SetAside(stand::WithReasonArgs),
+    /// End what stands on record about a node: set aside, quarantined versions, doubts
+    Release(stand::ReleaseArgs),
+    /// Take a node out of the fleet for good: its identity is revoked at once
+    Retire(stand::WithReasonArgs),
 }
 
 impl NodeCommand {
@@ -25,6 +33,9 @@ impl NodeCommand {
             Self::List => list::run(ask).await,
             Self::Show(args) => show::run(args, ask).await,
             Self::Label(args) => label::run(args, ask).await,
+            Self::SetAside(args) => stand::with_reason(args, Verb::SetAside, ask).await,
+            Self::Release(args) => stand::release(args, ask).await,
+            Self::Retire(args) => stand::with_reason(args, Verb::Retire, ask).await,
         }
     }
 }

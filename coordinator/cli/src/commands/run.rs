@@ -1,8 +1,10 @@
 //! `drydock run …`: carry plans out, and follow them.
 
+mod amend;
 mod control;
 mod list;
 mod report;
+mod rollback;
 mod show;
 mod start;
 mod watch;
@@ -35,6 +37,16 @@ pub(crate) enum RunCommand {
     Resume(control::ControlArgs),
     /// End it: no further node begins, the one at work is brought to an end
     Abort(control::ControlArgs),
+    /// Take a run back by a new one: last out first, one at a time, from what the nodes recorded
+    Rollback(rollback::RollbackArgs),
+    /// Let a wave begin that waits for an approval
+    Approve(amend::ApproveArgs),
+    /// Change what the plan allows to be changed: a soak, a concurrency, the window
+    Amend(amend::AmendArgs),
+    /// Leave a node out that nothing was changed on
+    Skip(amend::SkipArgs),
+    /// Give a node longer before the run holds at it
+    Extend(amend::ExtendArgs),
 }
 
 impl RunCommand {
@@ -48,6 +60,11 @@ impl RunCommand {
             Self::Pause(args) => control::run(args, Verb::Pause, ask).await,
             Self::Resume(args) => control::run(args, Verb::Resume, ask).await,
             Self::Abort(args) => control::run(args, Verb::Abort, ask).await,
+            Self::Rollback(args) => rollback::run(args, ask).await,
+            Self::Approve(args) => amend::approve(args, ask).await,
+            Self::Amend(args) => amend::amend(args, ask).await,
+            Self::Skip(args) => amend::skip(args, ask).await,
+            Self::Extend(args) => amend::extend(args, ask).await,
         }
     }
 }

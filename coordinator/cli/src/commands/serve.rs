@@ -36,6 +36,9 @@ pub(crate) struct ServeArgs {
     /// How long a node's certificate lives; renewed by itself long before [default: 14d]
     #[arg(long, env = "DRYDOCK_NODE_TTL", value_parser = Millis::parse, value_name = "TIME")]
     node_ttl: Option<Millis>,
+    /// No more nodes than so many leave service within an hour, whatever runs ask for [default: no such limit]
+    #[arg(long, env = "DRYDOCK_MOST_DISRUPTED_PER_HOUR", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    most_disrupted_per_hour: Option<u32>,
     /// The form of the log on stderr; how much of it: DRYDOCK_LOG_FILTER=info,drydock_coordinator=debug
     #[arg(long, env = "DRYDOCK_LOG", value_enum, value_name = "FORMAT")]
     log: Option<LogFormat>,

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use drydock_core::view::{ArtifactView, ComponentView, NodeView, TokenView};
+use drydock_core::{
+    standing::Decision,
+    view::{ArtifactView, ComponentView, NodeView, TokenView},
+};
 use drydock_types::{Label, probe};
 
-use super::{Canvas, Line, Page, Paint, time};
+use super::{Canvas, Line, Page, Paint, standing, time};
 
 fn header<const N: usize>(names: [&str; N]) -> Vec<Line> {
     names.map(|name| Line::painted(name, Paint::Dim)).into()
@@ -34,8 +37,12 @@ fn component(view: &ComponentView) -> String {
 }
 
 /// `node list`.
-pub(crate) fn nodes(nodes: &[NodeView], now: u64, canvas: Canvas) -> Page {
+pub(crate) fn nodes(nodes: &[NodeView], frozen: Option<&Decision>, now: u64, canvas: Canvas) -> Page {
     let mut page = Page::default();
+    if let Some(said) = frozen {
+        page.line(standing::frozen(said, now));
+        page.gap();
+    }
     if nodes.is_empty() {
         page.line(Line::of("No node is enrolled yet."));
         page.line(Line::of("Next:  ").plus("drydock token create NODE", Paint::Bold));
@@ -53,6 +60,13 @@ pub(crate) fn nodes(nodes: &[NodeView], now: u64, canvas: Canvas) -> Page {
         ]
     }));
     page.table(0, rows, canvas);
+    for node in nodes {
+        let lines = node.standing.iter().flat_map(|standing| standing.lines());
+        for line in lines {
+            let head = Line::painted(format!("{}: ", node.name), Paint::Warn);
+            page.hanging(head, &line, Paint::Plain, canvas);
+        }
+    }
     page
 }
 
@@ -82,6 +96,7 @@ pub(crate) fn node(node: &NodeView, now: u64, canvas: Canvas) -> Page {
         ),
         ("Certificate", format!("until {} ({ends})", time::date_clock(until))),
     ];
+    fields.extend(node.standing.iter().flat_map(|standing| standing.lines()).map(|line| ("On record", line)));
     if let Some(run) = node.run {
         fields.push(("Run", format!("{run}   drydock run show {run} --node {}", node.name)));
     }
@@ -187,6 +202,7 @@ mod tests {
             agent_version: "0.1.0".into(),
             facts: None,
             certificate_until_unix_ms: START + 30 * 86_400_000,
+            standing: None,
             run: (!connected).then_some(42),
             components: vec![ComponentView {
                 component: samples::component(),
@@ -207,16 +223,16 @@ node    agent                 version   run   components    labels
 ctl-1   ● connected           0.1.0           etcd 3.4.23   role=etcd, zone=a
 ctl-2   ○ silent for 12 min   0.1.0     42    etcd 3.4.23   role=etcd, zone=a
 ";
-        assert_eq!(nodes(&list, NOW, FILE).to_text(FILE), want);
+        assert_eq!(nodes(&list, None, NOW, FILE).to_text(FILE), want);
         assert_eq!(
-            nodes(&[], NOW, FILE).to_text(FILE),
+            nodes(&[], None, NOW, FILE).to_text(FILE),
             "No node is enrolled yet.\nNext:  drydock token create NODE\n"
         );
     }
 
     #[test]
     fn nodes_fit_a_narrow_terminal() {
-        let got = nodes(&[sample("ctl-1", true)], NOW, NARROW).to_text(NARROW);
+        let got = nodes(&[sample("ctl-1", true)], None, NOW, NARROW).to_text(NARROW);
         let want = "\
 node    agent         version   run   components    labels
 ctl-1   ● connected   0.1.0           etcd 3.4.23
@@ -263,7 +279,7 @@ Node ctl-2   ○ silent for 12 min, since 22:04Z
         let got = node(&view, NOW, FILE).to_text(FILE);
         assert!(got.starts_with(&want), "{got}");
         assert!(
-            got.ends_with("  memory      16.0 GB\n  stateFree   0 B\n  uptime      1 h 00 min\n"),
+            got.ends_with("  memory      16.0 GB\n  stateFree   0 B\n  uptime      1 h\n"),
             "{got}"
         );
     }

@@ -84,6 +84,14 @@ fn unit_log(view: &RunView, node: &RunNodeView) -> Vec<String> {
     if own.is_empty() { hold.map(|hold| hold.log.clone()).unwrap_or_default() } else { own }
 }
 
+fn some(list: &[String]) -> String {
+    if list.is_empty() { "nothing".to_owned() } else { list.join(", ") }
+}
+
+fn short_boot(id: &str) -> String {
+    id.chars().take(8).collect()
+}
+
 /// What was seen, as a sentence.
 pub(crate) fn evidence(seen: &Evidence) -> String {
     match seen {
@@ -117,6 +125,23 @@ pub(crate) fn evidence(seen: &Evidence) -> String {
             format!("etcd member {member} of cluster {cluster} at raft index {raft_index}, leader {leader}")
         }
         Evidence::LeaderMoved { from, to } => format!("leadership moved from {from} to {to}"),
+        Evidence::Confirmed { by, after } => {
+            format!("confirmed {after} after its revert was armed: {by} answered")
+        }
+        Evidence::Reverted { at_unix_ms, after, because, restored } => {
+            let after = if after.0 == 0 { String::new() } else { format!(", {after} after it was armed") };
+            format!(
+                "the node took its change back by itself at {}{after}: {because}; put back: {}",
+                time::date_clock(*at_unix_ms),
+                some(restored)
+            )
+        }
+        Evidence::Network { lost, gained } => {
+            format!("addresses, routes and rules: lost {}, gained {}", some(lost), some(gained))
+        }
+        Evidence::Rebooted { from, to } => {
+            format!("started anew: boot {} → {}", short_boot(from), short_boot(to))
+        }
         Evidence::Snapshot { sha256, size, revision, stored_sha256, stored_size } => format!(
             "snapshot sha256:{} of {} at revision {revision}, off the node encrypted as sha256:{} ({})",
             sha256.short(),

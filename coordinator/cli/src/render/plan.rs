@@ -99,7 +99,7 @@ fn stages(view: &PlanView, page: &mut Page, canvas: Canvas) {
     for stage in &view.stages {
         for wave in &stage.waves {
             let head = Line::of("  ").plus(format!("{} / {}", stage.name, wave.name), Paint::Bold).and("   ");
-            page.hanging(head, &stage.manner, Paint::Plain, canvas);
+            page.hanging(head, &wave.manner, Paint::Plain, canvas);
             nodes(wave, &mut number, page, canvas);
             sections(wave, page, canvas);
             if let Some(text) = &wave.point_of_no_return {
@@ -154,6 +154,9 @@ fn around(view: &PlanView, nodes: usize, page: &mut Page, canvas: Canvas) {
         rows.push((label, line.clone()));
         label = "";
     }
+    if let Some(window) = &view.window {
+        rows.push(("Window", window.clone()));
+    }
     if nodes > 0 {
         rows.push(("Estimate", estimate(view.estimate.as_ref(), nodes)));
     }
@@ -165,12 +168,16 @@ fn estimate(estimate: Option<&EstimateView>, nodes: usize) -> String {
         return "nothing to judge by yet: no node of this fleet has taken these steps".to_owned();
     };
     let samples = usize::try_from(estimate.samples).unwrap_or(usize::MAX);
-    format!(
-        "about {} ({nodes} × {}, from {} on this fleet)",
-        time::rough(estimate.total_ms),
-        time::rough(estimate.per_node_ms),
-        time::count(samples, "earlier node", "earlier nodes"),
-    )
+    let (total, per_node) = (time::rough(estimate.total_ms), time::rough(estimate.per_node_ms));
+    let samples = time::count(samples, "earlier node", "earlier nodes");
+    // Where nodes go together the whole takes less than all of them one after another.
+    let serial_ms = estimate.per_node_ms.saturating_mul(u64::try_from(nodes).unwrap_or(u64::MAX));
+    if estimate.total_ms.saturating_add(estimate.per_node_ms) <= serial_ms {
+        return format!(
+            "about {total} ({nodes} nodes of {per_node}, some together, from {samples} on this fleet)"
+        );
+    }
+    format!("about {total} ({nodes} × {per_node}, from {samples} on this fleet)")
 }
 
 fn findings(list: &[FindingView], sign: (&str, Paint), page: &mut Page, canvas: Canvas) {

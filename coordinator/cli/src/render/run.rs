@@ -7,7 +7,7 @@ use drydock_core::view::{
 use super::{
     Canvas, Line, Page, Paint, hold,
     plan::{self, change},
-    time, why,
+    rollback, standing, time, why,
 };
 
 /// Every node of a run, in order.
@@ -140,6 +140,7 @@ pub(crate) fn page(view: &RunView, canvas: Canvas) -> Page {
             wave_nodes(view, wave, &mut page, canvas);
         }
     }
+    standing::changes(view, &mut page, canvas);
     // An agent at work stands above, with what it is at.
     if let Some(waiting) = view.waiting.as_ref().filter(|waiting| !waiting.at_work) {
         page.gap();
@@ -176,8 +177,19 @@ fn heading(view: &RunView, page: &mut Page, canvas: Canvas) {
     }
     let head = Line::of(format!("Run {} is ", view.number)).plus(word, paint).and(": ");
     page.hanging(head, &rest.join(" · "), Paint::Plain, canvas);
+    freeze(view, page);
+    if let Some(others) = rollback::of(view) {
+        page.line(Line::painted(format!("  {others}"), Paint::Dim));
+    }
     for section in &view.handed_out {
         page.line(Line::painted(format!("  handed out: {section}"), Paint::Dim));
+    }
+}
+
+/// While the fleet is frozen every view of a run that is not over says so.
+pub(crate) fn freeze(view: &RunView, page: &mut Page) {
+    if let Some(said) = view.frozen.as_ref().filter(|_| !view.status.is_closed()) {
+        page.line(standing::frozen(said, view.now_unix_ms));
     }
 }
 
@@ -224,7 +236,12 @@ fn became(view: &RunView) -> String {
     let others = [(back, "rolled back"), (held, "held"), (rest, "left as they were")];
     let others = others.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}"));
     let nodes = time::count(total(view), "node", "nodes");
-    std::iter::once(format!("{done} of {nodes} upgraded")).chain(others).collect()
+    std::iter::once(format!("{done} of {nodes} {}", ended_as(view))).chain(others).collect()
+}
+
+/// What became of the nodes that are done.
+const fn ended_as(view: &RunView) -> &'static str {
+    if view.undoes.is_some() { "taken back" } else { "upgraded" }
 }
 
 /// The last lines of a run that is over: what `run watch` ends with.
@@ -247,8 +264,8 @@ pub(crate) fn ended(view: &RunView, canvas: Canvas) -> Page {
     let what = match total(view) {
         0 => format!("nothing was to be done; {}", left_out(view)),
         _ if view.status == RunStatus::Aborted => format!("{}, after {took}{longest}", became(view)),
-        _ if in_phase(view, Phase::Skipped) == 0 => format!("{done} upgraded in {took}{longest}"),
-        _ => format!("{done} upgraded in {took}{longest}; {}", left_out(view)),
+        _ if in_phase(view, Phase::Skipped) == 0 => format!("{done} {} in {took}{longest}", ended_as(view)),
+        _ => format!("{done} {} in {took}{longest}; {}", ended_as(view), left_out(view)),
     };
     page.hanging(head, &format!("{what}."), Paint::Plain, canvas);
     page.line(Line::of("Report:  ").plus(format!("drydock run report {}", view.number), Paint::Bold));

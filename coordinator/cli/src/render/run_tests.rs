@@ -92,7 +92,8 @@ run   plan          status    nodes   started   took         by
 
 #[test]
 fn a_start_says_the_number_and_whether_it_is_queued() {
-    let mut view = StartedView { number: 42, plan: samples::plan(), queued_behind: None };
+    let mut view =
+        StartedView { number: 42, plan: samples::plan(), queued_behind: None, warnings: Vec::new() };
     let want = "Run 42 started: etcd-3.5.16, 3 nodes, about 1 min 40 s.\nNext:  drydock run watch 42\n";
     assert_eq!(started_page(&view).to_text(FILE), want);
     view.queued_behind = Some(41);
@@ -104,7 +105,7 @@ fn a_start_says_the_number_and_whether_it_is_queued() {
 fn a_start_with_nothing_to_do_says_so_and_why() {
     let mut plan = samples::plan();
     plan.stages[0].waves[0].nodes.clear();
-    let view = StartedView { number: 42, plan, queued_behind: None };
+    let view = StartedView { number: 42, plan, queued_behind: None, warnings: Vec::new() };
     let want = "\
 Run 42 is done: nothing to do. 1 node is left out, and no other is named:
   ctl-4   not a member of this cluster

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use drydock_core::hold_kind::{HoldKind, WaitKind};
 use drydock_core::view::{
     CommandView, EstimateView, EventLineView, FindingView, HoldView, Phase, PlanNodeView, PlanStageView,
     PlanView, PlanWaveView, RunNodeView, RunStageView, RunStatus, RunView, RunWaveView, SkippedView,
@@ -60,17 +61,14 @@ pub(crate) fn plan() -> PlanView {
         plan_node("ctl-3", "follower"),
         plan_node("ctl-1", "leader now; leadership moves first"),
     ];
-    let wave = PlanWaveView { name: label("members"), nodes, point_of_no_return: Some(NO_RETURN.into()) };
-    let manner = "one at a time, followers first, soak 10s, on failure: roll this node back, then hold";
+    let manner =
+        "one at a time, followers first, soak 10s, on failure: roll this node back, then hold".into();
+    let wave =
+        PlanWaveView { name: label("members"), manner, nodes, point_of_no_return: Some(NO_RETURN.into()) };
     PlanView {
         name: label("etcd-3.5.16"),
         digest: Sha256([7; 32]),
-        stages: vec![PlanStageView {
-            name: label("etcd"),
-            component: component(),
-            manner: manner.into(),
-            waves: vec![wave],
-        }],
+        stages: vec![PlanStageView { name: label("etcd"), component: component(), waves: vec![wave] }],
         skipped: vec![SkippedView {
             node: node_name("ctl-4"),
             stage: label("etcd"),
@@ -80,6 +78,7 @@ pub(crate) fn plan() -> PlanView {
             "1 node out of service in each zone".into(),
             "zone b already has one (edge-7: agent silent for 12 min)".into(),
         ],
+        window: None,
         blockers: vec![],
         warnings: vec![],
         estimate: Some(EstimateView { total_ms: 100_000, per_node_ms: 33_000, samples: 6 }),
@@ -193,6 +192,12 @@ pub(crate) fn run() -> RunView {
         now_unix_ms: START + 45_000,
         queued_behind: None,
         stopped_by: None,
+        stopped_unix_ms: None,
+        frozen: None,
+        amendments: vec![],
+        approvals: vec![],
+        undoes: None,
+        undone_by: Vec::new(),
         handed_out: vec!["apply on ctl-3".into()],
         stages: vec![RunStageView {
             name: label("etcd"),
@@ -219,6 +224,7 @@ pub(crate) fn waiting_run() -> RunView {
     (node.phase, node.step, node.since_unix_ms, node.out_of_service_ms) =
         (Phase::Gating, None, START + 48_000, None);
     view.waiting = Some(WaitingView {
+        kind: WaitKind::Gate,
         node: Some(node_name("ctl-3")),
         phase: Some(Phase::Gating),
         waiting_for: "etcdQuorum to be clear on ctl-3".into(),
@@ -229,6 +235,7 @@ pub(crate) fn waiting_run() -> RunView {
         left_ms: Some(480_000),
         then: "the run holds at this node".into(),
         can: vec![can("see the node", "drydock node show ctl-1"), can("stop here", "drydock run pause 42")],
+        others: vec![],
     });
     view
 }
@@ -236,6 +243,7 @@ pub(crate) fn waiting_run() -> RunView {
 /// A wait for another run or a person, with one command.
 pub(crate) fn person_wait(waiting_for: &str, command: &str) -> WaitingView {
     WaitingView {
+        kind: WaitKind::Queue,
         node: None,
         phase: None,
         waiting_for: waiting_for.into(),
@@ -246,6 +254,7 @@ pub(crate) fn person_wait(waiting_for: &str, command: &str) -> WaitingView {
         left_ms: None,
         then: "it ends".into(),
         can: vec![CommandView { does: "do something".into(), command: command.into() }],
+        others: vec![],
     }
 }
 
@@ -264,6 +273,7 @@ pub(crate) fn held_run() -> RunView {
     });
     let next = |does: &str, command: &str| CommandView { does: does.into(), command: command.into() };
     view.hold = Some(HoldView {
+        kind: HoldKind::RolledBack,
         node: Some(node_name("ctl-3")),
         phase: Some(Phase::Applying),
         reason: "ctl-3 did not come back with etcd 3.5.16, and is back on 3.4.23".into(),

@@ -21,6 +21,7 @@ pub(crate) fn rough(ms: u64) -> String {
         0..60 => format!("{seconds} s"),
         60..3_600 if seconds.is_multiple_of(60) => format!("{minutes} min"),
         60..3_600 => format!("{minutes} min {:02} s", seconds % 60),
+        3_600..86_400 if minutes.is_multiple_of(60) => format!("{hours} h"),
         3_600..86_400 => format!("{hours} h {:02} min", minutes % 60),
         86_400..864_000 if hours % 24 > 0 => format!("{days} d {} h", hours % 24),
         _ => format!("{days} d"),

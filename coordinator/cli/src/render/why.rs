@@ -19,6 +19,10 @@ pub(crate) fn page(view: &RunView, canvas: Canvas) -> Page {
         (RunStatus::Aborted | RunStatus::Done, _) => page.append(run::ended(view, canvas)),
         (_, None) => at_work(view, &mut page, canvas),
     }
+    if view.frozen.is_some() && !view.status.is_closed() {
+        page.gap();
+        run::freeze(view, &mut page);
+    }
     page
 }
 
@@ -66,6 +70,9 @@ pub(crate) fn fields(waiting: &WaitingView, now: u64) -> Vec<(&'static str, Stri
 pub(crate) fn details(view: &RunView, waiting: &WaitingView, page: &mut Page, canvas: Canvas) {
     page.fields(&fields(waiting, view.now_unix_ms), canvas);
     hold::commands("You can", 16, &waiting.can, page, canvas);
+    let besides: Vec<(&str, String)> =
+        waiting.others.iter().map(|other| ("Besides", other.clone())).collect();
+    page.fields(&besides, canvas);
 }
 
 fn queued(view: &RunView, waiting: &WaitingView, page: &mut Page, canvas: Canvas) {

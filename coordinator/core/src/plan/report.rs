@@ -1,5 +1,7 @@
 //! What an operator reads before anything is done: what will happen, what stands in the way, how long.
 
+mod waves;
+
 use alloc::{
     format,
     string::{String, ToString},
@@ -12,7 +14,7 @@ use drydock_types::{NodeName, Step, section::ArtifactLabel};
 use super::{Plan, PlanNode, PlanStage, PlanWave};
 use crate::{
     inventory::{Inventory, InventoryNode, Role, Seen},
-    plan_file::{OnFailure, Order},
+    standing::Quarantined,
     version_path,
     view::{EstimateView, FindingView, PlanNodeView, PlanStageView, PlanView, PlanWaveView, SkippedView},
 };
@@ -24,15 +26,16 @@ pub(super) fn report(plan: &Plan, inventory: &Inventory) -> PlanView {
         stages: Vec::new(),
         skipped: Vec::new(),
         budget: budget(plan, inventory),
+        window: waves::window_line(plan, inventory),
         blockers: Vec::new(),
         warnings: Vec::new(),
         estimate: estimate(plan, inventory),
     };
     for stage in &plan.stages {
         let waves = stage.waves.iter().map(|wave| wave_view(stage, wave, &mut view.skipped)).collect();
-        let manner = manner(stage);
         let (name, component) = (stage.name.clone(), stage.component.clone());
-        view.stages.push(PlanStageView { name, component, manner, waves });
+        view.stages.push(PlanStageView { name, component, waves });
+        waves::look(plan, stage, inventory, &mut view);
         for node in stage.waves.iter().flat_map(|wave| &wave.nodes).filter(|node| node.skip.is_none()) {
             if let Some(known) = inventory.nodes.get(&node.name) {
                 look_for_blockers(stage, node, known, &mut view);
@@ -53,21 +56,6 @@ pub(super) fn report(plan: &Plan, inventory: &Inventory) -> PlanView {
     view
 }
 
-fn manner(stage: &PlanStage) -> String {
-    let mut words = vec!["one at a time".to_string()];
-    if stage.waves.iter().any(|wave| wave.order == Order::FollowersFirst) {
-        words.push("followers first".to_string());
-    }
-    if let Some(soak) = stage.waves.iter().map(|wave| wave.soak).max().filter(|soak| soak.0 > 0) {
-        words.push(format!("soak {soak}"));
-    }
-    words.push(match stage.on_failure {
-        OnFailure::Rollback => "on failure: roll this node back, then hold".to_string(),
-        OnFailure::Hold => "on failure: leave it as it is and hold".to_string(),
-    });
-    words.join(", ")
-}
-
 fn wave_view(stage: &PlanStage, wave: &PlanWave, skipped: &mut Vec<SkippedView>) -> PlanWaveView {
     let mut nodes = Vec::new();
     for node in &wave.nodes {
@@ -82,7 +70,12 @@ fn wave_view(stage: &PlanStage, wave: &PlanWave, skipped: &mut Vec<SkippedView>)
             None => nodes.push(node_view(stage, wave, node)),
         }
     }
-    PlanWaveView { name: wave.name.clone(), nodes, point_of_no_return: point_of_no_return(stage, wave) }
+    PlanWaveView {
+        name: wave.name.clone(),
+        manner: waves::manner(stage, wave),
+        nodes,
+        point_of_no_return: point_of_no_return(stage, wave),
+    }
 }
 
 fn node_view(stage: &PlanStage, wave: &PlanWave, node: &PlanNode) -> PlanNodeView {
@@ -114,14 +107,19 @@ fn node_view(stage: &PlanStage, wave: &PlanWave, node: &PlanNode) -> PlanNodeVie
     }
 }
 
-/// Said before the last node, while going back is still possible.
+/// Said before the last node of the stage's last wave, while going back is still possible.
 #[must_use]
 pub(crate) fn point_of_no_return(stage: &PlanStage, wave: &PlanWave) -> Option<String> {
     if !stage.recipe.spec.versions.no_return_after_last_member {
         return None;
     }
+    let to_do = |wave: &&PlanWave| wave.nodes.iter().any(|node| node.skip.is_none());
+    if stage.waves.iter().rfind(to_do).is_none_or(|last| last.name != wave.name) {
+        return None;
+    }
     let last = wave.nodes.iter().rfind(|node| node.skip.is_none())?;
-    let from = wave.nodes.iter().filter_map(|node| node.seen.as_ref()).filter_map(Seen::answered);
+    let all = stage.waves.iter().flat_map(|wave| &wave.nodes);
+    let from = all.filter_map(|node| node.seen.as_ref()).filter_map(Seen::answered);
     let from =
         from.filter(|version| version.minor() < stage.to.minor()).min_by_key(|version| version.minor())?;
     let ((major, minor), (old_major, old_minor)) = (stage.to.minor(), from.minor());
@@ -168,6 +166,16 @@ fn look_for_blockers(stage: &PlanStage, node: &PlanNode, known: &InventoryNode, 
     if let Some((what, next)) = version_problem(stage, node) {
         block(what, next);
     }
+    let here = |bad: &&Quarantined| (&bad.component, &bad.version) == (&stage.component, &stage.to);
+    if let Some(bad) = known.quarantined.iter().find(here) {
+        // Not a blocker: it can be released while the run waits for its turn.
+        let (component, version, run, why) = (&bad.component, &bad.version, bad.run, &bad.why);
+        view.warnings.push(FindingView {
+            node: Some(name.clone()),
+            what: format!("{component} {version} failed on it in run {run}, and its gate refuses it: {why}"),
+            next: format!("drydock node release {name}, or leave it out: nodes: {{exclude: [{name}]}}"),
+        });
+    }
 }
 
 fn mib(bytes: u64) -> u64 {
@@ -198,7 +206,9 @@ fn missing_steps<'a>(stage: &'a PlanStage, known: &InventoryNode) -> Vec<&'a str
     let spec = &stage.recipe.spec;
     let steps = [&spec.stage, &spec.protect, &spec.apply, &spec.verify].into_iter().flatten().map(Step::name);
     let steps = steps.filter(|step| !known.steps.contains(*step));
-    let required = crate::step::REQUIRES.iter().filter(|field| !known.requirements.contains(**field));
+    let confirmed = spec.commit_confirmed.as_ref().map(|_| &crate::step::REQUIRES_CONFIRMED);
+    let required = crate::step::REQUIRES.iter().chain(confirmed);
+    let required = required.filter(|field| !known.requirements.contains(**field));
     let mut missing: Vec<&str> = Vec::new();
     for what in steps.chain(required.copied()) {
         if !missing.contains(&what) {
@@ -241,17 +251,22 @@ fn budget(plan: &Plan, inventory: &Inventory) -> Vec<String> {
 }
 
 fn estimate(plan: &Plan, inventory: &Inventory) -> Option<EstimateView> {
-    let mut total_ms = 0u64;
+    let (mut total_ms, mut serial_ms) = (0u64, 0u64);
     let mut samples = u64::MAX;
     let mut nodes = 0u64;
     for stage in &plan.stages {
         let (median, count) = inventory.durations.get(&stage.name).copied()?;
         let work =
             stage.waves.iter().flat_map(|wave| &wave.nodes).filter(|node| node.skip.is_none()).count() as u64;
-        total_ms = total_ms.saturating_add(median.saturating_mul(work));
+        for wave in &stage.waves {
+            let nodes = wave.nodes.iter().filter(|node| node.skip.is_none()).count() as u64;
+            let at_once = plan.at_once(wave) as u64;
+            total_ms = total_ms.saturating_add(median.saturating_mul(nodes.div_ceil(at_once.max(1))));
+        }
+        serial_ms = serial_ms.saturating_add(median.saturating_mul(work));
         samples = samples.min(count);
         nodes += work;
     }
-    let per_node_ms = total_ms.checked_div(nodes)?;
+    let per_node_ms = serial_ms.checked_div(nodes)?;
     Some(EstimateView { total_ms, per_node_ms, samples })
 }

@@ -9,12 +9,13 @@ use alloc::{
 
 use drydock_types::{Label, NodeName, Sha256, document};
 
-use super::{PlanError, PlanNode, PlanStage, PlanWave};
+use super::{PlanError, PlanNode, PlanStage, waves};
 use crate::{
     bundle::{Bundle, StageBundle},
     inventory::{Inventory, InventoryNode, Role},
     per_node::{self, Variables},
     plan_file::{Order, Selector, StageSpec, WaveSpec},
+    window,
 };
 
 /// Stages in an order that honours `needs`, and otherwise as written.
@@ -28,6 +29,13 @@ pub(super) fn stages(bundle: &Bundle, inventory: &Inventory) -> Result<Vec<PlanS
     if bundle.plan.spec.budget.per_failure_domain == 0 {
         return Err(PlanError::Bundle("a budget of 0 lets no node leave service".to_string()));
     }
+    if let Some(window) = bundle.plan.spec.window.as_ref().filter(|it| !window::knows_zone(&it.time_zone)) {
+        let zone = &window.time_zone;
+        return Err(PlanError::Bundle(format!(
+            "its window is in a time zone that is not known here: {zone:?}"
+        )));
+    }
+    let domain_label = bundle.plan.spec.budget.domain_label.as_ref();
     let mut done: Vec<&Label> = Vec::new();
     let mut left: Vec<usize> = (0..specs.len()).collect();
     let mut stages = Vec::new();
@@ -43,12 +51,17 @@ pub(super) fn stages(bundle: &Bundle, inventory: &Inventory) -> Result<Vec<PlanS
             return Err(PlanError::Bundle(format!("two stages are called {}", specs[index].name)));
         }
         done.push(&specs[index].name);
-        stages.push(stage(&specs[index], &bundle.stages[index], inventory)?);
+        stages.push(stage(&specs[index], &bundle.stages[index], inventory, domain_label)?);
     }
     Ok(stages)
 }
 
-fn stage(spec: &StageSpec, bundle: &StageBundle, inventory: &Inventory) -> Result<PlanStage, PlanError> {
+fn stage(
+    spec: &StageSpec,
+    bundle: &StageBundle,
+    inventory: &Inventory,
+    domain_label: Option<&Label>,
+) -> Result<PlanStage, PlanError> {
     if spec.name != bundle.stage {
         return Err(PlanError::Bundle(format!(
             "stage {} comes with the recipe of {}",
@@ -57,14 +70,8 @@ fn stage(spec: &StageSpec, bundle: &StageBundle, inventory: &Inventory) -> Resul
     }
     let artifact = bundle.artifact.as_ref().map(|artifact| artifact.sha256);
     let mut taken: BTreeMap<NodeName, Label> = BTreeMap::new();
-    let mut waves = Vec::new();
+    let mut planned = Vec::new();
     for wave in &spec.waves {
-        if wave.concurrency != 1 {
-            let (name, many) = (&wave.name, wave.concurrency);
-            return Err(PlanError::Bundle(format!(
-                "wave {name} wants {many} nodes at once; this build takes 1"
-            )));
-        }
         let names = matching(spec, wave, inventory)?;
         for name in &names {
             if let Some(first) = taken.insert(name.clone(), wave.name.clone()) {
@@ -75,13 +82,20 @@ fn stage(spec: &StageSpec, bundle: &StageBundle, inventory: &Inventory) -> Resul
         let mut nodes: Vec<PlanNode> = names
             .into_iter()
             .filter_map(|name| Some((inventory.nodes.get(&name)?, name)))
-            .map(|(node, name)| plan_node(name, node, spec, bundle, artifact))
+            .map(|(node, name)| {
+                let mut planned = plan_node(name, node, spec, wave, bundle, artifact)?;
+                planned.domain = domain_label.and_then(|label| node.labels.get(label).cloned());
+                Ok(planned)
+            })
             .collect::<Result<_, _>>()?;
         if wave.order == Order::FollowersFirst {
             // Stable: followers keep the order they were named in.
             nodes.sort_by_key(|node| node.seen.as_ref().and_then(|seen| seen.role) == Some(Role::Leader));
         }
-        waves.push(PlanWave { name: wave.name.clone(), order: wave.order, soak: wave.soak, nodes });
+        planned.extend(waves::parts(wave, nodes));
+    }
+    if let Some(twice) = waves::named_twice(&planned) {
+        return Err(PlanError::Bundle(format!("stage {}: two waves are called {twice}", spec.name)));
     }
     Ok(PlanStage {
         name: spec.name.clone(),
@@ -93,7 +107,7 @@ fn stage(spec: &StageSpec, bundle: &StageBundle, inventory: &Inventory) -> Resul
         on_failure: spec.on_failure,
         allow_downgrade: spec.allow_downgrade,
         outage: spec.outage.clone(),
-        waves,
+        waves: planned,
     })
 }
 
@@ -101,19 +115,22 @@ fn plan_node(
     name: NodeName,
     node: &InventoryNode,
     spec: &StageSpec,
+    wave: &WaveSpec,
     bundle: &StageBundle,
     artifact: Option<Sha256>,
 ) -> Result<PlanNode, PlanError> {
-    let labels = per_node::labels_named(&bundle.recipe.spec, &node.labels);
-    let filled = per_node::fill(&bundle.recipe.spec, Variables { node: &name, labels: &labels });
-    if let Err(why) = filled {
+    let mut labels = per_node::labels_named(&bundle.recipe.spec, &node.labels);
+    labels.extend(per_node::labels_named(&wave.soak_checks, &node.labels));
+    let variables = Variables { node: &name, labels: &labels };
+    let filled = per_node::fill(&bundle.recipe.spec, variables).map(drop);
+    if let Err(why) = filled.and_then(|()| per_node::fill(&wave.soak_checks, variables).map(drop)) {
         return Err(PlanError::Placeholder { stage: spec.name.clone(), node: name, why });
     }
     let seen = node.seen.get(&spec.name).cloned();
     let already = seen.as_ref().is_some_and(|seen| seen.is_already(&spec.to, artifact));
-    let skip =
-        already.then(|| format!("already runs {} (by its own answer and the executable in memory)", spec.to));
-    Ok(PlanNode { name, key: node.key, labels, seen, skip })
+    let there = || format!("already runs {} (by its own answer and the executable in memory)", spec.to);
+    let skip = node.set_aside.clone().or_else(|| already.then(there));
+    Ok(PlanNode { name, key: node.key, labels, domain: None, undo: None, seen, skip })
 }
 
 /// Named ones as written, then labelled ones by name.

@@ -15,6 +15,7 @@ use super::*;
 use crate::{inventory::Role, view::FindingView};
 
 pub(crate) mod fixture;
+mod waves;
 
 fn order(plan: &Plan) -> Vec<String> {
     let nodes = plan.stages.iter().flat_map(|stage| &stage.waves).flat_map(|wave| &wave.nodes);
@@ -56,7 +57,7 @@ fn a_fleet_that_lacks_nothing_has_no_blocker_and_its_leader_goes_last() {
     let notes: Vec<_> = report.stages[0].waves[0].nodes.iter().map(|node| node.note.as_str()).collect();
     assert_eq!(notes, ["follower", "follower", "leader now; leadership moves first"]);
     assert_eq!(
-        report.stages[0].manner,
+        report.stages[0].waves[0].manner,
         "one at a time, followers first, soak 10s, on failure: roll this node back, then hold"
     );
     assert!(
@@ -176,7 +177,7 @@ fn a_bundle_whose_parts_do_not_belong_together_is_refused() {
     let mut bad = [good.clone(), good.clone(), good.clone(), good.clone(), good.clone()];
     bad[0].stages.clear();
     bad[1].stages[0].stage = label("other");
-    bad[2].plan.spec.stages[0].waves[0].concurrency = 2;
+    bad[2].stages.push(good.stages[0].clone());
     bad[3].plan.spec.budget.per_failure_domain = 0;
     // Effect ids are told apart by the stage's name: two of one name would share their effects.
     bad[4].plan.spec.stages.push(good.plan.spec.stages[0].clone());
@@ -241,6 +242,25 @@ fn versions_that_may_not_follow_each_other_are_blockers() {
 }
 
 #[test]
+fn a_version_that_failed_on_a_node_is_said_before_its_gate_refuses_it() {
+    let mut fleet = inventory(3);
+    let bad = |of: &str| crate::standing::Quarantined {
+        component: usual().plan.spec.stages[0].component.clone(),
+        version: version(of),
+        run: 7,
+        why: "restartUnit: it did not start".to_string(),
+        unix_ms: 1,
+    };
+    fleet.nodes.get_mut(&name("ctl-3")).unwrap().quarantined = vec![bad("3.5.1"), bad(NEW)];
+    fleet.nodes.get_mut(&name("ctl-1")).unwrap().quarantined = vec![bad("3.5.1")];
+    let (_, view) = plan(&usual(), &fleet).unwrap();
+    let [warning] = view.warnings.as_slice() else { panic!("{:?}", view.warnings) };
+    assert_eq!(warning.node.as_ref().map(|node| node.as_str()), Some("ctl-3"));
+    assert!(warning.what.contains("failed on it in run 7"), "{}", warning.what);
+    assert!(warning.next.contains("drydock node release ctl-3"), "{}", warning.next);
+}
+
+#[test]
 fn a_permit_in_the_stage_lets_versions_go_down() {
     let mut fleet = inventory(3);
     see(&mut fleet, "ctl-3", Seen { version: Some(Ok(version("3.5.17"))), ..seen_old(Role::Follower) });
@@ -279,6 +299,22 @@ fn what_an_agent_lacks_is_a_blocker_once() {
         node.requirements.remove("canUndo");
     });
     assert!(blocker(&usual(), &fleet, "ctl-2").contains("canUndo"));
+}
+
+#[test]
+fn an_agent_that_does_not_know_commit_confirmed_is_a_blocker_only_where_it_is_asked_for() {
+    let mut bundle = usual();
+    assert_eq!(blockers(&bundle, &inventory(3)), []);
+    let (within, witness) = (Millis::secs(30), vec!["10.0.0.1:22".into()]);
+    let spec = &mut bundle.stages[0].recipe.spec;
+    spec.commit_confirmed = Some(drydock_types::section::CommitConfirmed { within, witness });
+    let mut fleet = inventory(3);
+    for node in fleet.nodes.values_mut().take(2) {
+        node.requirements.insert("commitConfirmed".into());
+    }
+    assert!(blocker(&bundle, &fleet, "ctl-3").contains("commitConfirmed"));
+    let manner = plan(&bundle, &fleet).unwrap().1.stages[0].waves[0].manner.clone();
+    assert!(manner.contains("taken back by the node itself after 30s unless confirmed"), "{manner}");
 }
 
 #[test]

@@ -1,10 +1,14 @@
-//! Who is staged ahead, who leaves service next, when the run is over.
+//! What is looked at, who is staged ahead, when the run is over.
 
-use alloc::{boxed::Box, string::ToString, vec::Vec};
+use alloc::{
+    boxed::Box,
+    string::{String, ToString},
+    vec::Vec,
+};
 
-use drydock_types::{Section, SectionKind};
+use drydock_types::{Section, SectionKind, section::CommitConfirmed};
 
-use super::{LOOK_LOST_MS, REQUIRES, control::section_deadline};
+use super::{LOOK_LOST_MS, REQUIRES, REQUIRES_CONFIRMED, begin, control::section_deadline};
 use crate::{
     Now,
     inventory::Seen,
@@ -13,7 +17,7 @@ use crate::{
     view::{Phase, RunStatus},
 };
 
-/// How many nodes behind the next one are staged ahead: what a node needs is there when its turn comes, and a run that holds has not filled the disks of the whole fleet.
+/// How many nodes behind the next ones are staged ahead: what a node needs is there when its turn comes, and a run that holds has not filled the disks of the whole fleet.
 const STAGED_AHEAD: usize = 1;
 
 /// Brings the run as far as it can go without anything new from outside.
@@ -21,12 +25,20 @@ pub(super) fn advance(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
     for node in run.nodes.iter_mut().filter(|node| node.not_before_ms <= now.clock_ms) {
         node.not_before_ms = 0;
     }
+    if run.status == RunStatus::Running {
+        begin::leave_barred_gates(run, now);
+    } else {
+        run.waiting = None;
+    }
+    if let Some((stage, wave)) = current_wave(run).filter(|_| run.status == RunStatus::Running) {
+        begin::judge_wave(run, stage, wave, now);
+    }
     look_where_due(run, now, effects);
     match run.status {
         RunStatus::Running => {
             if let Some((stage, wave)) = current_wave(run) {
                 stage_ahead(run, stage, wave, now, effects);
-                take_next(run, stage, wave, now, effects);
+                begin::take_next(run, stage, wave, now, effects);
             }
         }
         RunStatus::Aborting | RunStatus::Paused | RunStatus::Held => leave_gates(run, now),
@@ -64,7 +76,7 @@ pub(super) const fn is_lost(look: &Look, now: Now) -> bool {
     now.clock_ms >= look.asked_ms.saturating_add(LOOK_LOST_MS)
 }
 
-fn ask(run: &mut Run, index: usize, purpose: LookFor, now: Now, effects: &mut Vec<Effect>) {
+pub(super) fn ask(run: &mut Run, index: usize, purpose: LookFor, now: Now, effects: &mut Vec<Effect>) {
     run.round = run.round.saturating_add(1);
     let round = run.round;
     let spec = run.recipe_of(&run.nodes[index]);
@@ -92,7 +104,7 @@ const fn is_through(node: &NodeRun) -> bool {
     matches!(node.phase, Phase::Done | Phase::Skipped)
 }
 
-const fn is_at_work(phase: Phase) -> bool {
+pub(super) const fn is_at_work(phase: Phase) -> bool {
     matches!(
         phase,
         Phase::Gating
@@ -104,22 +116,27 @@ const fn is_at_work(phase: Phase) -> bool {
     )
 }
 
-/// Indices of a wave's nodes that have not left service, those that led when last judged behind the others.
-fn candidates(run: &Run, stage: usize, wave: usize) -> Vec<usize> {
+/// Indices of a wave's nodes that have not left service, those that led when last judged behind the others. Who was
+/// left in doubt goes first: it counts as out of service, and keeps the others in it.
+pub(super) fn candidates(run: &Run, stage: usize, wave: usize) -> Vec<usize> {
     let waits = |node: &NodeRun| matches!(node.phase, Phase::Pending | Phase::Staging | Phase::Staged);
     let here = |node: &NodeRun| (node.stage, node.wave) == (stage, wave) && waits(node);
     let mut list: Vec<usize> = (0..run.nodes.len()).filter(|index| here(&run.nodes[*index])).collect();
     if run.plan.stages[stage].waves[wave].order == Order::FollowersFirst {
         list.sort_by_key(|index| run.nodes[*index].deferred);
     }
+    list.sort_by_key(|index| run.nodes[*index].unsettled.is_none());
     list
 }
 
-/// Fetching and dry checks, before a node leaves service: for the next one, and for one behind it.
+/// Fetching and dry checks, before a node leaves service: for those that may leave together, and for one behind
+/// them. It needs neither a window nor an approval.
 fn stage_ahead(run: &mut Run, stage: usize, wave: usize, now: Now, effects: &mut Vec<Effect>) {
-    let nothing_to_stage = run.plan.stages[stage].recipe.spec.stage.is_empty();
+    // What is taken back lies on its node already.
+    let nothing_to_stage = run.plan.undoes.is_some() || run.plan.stages[stage].recipe.spec.stage.is_empty();
     let deadline = section_deadline(SectionKind::Stage, &run.plan.stages[stage].recipe.spec.deadlines, now);
-    for index in candidates(run, stage, wave).into_iter().take(1 + STAGED_AHEAD) {
+    let ahead = (run.plan.stages[stage].waves[wave].concurrency as usize).saturating_add(STAGED_AHEAD);
+    for index in candidates(run, stage, wave).into_iter().take(ahead) {
         let node = &mut run.nodes[index];
         if node.phase != Phase::Pending || now.clock_ms < node.not_before_ms {
             continue;
@@ -137,23 +154,6 @@ fn stage_ahead(run: &mut Run, stage: usize, wave: usize, now: Now, effects: &mut
     }
 }
 
-/// The next node leaves service only when nobody is at work: the one before is verified, back and soaked.
-fn take_next(run: &mut Run, stage: usize, wave: usize, now: Now, effects: &mut Vec<Effect>) {
-    if run.nodes.iter().any(|node| is_at_work(node.phase)) {
-        return;
-    }
-    let Some(index) = candidates(run, stage, wave).into_iter().next() else { return };
-    let node = &mut run.nodes[index];
-    if node.phase != Phase::Staged || now.clock_ms < node.not_before_ms {
-        return;
-    }
-    let waiting = node.waiting.take();
-    node.enter(Phase::Gating, now);
-    node.waiting = waiting;
-    node.began.get_or_insert(now);
-    ask(run, index, LookFor::Gate, now, effects);
-}
-
 /// Nobody leaves service now: a node that was at its gate is as if it had not been asked.
 fn leave_gates(run: &mut Run, now: Now) {
     for node in run.nodes.iter_mut().filter(|node| matches!(node.phase, Phase::Gating | Phase::Rechecking)) {
@@ -163,42 +163,8 @@ fn leave_gates(run: &mut Run, now: Now) {
 
 /// Hands a section to a node's agent. The effect id is the same until an operator decides otherwise.
 pub(super) fn dispatch(run: &mut Run, index: usize, kind: SectionKind, now: Now, effects: &mut Vec<Effect>) {
-    let node = &run.nodes[index];
-    let effect = run.effect_id(node, kind);
-    let stage = run.stage_of(node);
-    let spec = run.recipe_of(node);
-    let (steps, verify, deadline) = match kind {
-        SectionKind::Stage => (spec.stage, Vec::new(), spec.deadlines.stage),
-        SectionKind::Protect => (spec.protect, Vec::new(), spec.deadlines.protect),
-        SectionKind::Apply => (spec.apply, spec.verify, spec.deadlines.apply),
-    };
-    // Only the change depends on what was seen at its gate: a stage or protect section that is sent again
-    // after a restart must be the same to the byte.
-    let from = match kind {
-        SectionKind::Apply => {
-            node.seen.as_ref().and_then(Seen::answered).cloned().or_else(|| node.from.clone())
-        }
-        SectionKind::Stage | SectionKind::Protect => None,
-    };
-    let section = Section {
-        effect,
-        run: run.id,
-        run_number: run.number,
-        stage: stage.name.to_string(),
-        node: node.name.clone(),
-        kind,
-        component: stage.component.clone(),
-        from,
-        to: stage.to.clone(),
-        allow_downgrade: stage.allow_downgrade,
-        artifact: stage.artifact.clone(),
-        steps,
-        verify,
-        can_undo: spec.can_undo,
-        undo_on_failure: stage.on_failure == OnFailure::Rollback,
-        deadline,
-        requires: REQUIRES.iter().map(ToString::to_string).collect(),
-    };
+    let section = section(run, index, kind);
+    let effect = section.effect;
     let node = &mut run.nodes[index];
     node.open = Some(OpenEffect { effect, kind, sent_ms: now.clock_ms });
     if !node.effects.contains(&effect) {
@@ -207,10 +173,62 @@ pub(super) fn dispatch(run: &mut Run, index: usize, kind: SectionKind, now: Now,
     effects.push(Effect::Dispatch { section: Box::new(section) });
 }
 
+/// What a node is sent.
+pub(crate) fn section(run: &Run, index: usize, kind: SectionKind) -> Section {
+    let node = &run.nodes[index];
+    let effect = run.effect_id(node, kind);
+    let stage = run.stage_of(node);
+    let spec = run.recipe_of(node);
+    let (steps, verify, deadline) = match kind {
+        SectionKind::Stage => (spec.stage, Vec::new(), spec.deadlines.stage),
+        SectionKind::Protect => (spec.protect, Vec::new(), spec.deadlines.protect),
+        SectionKind::Apply => (spec.apply, spec.verify, spec.deadlines.apply),
+        SectionKind::Undo => (Vec::new(), Vec::new(), spec.deadlines.apply),
+    };
+    // Only the change depends on what was seen at its gate: another section that is sent again after a restart
+    // must be the same to the byte.
+    let from = match kind {
+        SectionKind::Apply => {
+            node.seen.as_ref().and_then(Seen::answered).cloned().or_else(|| node.from.clone())
+        }
+        SectionKind::Stage | SectionKind::Protect | SectionKind::Undo => None,
+    };
+    let undoes = run.undo_of(node).filter(|_| kind == SectionKind::Undo);
+    let commit_confirmed = spec.commit_confirmed.filter(|_| kind == SectionKind::Apply);
+    Section {
+        effect,
+        run: run.id,
+        run_number: run.number,
+        stage: stage.name.to_string(),
+        node: node.name.clone(),
+        kind,
+        component: stage.component.clone(),
+        from,
+        to: undoes.and_then(|undo| undo.to.as_ref()).unwrap_or(&stage.to).clone(),
+        // Going back to what ran before is what was commanded; the agent holds it against its journal.
+        allow_downgrade: stage.allow_downgrade || undoes.is_some(),
+        artifact: stage.artifact.clone().filter(|_| undoes.is_none()),
+        steps,
+        verify,
+        can_undo: spec.can_undo,
+        undoes: undoes.map(|undo| undo.effect),
+        undo_on_failure: stage.on_failure == OnFailure::Rollback,
+        deadline,
+        requires: required(commit_confirmed.as_ref()),
+        commit_confirmed,
+    }
+}
+
+/// What the agent must know by name, else it refuses the section.
+fn required(confirmed: Option<&CommitConfirmed>) -> Vec<String> {
+    REQUIRES.iter().copied().chain(confirmed.map(|_| REQUIRES_CONFIRMED)).map(ToString::to_string).collect()
+}
+
 /// Upgraded, verified, back, soaked.
 pub(super) fn finish(run: &mut Run, index: usize, now: Now) {
     let (stage, wave) = (run.nodes[index].stage, run.nodes[index].wave);
     run.nodes[index].enter(Phase::Done, now);
+    run.nodes[index].unsettled = None;
     run.nodes[index].deferred = false;
     // Leadership may have moved while it was at work: who led before is judged anew.
     let others = run.nodes.iter_mut().filter(|node| (node.stage, node.wave) == (stage, wave));

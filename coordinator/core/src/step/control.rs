@@ -1,13 +1,14 @@
 //! What operators, restarts and the clock do to a run.
 
-use alloc::{format, string::ToString, vec::Vec};
+use alloc::{collections::BTreeMap, format, string::ToString, vec::Vec};
 
 use drydock_types::{Millis, SectionKind};
 
 use super::hold::{HoldBecause, hold};
 use crate::{
     Now,
-    run::{Effect, Run},
+    hold_kind::HoldKind,
+    run::{Determined, Effect, LastChange, Left, Run},
     view::{Phase, RunStatus},
 };
 
@@ -25,7 +26,8 @@ pub(super) fn unqueued(run: &mut Run, now: Now) {
     if run.queued_behind.take().is_none() {
         return;
     }
-    for node in &mut run.nodes {
+    let undoes = run.plan.undoes.is_some();
+    for node in run.nodes.iter_mut().filter(|node| !(undoes && node.phase == Phase::Skipped)) {
         node.enter(Phase::Pending, now);
         node.ended = None;
         node.seen = None;
@@ -35,6 +37,23 @@ pub(super) fn unqueued(run: &mut Run, now: Now) {
     }
     if run.status == RunStatus::Queued {
         run.status = RunStatus::Running;
+    }
+}
+
+/// The run that this one takes back is over: what became of its changes. Only before anything has begun.
+pub(super) fn determined(run: &mut Run, changes: &BTreeMap<usize, Determined>, now: Now) {
+    if run.plan.undoes.is_none() || run.queued_behind.is_none() {
+        return;
+    }
+    for (index, change) in changes {
+        let Some(node) = run.nodes.get_mut(*index) else { continue };
+        match change {
+            Determined::There { half_way } => node.half_way = *half_way,
+            Determined::Gone { why } => {
+                node.enter(Phase::Skipped, now);
+                node.note.clone_from(why);
+            }
+        }
     }
 }
 
@@ -54,10 +73,11 @@ pub(super) fn restarted(run: &mut Run, now: Now) {
 
 /// From here on nothing is handed out. A gate that is being looked at is left; what an agent already has
 /// ends by itself.
-pub(super) fn paused(run: &mut Run, by: &str) {
+pub(super) fn paused(run: &mut Run, by: &str, now: Now) {
     if matches!(run.status, RunStatus::Running | RunStatus::Queued) {
         run.status = RunStatus::Paused;
         run.stopped_by = Some(by.to_string());
+        run.stopped = Some(now);
     }
 }
 
@@ -89,6 +109,7 @@ pub(super) fn resumed(run: &mut Run, by: &str, now: Now, effects: &mut Vec<Effec
         | RunStatus::Done => return,
     }
     run.stopped_by = None;
+    run.stopped = None;
     for node in run.nodes.iter_mut().filter(|node| !node.note.is_empty() && node.phase == Phase::Staged) {
         node.note = format!("taken up again by {by}");
     }
@@ -140,10 +161,17 @@ fn take_up(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
 /// Ends the run: no further node. Said a second time it no longer waits for a section whose node was held
 /// because its agent had not been heard in time: that agent ends or undoes it by itself, and the node's note
 /// says that nobody waited. Before that deadline it still waits.
-pub(super) fn aborted(run: &mut Run, by: &str) {
+pub(super) fn aborted(run: &mut Run, by: &str, now: Now) {
     if run.status == RunStatus::Aborting {
         for node in run.nodes.iter_mut().filter(|node| node.phase == Phase::Held) {
             if let Some(open) = node.open.take() {
+                if open.kind == SectionKind::Apply {
+                    node.last_change = Some(LastChange { effect: open.effect, left: Left::Unheard });
+                }
+                if matches!(open.kind, SectionKind::Apply | SectionKind::Undo) {
+                    node.unsettled =
+                        Some(format!("nobody waited for the end of its {} section", open.kind.as_str()));
+                }
                 node.note = format!(
                     "aborted by {by} without waiting for the end of its {} section",
                     open.kind.as_str()
@@ -153,6 +181,7 @@ pub(super) fn aborted(run: &mut Run, by: &str) {
     }
     run.status = RunStatus::Aborting;
     run.stopped_by = Some(by.to_string());
+    run.stopped = Some(now);
 }
 
 /// When a section must have been reported: its own deadline, as much again for its undo, and a minute for
@@ -161,7 +190,7 @@ pub(super) fn section_deadline(kind: SectionKind, deadlines: &crate::recipe::Dea
     let own = match kind {
         SectionKind::Stage => deadlines.stage,
         SectionKind::Protect => deadlines.protect,
-        SectionKind::Apply => deadlines.apply,
+        SectionKind::Apply | SectionKind::Undo => deadlines.apply,
     };
     now.clock_ms.saturating_add(own.0.saturating_mul(2)).saturating_add(60_000)
 }
@@ -180,10 +209,12 @@ pub(super) fn deadlines(run: &mut Run, now: Now) {
     let (phase, name) = (node.phase, node.name.clone());
     let what = node.waiting.as_ref().map(|waiting| format!("{}: {}", waiting.what, waiting.because));
     let because = match (&node.open, what) {
-        (Some(open), _) => HoldBecause {
+        (Some(open), what) => HoldBecause {
+            kind: HoldKind::NotReported,
             reason: format!("{name} has not reported the end of its {} section in time", open.kind.as_str()),
             happened: format!(
-                "the section was handed to its agent, which has not said how it ended; {}",
+                "the section was handed to its agent, which has not said how it ended{}; {}",
+                what.map(|what| format!(" ({what})")).unwrap_or_default(),
                 if phase == Phase::Applying {
                     "its service may be out"
                 } else {
@@ -197,6 +228,11 @@ pub(super) fn deadlines(run: &mut Run, now: Now) {
             next_attempt: false,
         },
         (None, what) => HoldBecause {
+            kind: match phase {
+                Phase::Returning => HoldKind::NotBack,
+                Phase::Soaking => HoldKind::Unwell,
+                _ => HoldKind::WaitedTooLong,
+            },
             reason: format!("{name} waited too long while {}", phase.word()),
             happened: what.unwrap_or_else(|| "nothing was seen of it in time".to_string()),
             state_now: state_when_late(phase),

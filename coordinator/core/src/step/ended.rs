@@ -14,9 +14,13 @@ use super::{
 };
 use crate::{
     Now,
-    run::{Effect, JournalRef, Lapses, Run},
+    hold_kind::HoldKind,
+    run::{Effect, JournalRef, Lapses, LastChange, Left, NodeRun, Run},
     view::{Phase, RunStatus},
 };
+
+/// The step that an agent names when the guards of `canUndo` did not hold: nothing was touched then.
+const GUARDS: &str = "canUndo";
 
 /// The node that has this effect open.
 fn open_at(run: &Run, effect: EffectId) -> Option<(usize, SectionKind)> {
@@ -37,6 +41,9 @@ pub(super) fn ended(run: &mut Run, outcome: &Outcome, now: Now) {
     node.lapses = None;
     node.steps.extend(outcome.steps.iter().cloned());
     node.evidence.extend(outcome.evidence.iter().cloned());
+    if kind == SectionKind::Apply {
+        remember_change(node, outcome);
+    }
     if outcome.out_of_service.is_some() {
         node.out_of_service_ms = outcome.out_of_service.map(|time| time.0);
     }
@@ -46,9 +53,25 @@ pub(super) fn ended(run: &mut Run, outcome: &Outcome, now: Now) {
         SectionResult::Refused { failure } | SectionResult::Failed { failure } => {
             unchanged(run, index, kind, failure, now);
         }
+        SectionResult::LeftAlone { failure, because } if kind == SectionKind::Undo => {
+            not_taken_back(run, index, failure, because, now);
+        }
         SectionResult::LeftAlone { failure, because } => left_alone(run, index, failure, because, now),
         SectionResult::Undecidable { step, because } => undecidable(run, index, step, because, now),
     }
+}
+
+/// What a rollback would have to take back. An attempt that changed nothing, or took itself back, leaves what an
+/// earlier one did.
+fn remember_change(node: &mut NodeRun, outcome: &Outcome) {
+    let effect = outcome.effect;
+    let left = match &outcome.result {
+        SectionResult::Done {} => Left::Whole,
+        SectionResult::LeftAlone { .. } => Left::HalfWay,
+        SectionResult::Undecidable { .. } => Left::Unknown,
+        SectionResult::Undone { .. } | SectionResult::Refused { .. } | SectionResult::Failed { .. } => return,
+    };
+    node.last_change = Some(LastChange { effect, left });
 }
 
 /// The run held because this was late; the node is put back where it was, and the run stays held until
@@ -59,6 +82,7 @@ fn come_back_from_late(run: &mut Run, index: usize, kind: SectionKind, now: Now)
     node.enter(phase_of(kind), now);
     let name = node.name.clone();
     let Some(hold) = hold_of(run, index) else { return };
+    hold.kind = HoldKind::ToBeDecided;
     hold.node = None;
     hold.reason = format!("{name} reported late, and the run waits for a decision");
     hold.state_now = format!("the {} section of {name} has ended", kind.as_str());
@@ -68,7 +92,7 @@ const fn phase_of(kind: SectionKind) -> Phase {
     match kind {
         SectionKind::Stage => Phase::Staging,
         SectionKind::Protect => Phase::Protecting,
-        SectionKind::Apply => Phase::Applying,
+        SectionKind::Apply | SectionKind::Undo => Phase::Applying,
     }
 }
 
@@ -86,7 +110,7 @@ fn done(run: &mut Run, index: usize, kind: SectionKind, sent_ms: u64, now: Now) 
             // As old as its section: an outcome can come long after the snapshot.
             run.protected_at_ms.insert(stage, sent_ms);
         }
-        SectionKind::Apply => enter_returning(run, index, now),
+        SectionKind::Apply | SectionKind::Undo => enter_returning(run, index, now),
     }
 }
 
@@ -109,7 +133,27 @@ pub(super) fn rolled_back(run: &mut Run, index: usize, now: Now) {
     let stage = run.stage_of(node);
     let from = node.from.as_ref().map_or_else(|| "what it was".to_string(), Version::to_string);
     let (name, to, component) = (&node.name, &stage.to, &stage.component);
+    let runs = node.seen.as_ref().and_then(|seen| seen.exe_sha256);
+    if runs.is_some() && runs == stage.artifact.as_ref().map(|artifact| artifact.sha256) {
+        // An earlier attempt, of which nothing was known, had put it there: taken back was only the last one.
+        let because = HoldBecause {
+            kind: HoldKind::LeftAlone,
+            reason: format!(
+                "{name} is as it was before this attempt, and that is what an earlier attempt left there"
+            ),
+            happened: node
+                .failure
+                .as_ref()
+                .map(|failure| format!("{}: {}", failure.step, failure.what))
+                .unwrap_or_default(),
+            state_now: format!("the executable in memory is this run's own; {component} answers {from}"),
+            resume_at: Phase::Pending,
+            next_attempt: true,
+        };
+        return hold(run, index, because, now);
+    }
     let because = HoldBecause {
+        kind: HoldKind::RolledBack,
         reason: format!("{name} did not come back with {component} {to}, and is back on {from}"),
         happened: node
             .failure
@@ -129,6 +173,7 @@ fn unchanged(run: &mut Run, index: usize, kind: SectionKind, failure: &Failure, 
     run.nodes[index].failure = Some(failure.clone());
     let name: NodeName = run.nodes[index].name.clone();
     let because = HoldBecause {
+        kind: HoldKind::NothingChanged,
         reason: format!("{name} could not do its {} section", kind.as_str()),
         happened: format!("{}: {}", failure.step, failure.what),
         state_now: format!("nothing was changed on {name}: it runs what it ran"),
@@ -142,6 +187,7 @@ fn left_alone(run: &mut Run, index: usize, failure: &Failure, why: &str, now: No
     run.nodes[index].failure = Some(failure.clone());
     let (name, to) = (run.nodes[index].name.clone(), run.stage_of(&run.nodes[index]).to.clone());
     let because = HoldBecause {
+        kind: HoldKind::LeftAlone,
         reason: format!("{name} failed on its way to {to} and was not taken back: {why}"),
         happened: format!("{}: {}", failure.step, failure.what),
         state_now: format!("the new binary was left alone on {name}; nothing further was changed"),
@@ -151,9 +197,36 @@ fn left_alone(run: &mut Run, index: usize, failure: &Failure, why: &str, now: No
     hold(run, index, because, now);
 }
 
+/// An undo by command that its agent could not do, or must not: past a point of no return nothing was touched.
+fn not_taken_back(run: &mut Run, index: usize, failure: &Failure, why: &str, now: Now) {
+    let node = &mut run.nodes[index];
+    let untouched = failure.step == GUARDS;
+    // Where it stands half-way the gates would only keep it there.
+    node.half_way |= !untouched;
+    node.failure = Some(failure.clone());
+    let (name, component) = (node.name.clone(), run.stage_of(&run.nodes[index]).component.clone());
+    let because = HoldBecause {
+        kind: HoldKind::NotTakenBack,
+        reason: format!("the change of {component} on {name} was not taken back: {why}"),
+        happened: format!("{}: {}", failure.step, failure.what),
+        state_now: if untouched {
+            format!("nothing was touched on {name}: it runs what it ran, in service as far as Drydock knows")
+        } else {
+            format!("{name} is half-way between the two versions; nothing further was changed")
+        },
+        resume_at: Phase::Pending,
+        next_attempt: true,
+    };
+    if !untouched {
+        run.nodes[index].unsettled = Some(because.reason.clone());
+    }
+    hold(run, index, because, now);
+}
+
 fn undecidable(run: &mut Run, index: usize, step: &str, why: &str, now: Now) {
     let name = run.nodes[index].name.clone();
     let because = HoldBecause {
+        kind: HoldKind::Undecidable,
         reason: format!("nobody can tell whether `{step}` took place on {name}; look at it before going on"),
         happened: why.to_string(),
         state_now: format!("{name} is as the interruption left it; nothing was tried again"),
@@ -163,17 +236,26 @@ fn undecidable(run: &mut Run, index: usize, step: &str, why: &str, now: Now) {
     hold(run, index, because, now);
 }
 
+/// An outcome that its node did not sign. The section is still waited for, until its deadline, and the wait says
+/// what came instead.
+pub(super) fn refused(run: &mut Run, effect: EffectId, why: &str, now: Now) {
+    let Some((index, kind)) = open_at(run, effect) else { return };
+    let node = &mut run.nodes[index];
+    if !node.phase.is_ended() {
+        node.wait_for(&format!("the outcome of the {} section", kind.as_str()), why, now);
+    }
+}
+
 /// Never begun: the node goes back to where the section would have been decided, and is judged anew.
 pub(super) fn lapsed(run: &mut Run, effect: EffectId, why: &str, now: Now) {
     let Some((index, kind)) = open_at(run, effect) else { return };
     let before = if kind == SectionKind::Stage { Phase::Pending } else { Phase::Staged };
     let patience = run.stage_of(&run.nodes[index]).recipe.spec.deadlines.gate;
-    let held = run.status == RunStatus::Held;
     let node = &mut run.nodes[index];
     node.open = None;
     let name = node.name.clone();
-    if held
-        && node.phase == Phase::Held
+    // Also while the run is being aborted: a node that a person was told of stays as it was told.
+    if node.phase == Phase::Held
         && let Some(hold) = hold_of(run, index)
     {
         hold.state_now = format!("the section was never begun on {name}: {why}");
@@ -186,6 +268,7 @@ pub(super) fn lapsed(run: &mut Run, effect: EffectId, why: &str, now: Now) {
     node.lapses = Some(Lapses { count: lapses.count.saturating_add(1), ..lapses });
     if run.status == RunStatus::Running && now.clock_ms >= lapses.since.clock_ms.saturating_add(patience.0) {
         let because = HoldBecause {
+            kind: HoldKind::NeverBegun,
             reason: format!("{name} has not begun its {} section for {patience}", kind.as_str()),
             happened: why.to_string(),
             state_now: format!("nothing was changed on {name} by it"),
@@ -209,6 +292,7 @@ pub(super) fn declined(run: &mut Run, effect: EffectId, why: &str, now: Now) {
     run.nodes[index].open = None;
     let name = run.nodes[index].name.clone();
     let because = HoldBecause {
+        kind: HoldKind::Declined,
         reason: format!("the agent of {name} declined the {} section", kind.as_str()),
         happened: why.to_string(),
         state_now: format!("nothing was changed on {name}"),
@@ -246,6 +330,9 @@ pub(super) fn connected(run: &mut Run, agent: &Connected<'_>, now: Now, effects:
             .is_some_and(|before| before.id != agent.journal.id || agent.journal.length < before.length);
         if lost {
             node.open = None;
+            if open.kind == SectionKind::Apply {
+                node.last_change = Some(LastChange { effect: open.effect, left: Left::Unknown });
+            }
             let why = "its agent came back without the journal that it had: nothing tells what became of the section";
             undecidable(run, index, open.kind.as_str(), why, now);
         } else {

@@ -4,12 +4,15 @@ use alloc::{string::String, vec::Vec};
 
 use crate::{
     Now,
+    hold_kind::HoldKind,
     run::{Hold, Run},
     view::{Phase, RunStatus},
 };
 
 /// What a person must know.
 pub(super) struct HoldBecause {
+    /// Which kind of hold it is.
+    pub(super) kind: HoldKind,
     /// One sentence.
     pub(super) reason: String,
     /// In the agent's or the check's words.
@@ -29,7 +32,7 @@ pub(super) fn hold_of(run: &mut Run, index: usize) -> Option<&mut Hold> {
 
 /// Stops the run at a node. While aborting there is nothing to resume: the node is held, the run ends.
 pub(super) fn hold(run: &mut Run, index: usize, because: HoldBecause, now: Now) {
-    let HoldBecause { reason, happened, state_now, resume_at, next_attempt } = because;
+    let HoldBecause { kind, reason, happened, state_now, resume_at, next_attempt } = because;
     // A hold of this node that came before is answered by this one, and so is one that only waited for it.
     let mut before: Vec<Hold> = run.hold.take().into_iter().collect();
     before.append(&mut run.holds_behind);
@@ -39,8 +42,15 @@ pub(super) fn hold(run: &mut Run, index: usize, because: HoldBecause, now: Now) 
     let from = replaced.filter(|_| node.phase == Phase::Held).unwrap_or(node.phase);
     let rolled_back = node.undone && from == Phase::Returning && resume_at == Phase::Staged;
     node.enter(if rolled_back { Phase::RolledBack } else { Phase::Held }, now);
+    if rolled_back {
+        node.unsettled = None;
+    } else if leaves_in_doubt(kind) && !matches!(from, Phase::Staging | Phase::Protecting) {
+        // Staging and protecting touch no service, whatever became of them.
+        node.unsettled = Some(reason.clone());
+    }
     node.note.clone_from(&reason);
     before.push(Hold {
+        kind,
         node: Some(index),
         from,
         reason,
@@ -50,9 +60,39 @@ pub(super) fn hold(run: &mut Run, index: usize, because: HoldBecause, now: Now) 
         resume_at,
         next_attempt,
     });
-    let mut holds = before.into_iter();
+    stop(run, before);
+}
+
+/// Is the node, left as this kind of hold leaves it, not known to be well?
+const fn leaves_in_doubt(kind: HoldKind) -> bool {
+    matches!(kind, HoldKind::NotBack | HoldKind::Unwell | HoldKind::LeftAlone | HoldKind::Undecidable)
+}
+
+/// Stops the run at no node: what it waited for did not come. Nobody is held by it, and resuming waits anew.
+pub(super) fn hold_run(run: &mut Run, because: HoldBecause, now: Now) {
+    let HoldBecause { kind, reason, happened, state_now, resume_at, next_attempt } = because;
+    let mut holds: Vec<Hold> = run.hold.take().into_iter().collect();
+    holds.append(&mut run.holds_behind);
+    let from = Phase::Staged;
+    holds.push(Hold {
+        kind,
+        node: None,
+        from,
+        reason,
+        happened,
+        state_now,
+        since: now,
+        resume_at,
+        next_attempt,
+    });
+    stop(run, holds);
+}
+
+fn stop(run: &mut Run, holds: Vec<Hold>) {
+    let mut holds = holds.into_iter();
     run.hold = holds.next();
     run.holds_behind = holds.collect();
+    run.waiting = None;
     if run.status != RunStatus::Aborting {
         run.status = RunStatus::Held;
     }

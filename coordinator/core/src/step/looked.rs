@@ -1,32 +1,37 @@
 //! What a look means for the node that it was taken at.
 
 use alloc::{
+    collections::BTreeMap,
     format,
     string::{String, ToString},
     vec::Vec,
 };
 
-use drydock_types::{Millis, SectionKind, Verdict, Version};
+use drydock_types::{Millis, NodeName, SectionKind, Sha256, Verdict, Version};
 
 use super::{
-    LOOK_AGAIN_MS,
-    advance::{dispatch, finish, is_lost},
+    LOOK_AGAIN_MS, STOOD_BACK_MS,
+    advance::{dispatch, finish, is_at_work, is_lost},
+    begin::{is_barred, out_beside},
     control::phase_deadline,
     ended::{enter_returning, rolled_back},
     hold::{HoldBecause, hold},
+    soak::{interval_ms, soak},
 };
 use crate::{
     Now,
+    hold_kind::HoldKind,
     inventory::{Role, Seen},
     plan::PlanStage,
     plan_file::Order,
     recipe::Check,
-    run::{CheckResult, Disrupted, Effect, Look, LookFor, NodeRun, Run},
-    version_path,
+    run::{CheckResult, Disrupted, Effect, Left, Look, LookFor, NodeRun, Run},
+    standing, version_path,
     view::{Phase, RunStatus},
 };
 
 /// An answer to a look.
+#[derive(Clone, Copy)]
 pub(super) struct Looked<'a> {
     pub(super) node: usize,
     pub(super) round: u64,
@@ -44,7 +49,7 @@ pub(super) fn looked(run: &mut Run, answer: &Looked<'_>, now: Now, effects: &mut
     match look.purpose {
         LookFor::Gate | LookFor::Recheck => gate(run, answer, look.purpose, now, effects),
         LookFor::Returned => returned(run, answer, now),
-        LookFor::Soak => soak(run, answer, now),
+        LookFor::Soak => soak(run, answer, &look, now),
     }
 }
 
@@ -69,12 +74,21 @@ fn gate(run: &mut Run, answer: &Looked<'_>, purpose: LookFor, now: Now, effects:
     if skip_if_already_there(run, index, now) || defer_if_leading(run, index, now) {
         return;
     }
+    if is_barred(run, index, now) {
+        run.nodes[index].enter(Phase::Staged, now);
+        return;
+    }
+    if let Some(stays) = answer.results.iter().find(|result| stays_in_service(result)) {
+        let (what, because) = (stays.check.clone(), stays.verdict.reason().unwrap_or_default().to_string());
+        return stand_back(run, index, &what, &because, now);
+    }
     match judge_gate(run, answer) {
         Gate::Open => open(run, index, purpose, now, effects),
         Gate::Shut { what, because } => look_again(run, index, &what, &because, now),
         Gate::Refused { what, because } => {
             let name = run.nodes[index].name.clone();
             let because = HoldBecause {
+                kind: HoldKind::GateRefused,
                 reason: format!("{what} forbids to take {name} out of service"),
                 happened: because,
                 state_now: format!("nothing was changed on {name}: it is in service"),
@@ -86,6 +100,22 @@ fn gate(run: &mut Run, answer: &Looked<'_>, purpose: LookFor, now: Now, effects:
     }
 }
 
+/// Does something that holds for the whole fleet keep everybody in service? It is no matter of this gate, and
+/// its deadline does not run meanwhile.
+fn stays_in_service(result: &CheckResult) -> bool {
+    standing::KEEPS_IN_SERVICE.contains(&result.check.as_str()) && !result.verdict.is_clear()
+}
+
+/// The node stays in service, and stands at its gate again after a while.
+fn stand_back(run: &mut Run, index: usize, what: &str, because: &str, now: Now) {
+    let node = &mut run.nodes[index];
+    let waiting = node.waiting.take();
+    node.enter(Phase::Staged, now);
+    node.waiting = waiting;
+    node.wait_for(what, because, now);
+    node.not_before_ms = now.clock_ms.saturating_add(STOOD_BACK_MS);
+}
+
 enum Gate {
     Open,
     Shut { what: String, because: String },
@@ -95,6 +125,9 @@ enum Gate {
 fn judge_gate(run: &Run, answer: &Looked<'_>) -> Gate {
     let node = &run.nodes[answer.node];
     let stage = run.stage_of(node);
+    if node.half_way {
+        return judge_half_way(&stage.recipe.spec.gate, answer);
+    }
     if let Some((what, verdict)) = first_unclear(&stage.recipe.spec.gate, answer.results) {
         let because = verdict.reason().unwrap_or_default().to_string();
         return match verdict {
@@ -106,6 +139,12 @@ fn judge_gate(run: &Run, answer: &Looked<'_>) -> Gate {
         Some(Err(why)) => {
             let what = "the running version".to_string();
             return Gate::Shut { what, because: format!("{} does not say it: {why}", stage.component) };
+        }
+        // A way back is judged by what ran before, on the node itself, and not by the recipe's way forwards.
+        Some(Ok(from)) if run.plan.undoes.is_some() => {
+            if let Some(because) = changed_since(run, node, from) {
+                return Gate::Refused { what: "the running version".to_string(), because };
+            }
         }
         Some(Ok(from)) => {
             let hop =
@@ -121,13 +160,48 @@ fn judge_gate(run: &Run, answer: &Looked<'_>) -> Gate {
         None => {}
     }
     // Somebody who is out of service already may be worked on in the slot that they occupy.
-    let others: Vec<_> = answer.disrupted.iter().filter(|other| other.node != node.name).collect();
+    let ours = out_beside(run, answer.node).into_iter().map(|name| (name, "this run has not finished it"));
+    let mut others: BTreeMap<&NodeName, &str> = ours.collect();
+    others.extend(answer.disrupted.iter().map(|other| (&other.node, other.why.as_str())));
+    others.remove(&node.name);
     if others.len() >= run.plan.budget.per_failure_domain as usize {
-        let names: Vec<_> = others.iter().map(|other| format!("{} ({})", other.node, other.why)).collect();
+        let names: Vec<_> = others.iter().map(|(other, why)| format!("{other} ({why})")).collect();
         let because = format!("out of service already: {}", names.join(", "));
         return Gate::Shut { what: "the budget".to_string(), because };
     }
     Gate::Open
+}
+
+/// A node that is down already, or half-way, by a change of ours: the recipe's checks would only tell that, and it
+/// is worked on in the slot of the budget that it occupies. What the driver adds to them (frozen, set aside)
+/// still counts.
+fn judge_half_way(gate: &[Check], answer: &Looked<'_>) -> Gate {
+    let of_recipe = |result: &&CheckResult| gate.iter().any(|check| check.name() == result.check);
+    let unclear = answer.results.iter().filter(|result| !of_recipe(result));
+    match unclear.into_iter().find(|result| !result.verdict.is_clear()) {
+        None => Gate::Open,
+        Some(CheckResult { check, verdict: Verdict::Refused(because) }) => {
+            Gate::Refused { what: check.clone(), because: because.clone() }
+        }
+        Some(CheckResult { check, verdict }) => {
+            let because = verdict.reason().unwrap_or_default().to_string();
+            Gate::Shut { what: check.clone(), because }
+        }
+    }
+}
+
+/// What runs is neither what the other run put there nor what ran before: the undo would take somebody else's
+/// change with it.
+fn changed_since(run: &Run, node: &NodeRun, runs: &Version) -> Option<String> {
+    let stage = run.stage_of(node);
+    let known = runs == &stage.to || run.wanted(node) == Some(runs);
+    let of = run.plan.undoes.unwrap_or_default();
+    (!known).then(|| {
+        format!(
+            "{} answers {runs}; run {of} had put {} there, so somebody else has changed it since",
+            stage.component, stage.to
+        )
+    })
 }
 
 /// By the digest in memory and the service's own answer, never by the file.
@@ -135,12 +209,16 @@ fn skip_if_already_there(run: &mut Run, index: usize, now: Now) -> bool {
     let node = &run.nodes[index];
     let stage = run.stage_of(node);
     let artifact = stage.artifact.as_ref().map(|artifact| artifact.sha256);
-    let already = node.seen.as_ref().is_some_and(|seen| seen.is_already(&stage.to, artifact));
+    let already = match run.plan.undoes {
+        Some(_) => is_back_already(run, node, artifact),
+        None => node.seen.as_ref().is_some_and(|seen| seen.is_already(&stage.to, artifact)),
+    };
     if already && run.change_was_sent(node) {
         // Perhaps by our own doing: then it must be well and stay so, like every node that was changed.
         enter_returning(run, index, now);
     } else if already {
-        let note = format!("already runs {} (by its own answer and the executable in memory)", stage.to);
+        let version = run.wanted(node).unwrap_or(&stage.to);
+        let note = format!("already runs {version} (by its own answer and the executable in memory)");
         let node = &mut run.nodes[index];
         node.enter(Phase::Skipped, now);
         node.note = note;
@@ -148,11 +226,19 @@ fn skip_if_already_there(run: &mut Run, index: usize, now: Now) -> bool {
     already
 }
 
+/// Does what ran before run again? Not where the node was left half-way: what lies on the disk may be otherwise.
+fn is_back_already(run: &Run, node: &NodeRun, artifact: Option<Sha256>) -> bool {
+    let Some((seen, to)) = node.seen.as_ref().zip(run.wanted(node)) else { return false };
+    // The same version can have been built twice: the new one must not be what is in memory.
+    let new_one = artifact.is_some() && seen.exe_sha256 == artifact;
+    !node.half_way && seen.answered() == Some(to) && !new_one
+}
+
 /// Whoever leads goes last, while there is somebody to go before it.
 fn defer_if_leading(run: &mut Run, index: usize, now: Now) -> bool {
     let node = &run.nodes[index];
     let leads = node.seen.as_ref().and_then(|seen| seen.role) == Some(Role::Leader);
-    if !leads || run.wave_of(node).order != Order::FollowersFirst {
+    if !leads || node.unsettled.is_some() || run.wave_of(node).order != Order::FollowersFirst {
         return false;
     }
     let (stage, wave) = (node.stage, node.wave);
@@ -167,6 +253,13 @@ fn defer_if_leading(run: &mut Run, index: usize, now: Now) -> bool {
         // One leads at a time: whoever was seen leading before leads no longer.
         other.deferred = false;
         somebody_else = true;
+    }
+    // Whoever left together with it is waited for as well: the leader goes alone.
+    let beside = |(other, node): (usize, &NodeRun)| other != index && is_at_work(node.phase);
+    if !somebody_else && run.nodes.iter().enumerate().any(beside) {
+        run.nodes[index].enter(Phase::Staged, now);
+        run.nodes[index].deferred = true;
+        return true;
     }
     if somebody_else {
         let node = &mut run.nodes[index];
@@ -184,8 +277,10 @@ fn open(run: &mut Run, index: usize, purpose: LookFor, now: Now, effects: &mut V
     let stage = run.stage_of(node);
     let protected = run.protected_at_ms.get(&node.stage);
     let fresh = protected.is_some_and(|at| now.clock_ms.saturating_sub(*at) < protect_max_age(stage).0);
-    let needs_protection = !stage.recipe.spec.protect.is_empty() && purpose == LookFor::Gate && !fresh;
-    let kind = if needs_protection { SectionKind::Protect } else { SectionKind::Apply };
+    // The snapshot of before the change is what a way back would need; one of now says nothing new.
+    let protects = run.plan.undoes.is_none() && !stage.recipe.spec.protect.is_empty();
+    let needs_protection = protects && purpose == LookFor::Gate && !fresh;
+    let kind = if needs_protection { SectionKind::Protect } else { run.change_kind() };
     let from = node.seen.as_ref().and_then(Seen::answered).cloned().or_else(|| node.from.clone());
     let sent_before = node.effects.contains(&run.effect_id(node, SectionKind::Apply));
     if sent_before && from != node.from {
@@ -209,6 +304,7 @@ fn changed_meanwhile(run: &mut Run, index: usize, seen: Option<&Version>, now: N
         seen.map_or_else(unknown, Version::to_string),
     );
     let because = HoldBecause {
+        kind: HoldKind::ChangedByOthers,
         reason: format!(
             "somebody else has changed {name}: it ran {was} when its change was decided, and runs {is}"
         ),
@@ -230,7 +326,7 @@ fn protect_max_age(stage: &PlanStage) -> Millis {
 }
 
 /// Not clear, and may become so: looked at again, less often the longer it lasts.
-fn look_again(run: &mut Run, index: usize, what: &str, because: &str, now: Now) {
+pub(super) fn look_again(run: &mut Run, index: usize, what: &str, because: &str, now: Now) {
     let node = &mut run.nodes[index];
     let pause = LOOK_AGAIN_MS[(node.unclear as usize).min(LOOK_AGAIN_MS.len() - 1)];
     node.unclear = node.unclear.saturating_add(1);
@@ -238,34 +334,57 @@ fn look_again(run: &mut Run, index: usize, what: &str, because: &str, now: Now) 
     node.wait_for(what, because, now);
 }
 
+/// Its agent left it alone, a person has put back what ran before, and it is well with that: it is rolled back.
+fn taken_back_by_hand(run: &Run, node: &NodeRun, answer: &Looked<'_>) -> bool {
+    let left = node.last_change.as_ref().is_some_and(|change| change.left == Left::HalfWay);
+    let before = answer.seen.answered().is_some_and(|runs| Some(runs) == node.from.as_ref());
+    // The old process goes on whatever lies on the disk: what was put back is seen in the file that it runs.
+    let restored = match (&run.stage_of(node).artifact, answer.seen.exe_sha256) {
+        (None, _) => true,
+        (Some(artifact), Some(runs)) => runs != artifact.sha256,
+        (Some(_), None) => run.stage_of(node).recipe.spec.detect.unit.is_none(),
+    };
+    let taken_back = NodeRun { undone: true, ..node.clone() };
+    left && before
+        && restored
+        && !node.undone
+        && run.plan.undoes.is_none()
+        && not_well(run, &taken_back, answer).is_none()
+}
+
 /// Is it back, with what it should be running?
 fn returned(run: &mut Run, answer: &Looked<'_>, now: Now) {
     let index = answer.node;
     let node = &run.nodes[index];
-    let stage = run.stage_of(node);
-    let soak = run.wave_of(node).soak;
-    match not_well(stage, node, answer) {
+    let watched = run.wave_of(node).soak;
+    let unwell = not_well(run, node, answer);
+    if unwell.is_some() && taken_back_by_hand(run, node, answer) {
+        run.nodes[index].undone = true;
+        return rolled_back(run, index, now);
+    }
+    match unwell {
         Some((what, because)) => look_again(run, index, &what, &because, now),
         None if node.undone => rolled_back(run, index, now),
-        None if soak.0 == 0 || run.status == RunStatus::Aborting => finish(run, index, now),
+        None if watched.0 == 0 || run.status == RunStatus::Aborting => finish(run, index, now),
         None => {
             run.nodes[index].enter(Phase::Soaking, now);
             run.nodes[index].regressions = 0;
             run.nodes[index].deadline_ms = phase_deadline(run, index, now);
-            run.nodes[index].look_again_ms = Some(now.clock_ms.saturating_add(soak_interval_ms(soak)));
+            run.nodes[index].look_again_ms = Some(now.clock_ms.saturating_add(interval_ms(watched)));
         }
     }
 }
 
 /// What a changed node lacks, by name: a check, the version that it should answer, the executable that its
 /// process should be (rule 12: seen in the target).
-fn not_well(stage: &PlanStage, node: &NodeRun, answer: &Looked<'_>) -> Option<(String, String)> {
+pub(super) fn not_well(run: &Run, node: &NodeRun, answer: &Looked<'_>) -> Option<(String, String)> {
+    let stage = run.stage_of(node);
     let spec = &stage.recipe.spec;
     if let Some((check, verdict)) = first_unclear(&spec.returned, answer.results) {
         return Some((check, verdict.reason().unwrap_or_default().to_string()));
     }
     let component = &stage.component;
-    let wanted = if node.undone { node.from.as_ref() } else { Some(&stage.to) };
+    let wanted = if node.undone { node.from.as_ref() } else { run.wanted(node) };
     let version = match (&answer.seen.version, wanted) {
         (Some(Ok(version)), Some(wanted)) if version != wanted => {
             Some(format!("{component} answers {version}, expected {wanted}"))
@@ -281,55 +400,13 @@ fn not_well(stage: &PlanStage, node: &NodeRun, answer: &Looked<'_>) -> Option<(S
     }
     let artifact = stage.artifact.as_ref().filter(|_| spec.detect.unit.is_some() && !node.undone)?;
     let because = match answer.seen.exe_sha256 {
+        Some(runs) if run.plan.undoes.is_some() && runs == artifact.sha256 => {
+            format!("{} is in memory still, which was to be taken back", runs.short())
+        }
+        Some(_) if run.plan.undoes.is_some() => return None,
         Some(runs) if runs == artifact.sha256 => return None,
         Some(runs) => format!("{} is in memory, expected {}", runs.short(), artifact.sha256.short()),
         None => "no process of the unit could be seen".to_string(),
     };
     Some(("the running executable".to_string(), because))
-}
-
-/// Ten looks over a soak, one a second at the most and one in 30 s at the least.
-fn soak_interval_ms(soak: Millis) -> u64 {
-    (soak.0 / 10).clamp(1000, 30_000).min(soak.0.max(1))
-}
-
-fn soak(run: &mut Run, answer: &Looked<'_>, now: Now) {
-    let index = answer.node;
-    let soak = run.wave_of(&run.nodes[index]).soak;
-    let node = &run.nodes[index];
-    let stage = run.stage_of(node);
-    let returned = stage.recipe.spec.deadlines.returned;
-    let unwell = not_well(stage, node, answer);
-    let node = &mut run.nodes[index];
-    match unwell {
-        Some((what, because)) => {
-            if node.unclear == 0 {
-                if node.regressions == 0 {
-                    // It has as long as a return may take, and then a whole soak.
-                    node.deadline_ms = Some(now.clock_ms.saturating_add(returned.0).saturating_add(soak.0));
-                }
-                node.regressions = node.regressions.saturating_add(1);
-            }
-            look_again(run, index, &what, &because, now);
-        }
-        None if node.unclear > 0 && run.status != RunStatus::Aborting => {
-            // Well again: what counts is a whole soak without a break.
-            let deadline = node.deadline_ms;
-            node.enter(Phase::Soaking, now);
-            node.deadline_ms = deadline;
-            node.look_again_ms = Some(now.clock_ms.saturating_add(soak_interval_ms(soak)));
-        }
-        None => {
-            let over = now.clock_ms >= node.since.clock_ms.saturating_add(soak.0);
-            node.unclear = 0;
-            node.waiting = None;
-            if over || run.status == RunStatus::Aborting {
-                finish(run, index, now);
-            } else {
-                let end = node.since.clock_ms.saturating_add(soak.0);
-                let next = now.clock_ms.saturating_add(soak_interval_ms(soak));
-                node.look_again_ms = Some(next.min(end).max(now.clock_ms.saturating_add(1)));
-            }
-        }
-    }
 }

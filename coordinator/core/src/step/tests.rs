@@ -1,10 +1,16 @@
 //! Tables and properties for the reducer. [`rules`] is asserted after every step of every one of them.
 
+mod concurrency;
+mod confirmed;
 mod control;
 mod failures;
+mod leaving;
 mod life;
 mod properties;
 mod restarts;
+mod rollback;
 mod rules;
+mod soaks;
 mod views;
+mod waits;
 mod world;

@@ -228,6 +228,7 @@ fn a_section_counts_as_handed_only_to_its_own_node() {
         number: 1,
         id: drydock_types::RunId([1; 16]),
         open: true,
+        undoes: None,
         state: b"{}".to_vec(),
         parts: std::collections::BTreeMap::new(),
     };

@@ -9,10 +9,12 @@ use std::{
     time::Duration,
 };
 
+use drydock_failpoint::durable;
 use drydock_types::FleetId;
 use nix::sys::statvfs::statvfs;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use tokio::sync::watch;
 
 use super::{lock::ProcessLock, rows, schema};
 use crate::store::{StoreError, chain_start};
@@ -30,6 +32,8 @@ pub(in crate::store) struct Database {
     /// Writers queue here rather than in SQLite, which would make them sleep and poll. Holds why nothing
     /// may be written any more, once the disk has failed.
     writer: Mutex<Option<String>>,
+    /// Says the same to whoever waits for it.
+    gone: watch::Sender<Option<String>>,
     _lock: ProcessLock,
 }
 
@@ -131,7 +135,8 @@ impl Database {
 
     fn locked(path: &Path) -> Result<Self, StoreError> {
         let lock = ProcessLock::take(path)?;
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(None), _lock: lock })
+        let gone = watch::Sender::new(None);
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(None), gone, _lock: lock })
     }
 
     /// A connection with everything set that the store relies on.
@@ -172,7 +177,7 @@ impl Database {
         let done = (|| {
             let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&tx)?;
-            tx.commit()?;
+            durable!("coordinator.store.commit", as_sqlite_says, tx.commit())?;
             Ok(value)
         })();
         done.map_err(|fault| match fault {
@@ -185,10 +190,19 @@ impl Database {
                     // Whether the last commit is on the disk is not known, and asking again would be
                     // answered by the page cache. Only a start that reads the disk knows.
                     *broken = Some(error.to_string());
+                    self.gone.send_replace(Some(error.to_string()));
                 }
                 Failed::Store(error)
             }
         })
+    }
+
+    /// Returns when the disk has failed, with how: from then on nothing is written until a start.
+    pub(in crate::store) async fn disk_failed(&self) -> String {
+        let mut gone = self.gone.subscribe();
+        let said = gone.wait_for(Option::is_some).await;
+        // The sender lives as long as this.
+        said.ok().and_then(|said| said.clone()).unwrap_or_default()
     }
 
     fn failed_before(&self, what: &str) -> StoreError {
@@ -261,12 +275,21 @@ fn io_error(path: &Path, doing: &str, why: &dyn std::fmt::Display) -> StoreError
     StoreError::Database { path: path.display().to_string(), what: format!("{doing}: {why}") }
 }
 
+/// What SQLite answers where the system answered so: for the failpoint at the commit.
+#[cfg(feature = "failpoints")]
+fn as_sqlite_says(why: std::io::Error) -> rusqlite::Error {
+    let full = why.kind() == std::io::ErrorKind::StorageFull;
+    let code = if full { rusqlite::ffi::SQLITE_FULL } else { rusqlite::ffi::SQLITE_IOERR_FSYNC };
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(why.to_string()))
+}
+
 fn directory(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn sync_directory(path: &Path) -> Result<(), StoreError> {
-    let synced = File::open(directory(path)).and_then(|dir| dir.sync_all());
+    let synced =
+        File::open(directory(path)).and_then(|dir| durable!("coordinator.store.sync-dir", dir.sync_all()));
     synced.map_err(|why| io_error(path, "syncing its directory", &why))
 }
 
@@ -296,6 +319,7 @@ mod tests {
                 fail(code)
             });
             assert!(failed.is_err());
+            assert_eq!(database.gone.borrow().is_some(), fatal, "whoever serves is told, so that it ends");
             let next = database.write(&mut conn, "testing", 1, put).map_err(StoreError::from);
             match next {
                 Ok(_) => assert!(!fatal),

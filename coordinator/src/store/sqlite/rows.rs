@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt::Display};
 use drydock_types::{ComponentName, EffectId, NodeName, RunId, Sha256, Version};
 use rusqlite::{Row, types::Type};
 
-use crate::store::{ComponentRow, EffectRow, EventRow, RunRow, StoreError};
+use crate::store::{
+    ComponentRow, EffectRow, EventRow, LetOutRow, RecordEnd, RememberedRow, RunRow, StandingRow, StoreError,
+};
 
 /// A number that SQLite can hold.
 pub(in crate::store) fn integer(what: &str, value: u64) -> Result<i64, StoreError> {
@@ -51,7 +53,7 @@ fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
 }
 
 /// Columns of [`run`].
-pub(super) const RUN: &str = "number, run_id, open, state";
+pub(super) const RUN: &str = "number, run_id, open, state, undoes";
 
 /// Without its parts.
 pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
@@ -59,6 +61,7 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         number: unsigned(row, 0)?,
         id: parsed(row, 1, RunId::parse)?,
         open: row.get(2)?,
+        undoes: nullable(row, 4, unsigned)?,
         state: bytes(row, 3)?,
         parts: BTreeMap::new(),
     })
@@ -72,15 +75,47 @@ pub(super) fn part(row: &Row<'_>) -> rusqlite::Result<(u32, Vec<u8>)> {
 }
 
 /// Columns of [`event`].
-pub(super) const EVENT: &str = "seq, run, wall_ms, event, hash";
+pub(in crate::store) const EVENT: &str = "seq, run, wall_ms, event, hash";
 
-pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+pub(in crate::store) fn event(row: &Row<'_>) -> rusqlite::Result<EventRow> {
     Ok(EventRow {
         seq: unsigned(row, 0)?,
         run: unsigned(row, 1)?,
         wall_ms: unsigned(row, 2)?,
         event: bytes(row, 3)?,
         hash: parsed(row, 4, Sha256::parse)?,
+    })
+}
+
+/// Columns `last_event, last_hash` of the fleet.
+pub(in crate::store) fn record_end(row: &Row<'_>) -> rusqlite::Result<RecordEnd> {
+    Ok(RecordEnd { seq: unsigned(row, 0)?, hash: parsed(row, 1, Sha256::parse)? })
+}
+
+/// For [`document`], by digest.
+pub(in crate::store) const DOCUMENT: &str = "SELECT document FROM documents WHERE sha256 = ?1";
+
+pub(in crate::store) fn document(row: &Row<'_>) -> rusqlite::Result<Vec<u8>> {
+    bytes(row, 0)
+}
+
+/// Columns of [`standing`].
+pub(super) const STANDING: &str = "node_key, document";
+
+pub(super) fn standing(row: &Row<'_>) -> rusqlite::Result<StandingRow> {
+    Ok(StandingRow { node: parsed(row, 0, Sha256::parse)?, document: bytes(row, 1)? })
+}
+
+/// Columns of [`let_out`].
+pub(super) const LET_OUT: &str = "node_key, run, stage, attempt, clock_ms";
+
+pub(super) fn let_out(row: &Row<'_>) -> rusqlite::Result<LetOutRow> {
+    Ok(LetOutRow {
+        node: parsed(row, 0, Sha256::parse)?,
+        run: unsigned(row, 1)?,
+        stage: row.get(2)?,
+        attempt: row.get(3)?,
+        clock_ms: unsigned(row, 4)?,
     })
 }
 
@@ -94,6 +129,30 @@ pub(super) fn effect(row: &Row<'_>) -> rusqlite::Result<EffectRow> {
         node: parsed(row, 2, NodeName::parse)?,
         section: bytes(row, 3)?,
     })
+}
+
+/// Columns of [`remembered`].
+pub(super) const REMEMBERED: &str = "effect_id, run, node, node_key, component";
+
+pub(super) fn remembered(row: &Row<'_>) -> rusqlite::Result<RememberedRow> {
+    Ok(RememberedRow {
+        effect: parsed(row, 0, EffectId::parse)?,
+        run: unsigned(row, 1)?,
+        node: parsed(row, 2, NodeName::parse)?,
+        key: parsed(row, 3, Sha256::parse)?,
+        keeps: nullable(row, 4, |row, column| parsed(row, column, ComponentName::parse))?,
+    })
+}
+
+fn nullable<T>(
+    row: &Row<'_>,
+    column: usize,
+    read: impl FnOnce(&Row<'_>, usize) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Option<T>> {
+    match row.get_ref(column)? {
+        rusqlite::types::ValueRef::Null => Ok(None),
+        _ => read(row, column).map(Some),
+    }
 }
 
 /// Columns of [`component`].

@@ -22,16 +22,19 @@ CREATE TABLE fleet (
     instance       TEXT,               -- the start that holds the epoch
     clock_ms       INTEGER NOT NULL,   -- the fleet's clock; never falls
     last_event     INTEGER NOT NULL,   -- events.seq of the end of the record
-    last_hash      TEXT    NOT NULL    -- events.hash of it
+    last_hash      TEXT    NOT NULL,   -- events.hash of it
+    state          TEXT                -- what operators said of the whole fleet (frozen); NULL: nothing
 ) STRICT;
 
 CREATE TABLE runs (
     number         INTEGER PRIMARY KEY,
     run_id         TEXT    NOT NULL UNIQUE,
     open           INTEGER NOT NULL CHECK (open IN (0, 1)),
+    undoes         INTEGER,            -- the run that it takes back
     state          TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX runs_open ON runs (number) WHERE open = 1;
+CREATE INDEX runs_undoes ON runs (undoes, number) WHERE undoes IS NOT NULL;
 
 -- Of each run: part 0 is its plan, part 1 and up are its nodes in the plan's order.
 CREATE TABLE run_parts (
@@ -51,6 +54,12 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_of_run ON events (run, seq);
 
+-- What events name by digest: outcomes exactly as their nodes signed them, the nodes' certificates (PEM).
+CREATE TABLE documents (
+    sha256         TEXT    PRIMARY KEY,
+    document       TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Everything that was ever decided to be done; open = 1 while its end is not known.
 CREATE TABLE effects (
     effect_id      TEXT    PRIMARY KEY,
@@ -61,6 +70,48 @@ CREATE TABLE effects (
 ) STRICT;
 CREATE INDEX effects_open ON effects (effect_id) WHERE open = 1;
 CREATE INDEX effects_of_run ON effects (run);
+
+-- Effects of runs that are over, which their agents' journals still hold. With a component: its last change on that
+-- node, whose notes are kept so that it can be taken back. Without: to be forgotten, and not yet said to be.
+CREATE TABLE remembered (
+    effect_id      TEXT    PRIMARY KEY,
+    run            INTEGER NOT NULL,
+    node           TEXT    NOT NULL,
+    node_key       TEXT    NOT NULL,
+    component      TEXT
+) STRICT, WITHOUT ROWID;
+
+-- Effects that only an agent's journal knew after this store was restored from an older copy, and that an
+-- operator has decided about.
+CREATE TABLE adopted (
+    effect_id      TEXT    PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+-- What was rehearsed, by the plan's digest: the last time of each, and what the fleet was then (JSON).
+CREATE TABLE rehearsals (
+    digest         TEXT    PRIMARY KEY,
+    plan           TEXT    NOT NULL,
+    at_ms          INTEGER NOT NULL,
+    by             TEXT    NOT NULL,
+    blockers       INTEGER NOT NULL,
+    fleet          TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What stands on record about nodes beyond any run: set aside, quarantined versions, what runs left in doubt.
+CREATE TABLE standings (
+    node_key       TEXT    PRIMARY KEY,
+    document       TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Nodes that were let out of service within the last hour of the fleet's clock.
+CREATE TABLE let_out (
+    node_key       TEXT    NOT NULL,
+    run            INTEGER NOT NULL,
+    stage          INTEGER NOT NULL,
+    attempt        INTEGER NOT NULL,
+    clock_ms       INTEGER NOT NULL,
+    PRIMARY KEY (node_key, run, stage, attempt)
+) STRICT, WITHOUT ROWID;
 
 -- What was seen running: a version, or the problem that hides it.
 CREATE TABLE components (

@@ -17,9 +17,12 @@ use crate::{Error, Result, built};
 
 /// The unit as it is shipped.
 const UNIT: &str = include_str!("../../../../deploy/systemd/drydock-agent.service");
+/// What takes back at boot what was not confirmed, as it is shipped.
+const REVERT_UNIT: &str = include_str!("../../../../deploy/systemd/drydock-revert.service");
 const SERVICE: &str = "drydock-agent.service";
+const REVERT_SERVICE: &str = "drydock-revert.service";
 /// The secret signing key, in the fleet's directory.
-pub(super) const SIGNING_KEY: &str = "sign.key";
+pub(crate) const SIGNING_KEY: &str = "sign.key";
 /// The key that opens backups, in the fleet's directory.
 const BACKUP_KEY: &str = "backup.key";
 
@@ -58,6 +61,7 @@ impl Fleet<'_> {
         let agent = built::program("drydock-agent", "DRYDOCK_AGENT")?;
         node.copy_in(&agent, "/usr/bin/drydock-agent", 0o755)?;
         node.write_file(&format!("/etc/systemd/system/{SERVICE}"), UNIT.as_bytes(), 0o644)?;
+        node.write_file(&format!("/etc/systemd/system/{REVERT_SERVICE}"), REVERT_UNIT.as_bytes(), 0o644)?;
         node.write_file("/etc/drydock/agent.toml", policy.as_bytes(), 0o644)?;
         let name = node.name();
         let NewToken { token } = self.json(&["token", "create", &name, "--label", "role=etcd"])?;
@@ -65,7 +69,7 @@ impl Fleet<'_> {
         node.run(&["drydock-agent", "enrol", "--token-file", "/run/join-token", "--name", &name])?;
         node.run(&["rm", "/run/join-token"])?;
         node.run(&["systemctl", "daemon-reload"])?;
-        node.run(&["systemctl", "enable", "--quiet", SERVICE])?;
+        node.run(&["systemctl", "enable", "--quiet", SERVICE, REVERT_SERVICE])?;
         let started = node.exec(&["systemctl", "start", SERVICE])?;
         if !started.status.success() {
             let log = node.exec(&["journalctl", "-q", "-n", "15", "-o", "cat", "-u", SERVICE])?;

@@ -71,6 +71,16 @@ impl World {
             .unwrap()
     }
 
+    /// A certificate over this key with the key, to be shown.
+    pub(crate) fn shown(&self, key: &PrivateKey, name: &str) -> Shown {
+        let key = PrivateKey::from_pem(&key.to_pem()).unwrap();
+        Shown { issued: self.node_over(&key, name, now()), key }
+    }
+
+    pub(crate) fn fleet(&self) -> drydock_types::FleetId {
+        self.ca.fleet()
+    }
+
     fn operator(&self, made_unix_s: i64) -> Shown {
         let (issued, key) = self.ca.issue_operator("mallory", DAY_S, made_unix_s).unwrap();
         Shown { issued, key }
@@ -241,7 +251,7 @@ fn a_renewal_is_for_who_shows_the_certificate_and_for_its_own_key() {
 }
 
 /// What any host says of itself.
-fn facts() -> Vec<u8> {
+pub(crate) fn facts() -> Vec<u8> {
     let text = String::new;
     drydock_types::document::encode(&HostFacts {
         os: text(),

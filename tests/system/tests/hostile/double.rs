@@ -22,14 +22,14 @@ use drydock_proto::{
 };
 use drydock_system_tests::{Behaviour, Fleet, node::Node, wait};
 use drydock_types::{
-    ArtifactRef, EffectId, Epoch, Fence, FleetId, InstanceId, Millis, NodeName, Outcome, RunId, Section,
-    SectionKind, Sha256, Step, document,
+    ArtifactRef, EffectId, Epoch, Fence, FleetId, Head, InstanceId, Millis, NodeName, Outcome, RunId,
+    Section, SectionKind, Sha256, Step, document,
 };
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 
-const FLEET: FleetId = FleetId([0xf1; 16]);
+pub(crate) const FLEET: FleetId = FleetId([0xf1; 16]);
 
 /// What is sent when an artifact is asked for, whatever the digest.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +50,7 @@ struct Shared {
     serves: Mutex<Serves>,
     sent_bytes: Mutex<u64>,
     heard: Mutex<Vec<Said>>,
+    certificate: Mutex<Vec<u8>>,
     stream: Mutex<Option<mpsc::Sender<Result<ToAgent, Status>>>>,
     tokens: Mutex<BTreeMap<TokenId, TokenRow>>,
 }
@@ -145,9 +146,52 @@ impl Double {
         })
     }
 
+    /// Looks at the node by the agent; the exact bytes of a probe.
+    pub(crate) fn observe(&self, request: u64, probe: &[u8]) -> ObserveResult {
+        self.send(Order::Observe(Observe { request, probe: probe.to_vec(), deadline_ms: 5000 }));
+        wait::until("the agent's answer to a look", wait::RUN, || {
+            let heard = self.shared.heard.lock().unwrap();
+            heard.iter().find_map(|said| match said {
+                Said::Observed(result) if result.request == request => Some(result.clone()),
+                _ => None,
+            })
+        })
+    }
+
     fn send(&self, order: Order) {
         let stream = wait::until("a stream", wait::SOON, || self.shared.stream.lock().unwrap().clone());
-        stream.blocking_send(Ok(ToAgent { message: Some(order) })).unwrap();
+        stream.blocking_send(Ok(ToAgent { message: Some(order), head: None })).unwrap();
+    }
+
+    /// A sign of life, with this as the record's end.
+    pub(crate) fn tells(&self, head: Head) {
+        let stream = wait::until("a stream", wait::SOON, || self.shared.stream.lock().unwrap().clone());
+        let alive = ToAgent { message: Some(Order::Alive(Alive {})), head: Some(head.into()) };
+        stream.blocking_send(Ok(alive)).unwrap();
+    }
+
+    /// The agent's certificate, as its last connection showed it.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        self.shared.certificate.lock().unwrap().clone()
+    }
+
+    pub(crate) fn last_hello(&self) -> Hello {
+        let heard = self.shared.heard.lock().unwrap();
+        let hello = heard.iter().rev().find_map(|said| match said {
+            Said::Hello(hello) => Some(hello.clone()),
+            _ => None,
+        });
+        hello.unwrap()
+    }
+
+    /// Every outcome that was reported.
+    pub(crate) fn outcomes(&self) -> Vec<OutcomeReport> {
+        let heard = self.shared.heard.lock().unwrap();
+        let outcomes = heard.iter().filter_map(|said| match said {
+            Said::Outcome(report) => Some(report.clone()),
+            _ => None,
+        });
+        outcomes.collect()
     }
 
     /// A signed version of the service, as a section names it.
@@ -188,6 +232,8 @@ impl Double {
             steps,
             verify: Vec::new(),
             can_undo: Vec::new(),
+            undoes: None,
+            commit_confirmed: None,
             undo_on_failure: true,
             deadline: Millis::secs(30),
             requires: Vec::new(),
@@ -283,7 +329,8 @@ impl AgentService for Service {
         &self,
         request: Request<Streaming<FromAgent>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        node_peer(&request)?;
+        let peer = node_peer(&request)?;
+        *self.shared.certificate.lock().unwrap() = peer.certificate.0.to_vec();
         let mut heard = request.into_inner();
         let (orders, queue) = mpsc::channel(64);
         let shared = Arc::clone(&self.shared);
@@ -295,7 +342,9 @@ impl AgentService for Service {
                 shared.heard.lock().unwrap().push(said);
                 if let (true, Some(orders)) = (hello, orders.upgrade()) {
                     let welcome = shared.welcome.lock().unwrap().clone();
-                    drop(orders.send(Ok(ToAgent { message: Some(Order::Welcome(welcome)) })).await);
+                    drop(
+                        orders.send(Ok(ToAgent { message: Some(Order::Welcome(welcome)), head: None })).await,
+                    );
                 }
             }
         });

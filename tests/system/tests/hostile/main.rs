@@ -5,7 +5,12 @@
 
 mod artifacts;
 mod clients;
+mod compromised;
 mod double;
 mod fences;
+mod forged;
+mod heads;
 mod identity;
 mod protocol;
+mod puppet;
+mod twins;

@@ -9,7 +9,10 @@ use crate::{
 };
 
 pub(super) async fn run(ask: &Ask) -> Result<Exit, CliError> {
-    let nodes = client::connect(&ask.global).await?.nodes().await?;
-    ask.screen.show(&nodes, |nodes, canvas| fleet::nodes(nodes, screen::now_unix_ms(), canvas))?;
+    let client = client::connect(&ask.global).await?;
+    let (nodes, whole) = (client.nodes().await?, client.fleet().await?);
+    ask.screen.show(&nodes, |nodes, canvas| {
+        fleet::nodes(nodes, whole.frozen.as_ref(), screen::now_unix_ms(), canvas)
+    })?;
     Ok(Exit::Done)
 }

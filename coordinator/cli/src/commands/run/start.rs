@@ -45,12 +45,19 @@ pub(super) async fn run(args: StartArgs, ask: &Ask) -> Result<Exit, CliError> {
     if follows(args.wait, args.detach, ask.screen.terminal) && !over {
         // With a frame to come the number stands in it; in a file it is the first line.
         if !ask.screen.is_json() {
-            ask.screen.show(&started, |view, _| render::run::started_page(view))?;
+            ask.screen.show(&started, page)?;
         }
         return follow::follow(&client, started.number, ask.screen).await;
     }
-    ask.screen.show(&started, |view, _| render::run::started_page(view))?;
+    ask.screen.show(&started, page)?;
     Ok(Exit::Done)
+}
+
+/// What should be known of its rehearsal, then that it was started.
+fn page(view: &StartedView, canvas: render::Canvas) -> render::Page {
+    let mut page = render::rehearsal::since(view, canvas);
+    page.append(render::run::started_page(view));
+    page
 }
 
 /// On a terminal a start is followed unless that is not wanted; elsewhere only when it is.

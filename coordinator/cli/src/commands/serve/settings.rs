@@ -37,6 +37,8 @@ pub(super) struct Settings {
     pub(super) sealing_key_file: Option<PathBuf>,
     /// How long a node's certificate lives.
     pub(super) node_ttl: Duration,
+    /// How many nodes may leave service within an hour.
+    pub(super) most_disrupted_per_hour: Option<u32>,
     /// The form of the log.
     pub(super) log: LogFormat,
 }
@@ -51,6 +53,7 @@ struct SettingsFile {
     http_listen: Option<String>,
     sealing_key_file: Option<PathBuf>,
     node_ttl: Option<Millis>,
+    most_disrupted_per_hour: Option<std::num::NonZeroU32>,
     log: Option<LogFormat>,
 }
 
@@ -124,6 +127,9 @@ fn merge(
         http_listen: http.map(|text| socket("--http-listen", &text)).transpose()?,
         sealing_key_file: args.sealing_key_file.or(file.sealing_key_file),
         node_ttl: Duration::from_millis(args.node_ttl.or(file.node_ttl).map_or(NODE_TTL_MS, |ttl| ttl.0)),
+        most_disrupted_per_hour: args
+            .most_disrupted_per_hour
+            .or(file.most_disrupted_per_hour.map(std::num::NonZeroU32::get)),
         log: args.log.or(file.log).unwrap_or_default(),
     })
 }

@@ -26,6 +26,7 @@ pub(super) async fn serve(settings: Settings) -> Result<Exit, CliError> {
         health_listen: settings.http_listen,
         sealing_key_file: settings.sealing_key_file,
         node_ttl: settings.node_ttl,
+        most_disrupted_per_hour: settings.most_disrupted_per_hour,
     };
     serve::run(settings, stop, started).await.map_err(|error| to_error(&error))?;
     tracing::info!("stopped");
@@ -57,6 +58,7 @@ fn to_error(error: &ServeError) -> CliError {
         | ServeError::OtherFleet { .. }
         | ServeError::Files(_)
         | ServeError::Server(_)
+        | ServeError::Disk(_)
         | ServeError::Driver(_) => said,
     }
 }

@@ -18,8 +18,8 @@ use crate::{
     bundle::{Bundle, StageBundle},
     inventory::{Inventory, InventoryNode, Role, Seen},
     plan_file::{
-        ApiVersion, BudgetSpec, OnFailure, Order, PlanFile, PlanKind, PlanMetadata, PlanSpec, Selector,
-        StageSpec, WaveSpec,
+        ApiVersion, BudgetSpec, Count, OnFailure, Order, PlanFile, PlanKind, PlanMetadata, PlanSpec,
+        Selector, StageSpec, WaveSpec,
     },
     recipe::{
         Check, Deadlines, Detect, EtcdQuorum, Recipe, RecipeKind, RecipeMetadata, RecipeSpec, VersionRules,
@@ -85,6 +85,7 @@ pub(crate) fn recipe() -> Recipe {
             ],
             verify: vec![Step::EtcdMemberHealthy(Within { within })],
             can_undo: vec![UndoGuard::EtcdClusterNotRisen {}],
+            commit_confirmed: None,
             returned: vec![Check::EtcdQuorum(EtcdQuorum { max_lag: 5000 })],
             deadlines: Deadlines::default(),
         },
@@ -124,6 +125,8 @@ pub(crate) fn seen_new(role: Role) -> Seen {
 /// A node that lacks nothing.
 pub(crate) fn node(of: &str, seen: Seen) -> InventoryNode {
     InventoryNode {
+        set_aside: None,
+        quarantined: Vec::new(),
         key: Sha256::of(of.as_bytes()),
         labels: BTreeMap::from([(label("role"), label("etcd"))]),
         silent_for_ms: None,
@@ -143,7 +146,16 @@ pub(crate) fn inventory(nodes: usize) -> Inventory {
 }
 
 pub(crate) fn wave(of: &str, nodes: Selector) -> WaveSpec {
-    WaveSpec { name: label(of), nodes, order: Order::FollowersFirst, concurrency: 1, soak: Millis::secs(10) }
+    WaveSpec {
+        name: label(of),
+        nodes,
+        order: Order::FollowersFirst,
+        concurrency: Count::default(),
+        split: Vec::new(),
+        soak: Millis::secs(10),
+        soak_checks: Vec::new(),
+        approval: None,
+    }
 }
 
 pub(crate) fn named(names: &[&str]) -> Selector {
@@ -184,7 +196,7 @@ pub(crate) fn bundle(stages: Vec<StageSpec>) -> Bundle {
             api_version: ApiVersion::V1,
             kind: PlanKind::Plan,
             metadata: PlanMetadata { name: label("etcd-3.5.16") },
-            spec: PlanSpec { stages, budget: BudgetSpec::default() },
+            spec: PlanSpec { stages, budget: BudgetSpec::default(), window: None, allow: Vec::new() },
         },
     }
 }

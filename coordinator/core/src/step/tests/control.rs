@@ -354,3 +354,14 @@ fn what_soaks_is_given_the_time_of_a_return_and_a_whole_soak_when_it_is_no_longe
     assert!(world.run.hold.as_ref().unwrap().state_now.contains("is not well"));
     assert_eq!(world.phase("ctl-3"), Phase::Staged, "nobody follows one that is not well");
 }
+
+#[test]
+fn a_section_that_lapses_at_a_held_node_while_the_run_is_aborted_leaves_it_held() {
+    let mut world = World::usual();
+    let wake = world.run.next_wake_ms().unwrap();
+    world.tick(wake - world.now.clock_ms);
+    let late = world.run.nodes.iter().find(|node| node.phase == Phase::Held).unwrap().name.to_string();
+    world.abort();
+    world.lapse(&late);
+    assert_eq!(world.phase(&late), Phase::Held);
+}

@@ -76,6 +76,7 @@ fn each_section_that_failed_before_anything_was_changed_holds_and_resumes_as_a_n
                     world.stage_all();
                     world.look_clear("ctl-2", old());
                 }
+                SectionKind::Undo => unreachable!("a run that takes another one back has its own tests"),
                 SectionKind::Apply => world.bring_to_applying("ctl-2", &old()),
             }
             world.end("ctl-2", result());
@@ -333,4 +334,16 @@ fn a_section_carries_what_its_stage_decided() {
     let looks: Vec<_> = world.effects.iter().filter(|effect| matches!(effect, Effect::Look { .. })).collect();
     assert_eq!(looks, Vec::<&Effect>::new());
     assert_eq!(vec![section.node.to_string()], ["ctl-2"]);
+}
+
+#[test]
+fn a_node_that_is_back_on_what_an_earlier_attempt_left_is_not_called_rolled_back() {
+    let mut world = World::usual();
+    world.bring_to_applying("ctl-2", &old());
+    world.end("ctl-2", undone());
+    world.look_clear("ctl-2", Seen { exe_sha256: Some(new_exe()), ..old() });
+    assert_eq!((world.phase("ctl-2"), world.run.status), (Phase::Held, RunStatus::Held));
+    let hold = world.run.hold.clone().unwrap();
+    assert!(hold.state_now.contains("this run's own"), "{}", hold.state_now);
+    assert!(hold.next_attempt);
 }

@@ -5,7 +5,7 @@
 
 use alloc::{boxed::Box, format, string::ToString, vec, vec::Vec};
 
-use drydock_types::{EffectId, Millis, Verdict, outcome::SectionResult};
+use drydock_types::{EffectId, Millis, UnitName, Verdict, outcome::SectionResult};
 use proptest::{
     prelude::*,
     test_runner::{Config, FileFailurePersistence, RngSeed},
@@ -16,8 +16,11 @@ use crate::{
     bundle::Bundle,
     inventory::{Inventory, Role, Seen},
     plan::tests::fixture::*,
-    plan_file::{OnFailure, Order},
-    run::{Disrupted, Event},
+    plan_file::{
+        Allow, ApprovalBy, ApprovalSpec, BudgetSpec, Count, OnFailure, Order, TimeOfDay, WindowSpec,
+    },
+    recipe::{Check, UnitCheck},
+    run::{Change, Disrupted, Event, WaitFor},
     step::step,
     view::{Phase, RunStatus},
 };
@@ -25,20 +28,59 @@ use crate::{
 /// What may happen. Numbers choose among what there is, so that most of it means something.
 #[derive(Debug, Clone)]
 enum Act {
-    Look { which: u8, verdict: u8, seen: u8, disrupted: u8 },
-    End { which: u8, how: u8 },
-    Lapse { which: u8 },
-    Decline { which: u8 },
-    Connect { which: u8, memory: u8 },
-    Foreign { what: u8 },
-    Again { back: u8 },
+    Look {
+        which: u8,
+        verdict: u8,
+        seen: u8,
+        disrupted: u8,
+    },
+    End {
+        which: u8,
+        how: u8,
+    },
+    Lapse {
+        which: u8,
+    },
+    Decline {
+        which: u8,
+    },
+    Connect {
+        which: u8,
+        memory: u8,
+    },
+    Foreign {
+        what: u8,
+    },
+    Again {
+        back: u8,
+    },
     Pause,
     Resume,
     Abort,
     Restart,
     Start,
-    Tick { ms: u32 },
+    Tick {
+        ms: u32,
+    },
     Wake,
+    Approve {
+        by: u8,
+        wave: u8,
+    },
+    Amend {
+        what: u8,
+        how: u8,
+    },
+    Skip {
+        which: u8,
+    },
+    Extend {
+        which: u8,
+    },
+    /// Somebody sets the wall clock.
+    Clock {
+        by: u8,
+    },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -58,6 +100,11 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Start),
         8 => prop_oneof![0u32..30, 0u32..20_000, 0u32..2_000_000].prop_map(|ms| Act::Tick { ms }),
         14 => Just(Act::Wake),
+        4 => (any::<u8>(), any::<u8>()).prop_map(|(by, wave)| Act::Approve { by, wave }),
+        1 => (any::<u8>(), any::<u8>()).prop_map(|(what, how)| Act::Amend { what, how }),
+        1 => any::<u8>().prop_map(|which| Act::Skip { which }),
+        1 => any::<u8>().prop_map(|which| Act::Extend { which }),
+        1 => any::<u8>().prop_map(|by| Act::Clock { by }),
     ]
 }
 
@@ -71,12 +118,51 @@ struct Shape {
     listed: bool,
     hold: bool,
     blind: bool,
+    crowd: Crowd,
+    guard: Guard,
+}
+
+/// How many at once, and of whom.
+#[derive(Debug, Clone)]
+struct Crowd {
+    concurrency: u32,
+    budget: u32,
+    /// By node: its zone, if it has one.
+    zones: [Option<u8>; 5],
+    labelled: bool,
+    split: bool,
+}
+
+/// What stands before a wave, and during its soak.
+#[derive(Debug, Clone)]
+struct Guard {
+    window: bool,
+    approval: Option<bool>,
+    soak_checks: bool,
+}
+
+fn crowd() -> impl Strategy<Value = Crowd> {
+    let zone = prop::option::weighted(0.8, 0u8..3);
+    let zones = [zone.clone(), zone.clone(), zone.clone(), zone.clone(), zone];
+    (1u32..4, 1u32..3, zones, any::<bool>(), prop::bool::weighted(0.3)).prop_map(
+        |(concurrency, budget, zones, labelled, split)| Crowd { concurrency, budget, zones, labelled, split },
+    )
+}
+
+fn guard() -> impl Strategy<Value = Guard> {
+    let approval = prop::option::weighted(0.2, any::<bool>());
+    (prop::bool::weighted(0.2), approval, any::<bool>()).prop_map(|(window, approval, soak_checks)| Guard {
+        window,
+        approval,
+        soak_checks,
+    })
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2));
-    (1usize..5, 1usize..3, prop_oneof![Just(0), Just(10_000), Just(700)], flags).prop_map(
-        |(nodes, waves, soak_ms, (staged, protected, listed, hold, blind))| Shape {
+    let soak = prop_oneof![Just(0), Just(10_000), Just(700)];
+    (1usize..6, 1usize..3, soak, flags, crowd(), guard()).prop_map(
+        |(nodes, waves, soak_ms, (staged, protected, listed, hold, blind), crowd, guard)| Shape {
             nodes,
             waves: waves.min(nodes),
             soak_ms,
@@ -85,6 +171,8 @@ fn shape() -> impl Strategy<Value = Shape> {
             listed,
             hold,
             blind,
+            crowd,
+            guard,
         },
     )
 }
@@ -98,6 +186,17 @@ fn build(shape: &Shape) -> (Bundle, Inventory) {
         let mut wave = wave(&format!("w{i}"), named(&names));
         wave.soak = Millis(shape.soak_ms);
         wave.order = if shape.listed { Order::Listed } else { Order::FollowersFirst };
+        wave.concurrency = Count::Nodes(shape.crowd.concurrency);
+        if shape.crowd.split {
+            wave.split = vec![Count::Nodes(1), Count::Percent(50)];
+        }
+        if shape.guard.soak_checks {
+            let unit = UnitName::parse("kubelet.service").unwrap();
+            wave.soak_checks = vec![Check::Unit(UnitCheck { unit })];
+        }
+        let by = |anybody| if anybody { ApprovalBy::Anybody } else { ApprovalBy::SomebodyElse };
+        let within = Millis::secs(3600);
+        wave.approval = shape.guard.approval.map(|anybody| ApprovalSpec { by: by(anybody), within });
         wave
     });
     let mut bundle = bundle(vec![stage("etcd", waves.collect())]);
@@ -113,7 +212,20 @@ fn build(shape: &Shape) -> (Bundle, Inventory) {
         spec.detect.version = None;
         bundle.stages[0].artifact = None;
     }
-    (bundle, inventory(shape.nodes))
+    let domain_label = shape.crowd.labelled.then(|| label("zone"));
+    bundle.plan.spec.budget = BudgetSpec { per_failure_domain: shape.crowd.budget, domain_label };
+    bundle.plan.spec.allow = vec![Allow::Extend, Allow::Skip, Allow::Soak, Allow::Concurrency, Allow::Window];
+    if shape.guard.window {
+        // Open for two hours from when the run begins, and again a day later.
+        let time = |text| TimeOfDay::parse(text).unwrap();
+        let (from, to, time_zone) = (time("22:00"), time("00:30"), "UTC".to_string());
+        bundle.plan.spec.window = Some(WindowSpec { days: Vec::new(), from, to, time_zone });
+    }
+    let mut inventory = inventory(shape.nodes);
+    for (node, zone) in inventory.nodes.values_mut().zip(shape.crowd.zones) {
+        node.labels.extend(zone.map(|zone| (label("zone"), label(&format!("z{zone}")))));
+    }
+    (bundle, inventory)
 }
 
 /// A member that may have been changed, and what it would say of itself.
@@ -241,7 +353,27 @@ fn event(world: &World, truth: &mut Truth, act: &Act, blind: bool) -> Option<Eve
         Act::Abort => Event::Aborted { by: by() },
         Act::Restart => Event::Restarted {},
         Act::Start => Event::Started {},
-        Act::Tick { .. } | Act::Wake => Event::Tick {},
+        Act::Tick { .. } | Act::Wake | Act::Clock { .. } => Event::Tick {},
+        Act::Approve { by, wave } => {
+            let by = if by % 2 == 0 { "anna" } else { "bert" };
+            Event::Approved { by: by.to_string(), stage: 0, wave: usize::from(*wave) % 4 }
+        }
+        Act::Amend { what, how } => {
+            let (stage, wave) = (0, usize::from(*how) % 4);
+            let change = match what % 3 {
+                0 => Change::Soak { stage, wave, soak: Millis(u64::from(*how) * 100) },
+                1 => Change::Concurrency { stage, wave, concurrency: u32::from(*how) % 4 },
+                _ => Change::NoWindow {},
+            };
+            Event::Amended { by: by(), change }
+        }
+        Act::Skip { which } => {
+            Event::NodeSkipped { by: by(), node: usize::from(*which) % world.run.nodes.len() }
+        }
+        Act::Extend { which } => {
+            let node = usize::from(*which) % world.run.nodes.len();
+            Event::Extended { by: by(), node, more: Millis::secs(60) }
+        }
     })
 }
 
@@ -256,6 +388,13 @@ fn play(shape: &Shape, acts: &[Act]) -> World {
             Act::Wake => {
                 let wake = world.run.next_wake_ms().unwrap_or(0);
                 world.pass(wake.saturating_sub(world.now.clock_ms));
+            }
+            Act::Clock { by } => {
+                // An hour ahead, an hour back, or a day.
+                world.pass(1);
+                let jump = [3_600_000, 24 * 3_600_000][usize::from(by & 1)];
+                let wall_ms = world.now.wall_ms;
+                world.now.wall_ms = if by & 2 == 0 { wall_ms + jump } else { wall_ms - jump };
             }
             _ => world.pass(1),
         }
@@ -327,6 +466,19 @@ proptest! {
                 break;
             }
             world.pass(1);
+            let waits = world.run.waiting.as_ref().filter(|_| world.run.status == RunStatus::Running);
+            match waits.map(|waiting| (waiting.what.clone(), waiting.stage, waiting.wave)) {
+                Some((WaitFor::Approval { .. }, stage, wave)) => {
+                    world.tell(Event::Approved { by: "bert".to_string(), stage, wave });
+                    continue;
+                }
+                Some((WaitFor::Window { opens_ms, .. }, ..)) => {
+                    // The night passes.
+                    world.now.wall_ms = opens_ms.expect("a window that opens one day");
+                    world.tell(Event::Tick {});
+                }
+                None => {}
+            }
             let looked = world.run.nodes.iter().position(|node| node.look.is_some());
             let open = world.run.nodes.iter().position(|node| node.open.is_some());
             if matches!(world.run.status, RunStatus::Held | RunStatus::Paused) {

@@ -4,6 +4,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use drydock_types::{EffectId, Section, SectionKind, document};
 
+use super::leaving::Leaving;
 use crate::{
     Now,
     inventory::Seen,
@@ -18,6 +19,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Rules {
     sent: BTreeMap<EffectId, (u32, Vec<u8>)>,
+    leaving: Leaving,
 }
 
 /// One step as it was taken.
@@ -38,14 +40,18 @@ impl Rules {
             assert_eq!((*before, effects.len()), (*after, 0), "a closed run never changes");
             return;
         }
-        one_at_a_time(after);
+        self.leaving.check(taken);
         attempts(before, event, after);
         for effect in *effects {
             if let Effect::Dispatch { section } = effect {
                 assert_eq!(after.status, RunStatus::Running, "nothing is handed out unless it runs (rule 7)");
                 self.once(after, section);
-                if section.kind == SectionKind::Apply {
-                    only_on_a_clear_look(taken, section);
+                match section.kind {
+                    SectionKind::Apply => only_on_a_clear_look(taken, section),
+                    SectionKind::Undo => only_what_was_there_before(taken, section),
+                    SectionKind::Stage | SectionKind::Protect => {
+                        assert_eq!(after.plan.undoes, None, "a rollback has nothing to stage or to protect");
+                    }
                 }
             }
         }
@@ -71,25 +77,9 @@ fn is_of(node: &NodeRun, section: &Section) -> bool {
     node.open.as_ref().is_some_and(|open| open.effect == section.effect)
 }
 
-const fn is_at_work(phase: Phase) -> bool {
+pub(super) const fn is_at_work(phase: Phase) -> bool {
     use Phase::{Applying, Gating, Protecting, Rechecking, Returning, Soaking};
     matches!(phase, Gating | Protecting | Rechecking | Applying | Returning | Soaking)
-}
-
-/// Rules 1 and 4: whoever is on the way out, out, or not yet soaked, is alone.
-fn one_at_a_time(run: &Run) {
-    let changing = |node: &NodeRun| node.open.as_ref().is_some_and(|open| open.kind != SectionKind::Stage);
-    let out: Vec<_> = run
-        .nodes
-        .iter()
-        .filter(|node| is_at_work(node.phase) || changing(node))
-        .map(|node| (&node.name, node.phase))
-        .collect();
-    assert!(out.len() <= 1, "more than one node at work: {out:?}");
-    if run.status == RunStatus::Running {
-        let stopped = run.nodes.iter().find(|node| matches!(node.phase, Phase::Held | Phase::RolledBack));
-        assert!(stopped.is_none(), "it runs on past {:?}", stopped.map(|node| (&node.name, node.phase)));
-    }
 }
 
 fn attempts(before: &Run, event: &Event, after: &Run) {
@@ -109,6 +99,7 @@ fn only_on_a_clear_look(taken: &Taken<'_>, section: &Section) {
         panic!("a change without a look: {:?}", taken.event);
     };
     let (was, is) = (&taken.before.nodes[*node], &taken.after.nodes[*node]);
+    assert_eq!(taken.before.plan.undoes, None, "a rollback changes nothing forwards");
     assert!(is_of(is, section), "a change of another node than the one that was looked at");
     let look = was.look.as_ref().expect("a change on an answer that nobody asked for");
     assert_eq!(look.round, *round, "a change on an answer to an older question");
@@ -133,11 +124,43 @@ fn only_on_a_clear_look(taken: &Taken<'_>, section: &Section) {
     assert!(protected, "a change without a snapshot");
 }
 
+/// Rules 8, 1 and 11 for a run that takes another one back. It alone may go down, only to what ran before the very
+/// change that it names, and only a node that was left half-way is not asked for its gate.
+fn only_what_was_there_before(taken: &Taken<'_>, section: &Section) {
+    let Event::Looked { node, round, results, disrupted, .. } = taken.event else {
+        panic!("an undo without a look: {:?}", taken.event);
+    };
+    let (was, is) = (&taken.before.nodes[*node], &taken.after.nodes[*node]);
+    assert!(taken.before.plan.undoes.is_some(), "an undo in a run that takes nothing back");
+    assert!(is_of(is, section), "an undo at another node than the one that was looked at");
+    let planned = taken.before.undo_of(was).expect("an undo that the plan does not have");
+    assert_eq!(section.undoes, Some(planned.effect));
+    assert!(section.steps.is_empty() && section.verify.is_empty(), "its journal says what is taken back");
+    if let Some(to) = &planned.to {
+        assert_eq!(&section.to, to, "down to something that did not run before");
+    }
+    let look = was.look.as_ref().expect("an undo on an answer that nobody asked for");
+    assert_eq!(look.round, *round, "an undo on an answer to an older question");
+    assert!(taken.now.clock_ms < look.asked_ms + super::super::LOOK_LOST_MS, "an undo on stale evidence");
+    let spec = &taken.before.stage_of(was).recipe.spec;
+    let of_gate = |result: &CheckResult| spec.gate.iter().any(|check| check.name() == result.check);
+    for result in results.iter().filter(|result| !was.half_way || !of_gate(result)) {
+        assert!(result.verdict.is_clear(), "an undo on {result:?}");
+    }
+    if !was.half_way {
+        let others: Vec<&Disrupted> = disrupted.iter().filter(|other| other.node != was.name).collect();
+        assert!(
+            others.len() < taken.before.plan.budget.per_failure_domain as usize,
+            "over budget: {others:?}"
+        );
+    }
+}
+
 fn open_fits_phase(run: &Run, node: &NodeRun) {
     let kind = match node.phase {
         Phase::Staging => Some(SectionKind::Stage),
         Phase::Protecting => Some(SectionKind::Protect),
-        Phase::Applying => Some(SectionKind::Apply),
+        Phase::Applying => Some(run.change_kind()),
         // Late, and held for it.
         Phase::Held => return,
         _ => None,

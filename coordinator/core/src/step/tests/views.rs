@@ -1,13 +1,16 @@
 //! What operators read of a run that waits: the blocker by its name, and only commands that do something.
 
-use alloc::{string::ToString, vec, vec::Vec};
+use alloc::{string::ToString, vec::Vec};
+
+use drydock_types::outcome::SectionResult;
 
 use super::world::World;
 use crate::{
+    hold_kind::{HoldKind, WaitKind},
     inventory::Role,
     plan::tests::fixture::*,
     run_view::{self, Live},
-    view::{CommandView, EventLineView, RunView, WaitingView},
+    view::{CommandView, Phase, RunView, WaitingView},
 };
 
 fn old() -> crate::inventory::Seen {
@@ -64,14 +67,15 @@ fn the_budget_s_blocker_is_named_with_where_to_look() {
 }
 
 #[test]
-fn a_pause_is_as_old_as_the_record_says() {
+fn a_pause_is_as_old_as_it_is() {
     let mut world = World::usual();
     world.stage_all();
     world.pause();
-    let line = |seq, unix_ms, text: &str| EventLineView { seq, unix_ms, node: None, text: text.to_string() };
-    let log = vec![line(1, 10, "paused by anna"), line(2, 20, "paused by bert"), line(3, 30, "time passed")];
-    let wait = run_view::view(&world.run, &Live::default(), log, world.now).waiting.unwrap();
-    assert_eq!(wait.since_unix_ms, 20);
+    let paused = world.now;
+    world.tick(5000);
+    let seen = view(&world, &[]);
+    let wait = seen.waiting.unwrap();
+    assert_eq!((wait.since_unix_ms, seen.stopped_unix_ms), (paused.wall_ms, Some(paused.wall_ms)));
     assert_eq!(typed(&wait.can), ["drydock run resume 12", "drydock run abort 12"]);
     assert_eq!(wait.can[1].does, "end the run: no node is upgraded");
 }
@@ -86,7 +90,79 @@ fn a_hold_says_what_helps_on_the_node_and_what_an_abort_leaves() {
     let hold = view(&world, &[]).hold.unwrap();
     assert!(!hold.happened.contains("journalctl"), "{}", hold.happened);
     assert!(hold.on_the_node[0].contains("journalctl"), "{:?}", hold.on_the_node);
-    let next = ["drydock run resume 12", "drydock run abort 12", "drydock run show 12 --node ctl-3"];
+    let next = [
+        "drydock run resume 12",
+        "drydock run abort 12",
+        "drydock run rollback 12",
+        "drydock run show 12 --node ctl-3",
+    ];
     assert_eq!(typed(&hold.next), next);
     assert_eq!(hold.next[1].does, "leave it here: ctl-2 stays upgraded");
+    assert!(
+        hold.state_now.ends_with("; of the others ctl-2 is done, with 3.5.16, ctl-1 is not begun"),
+        "{}",
+        hold.state_now
+    );
+}
+
+#[test]
+fn of_several_waits_the_most_urgent_is_told_first_and_the_others_behind_it() {
+    let mut world = World::usual();
+    world.stage_all();
+    let now = world.now;
+    let gate = &mut world.run.nodes[0];
+    gate.phase = Phase::Gating;
+    gate.wait_for("etcdQuorum", "ctl-9 lags", now);
+    let back = &mut world.run.nodes[1];
+    back.phase = Phase::Returning;
+    back.deadline_ms = Some(now.clock_ms + 60_000);
+    back.wait_for("health", "503", now);
+    let (first, second) = (world.run.nodes[1].name.clone(), world.run.nodes[0].name.clone());
+    let wait = waiting(&world, &[]);
+    assert_eq!((wait.node, wait.kind, wait.left_ms), (Some(first), WaitKind::Gate, Some(60_000)));
+    assert_eq!(wait.others, [alloc::format!("etcdQuorum at {second}: ctl-9 lags")]);
+}
+
+#[test]
+fn what_cannot_be_decided_says_where_to_look_first() {
+    let mut world = World::usual();
+    world.bring_to_applying("ctl-2", &old());
+    let because = "the power went".to_string();
+    world.end("ctl-2", SectionResult::Undecidable { step: "restartUnit".to_string(), because });
+    let hold = view(&world, &[]).hold.unwrap();
+    assert_eq!(hold.kind, HoldKind::Undecidable);
+    assert_eq!(typed(&hold.next)[..2], ["systemctl status etcd.service", "drydock run resume 12"]);
+    assert!(hold.next[1].does.contains("judge it anew, as attempt 2"), "{:?}", hold.next);
+}
+
+#[test]
+fn a_node_that_was_left_alone_and_taken_back_by_hand_is_rolled_back_by_what_is_seen_of_it() {
+    let mut world = World::usual();
+    world.bring_to_applying("ctl-2", &old());
+    let SectionResult::Undone { failure } = super::world::undone() else { panic!("another result") };
+    world.end(
+        "ctl-2",
+        SectionResult::LeftAlone { failure, because: "the cluster's version rose".to_string() },
+    );
+    let hold = view(&world, &[]).hold.unwrap();
+    assert_eq!((hold.kind, typed(&hold.next)[0]), (HoldKind::LeftAlone, "systemctl status etcd.service"));
+    assert!(typed(&hold.next).contains(&"drydock run rollback 12 --node ctl-2"), "{:?}", hold.next);
+    assert!(world.node("ctl-2").unsettled.is_some());
+    world.resume();
+    world.look_clear("ctl-2", old());
+    assert_eq!(world.phase("ctl-2"), Phase::RolledBack);
+    assert!(world.node("ctl-2").unsettled.is_none(), "it was seen to be well");
+}
+
+#[test]
+fn a_node_whose_old_process_goes_on_over_a_new_file_is_not_taken_back() {
+    let mut world = World::usual();
+    world.bring_to_applying("ctl-2", &old());
+    let SectionResult::Undone { failure } = super::world::undone() else { panic!("another result") };
+    world.end("ctl-2", SectionResult::LeftAlone { failure, because: "the plan says so".to_string() });
+    world.resume();
+    // It answers the old version, and the look says nothing of an executable that is also what lies there.
+    world.look_clear("ctl-2", crate::inventory::Seen { exe_sha256: None, ..old() });
+    assert_eq!(world.phase("ctl-2"), Phase::Returning);
+    assert!(world.node("ctl-2").unsettled.is_some());
 }

@@ -44,6 +44,11 @@ impl World {
         Self { first: run.clone(), run, now, effects: Vec::new(), log: Vec::new(), rules: Rules::default() }
     }
 
+    /// A run that was made elsewhere, at this time.
+    pub(super) fn over(run: Run, now: Now) -> Self {
+        Self { first: run.clone(), run, now, effects: Vec::new(), log: Vec::new(), rules: Rules::default() }
+    }
+
     /// Three members, `ctl-1` leads, started.
     pub(super) fn usual() -> Self {
         let mut world = Self::of(&usual(), &inventory(3));
@@ -145,10 +150,13 @@ impl World {
             check: check.name().to_string(),
             verdict: Verdict::Clear,
         };
+        let soak =
+            if look.purpose == LookFor::Soak { self.run.soak_looks(self.index(of)) } else { Vec::new() };
+        let around = soak.iter().map(|look| CheckResult { check: look.name(), verdict: Verdict::Clear });
         Event::Looked {
             node: self.index(of),
             round: look.round,
-            results: checks.iter().map(clear).collect(),
+            results: checks.iter().map(clear).chain(around).collect(),
             seen,
             disrupted: Vec::new(),
         }

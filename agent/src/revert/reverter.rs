@@ -1,0 +1,248 @@
+//! The other process: puts everything back. Started by its timer, by the agent, at boot, or by hand.
+//!
+//! Files first, which takes a moment and cannot hang; then links, addresses, routes and rules, so that the
+//! node can be reached; then units, so that they run what lies on the disk, and the network once more, for
+//! what a unit did while it was being stopped. At boot only files: the network and the units come up from
+//! them.
+
+use std::{path::Path, time::Duration};
+
+use drydock_types::Millis;
+use tokio::task::spawn_blocking;
+
+use super::{
+    arm,
+    place::{Place, State},
+    plan::{Confirmed, Plan, Report, UnitBack, unix_ms, utc},
+};
+use crate::{
+    actions::{Problem, unit::running},
+    policy::Policy,
+    sys::{
+        boot, files, network,
+        units::{JobEnd, Others, Units, Verb},
+    },
+};
+
+/// How long the network is brought back for, before and after the units.
+const NETWORK: Duration = Duration::from_millis(600);
+/// How long one unit's job may take.
+const JOB: Duration = Duration::from_secs(100);
+
+/// Why it is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The node was started; units and network are not up yet.
+    AtBoot,
+    /// Its time is over, or the agent wants it.
+    Now,
+}
+
+/// Takes back what is armed. Does nothing when nothing is.
+///
+/// # Errors
+/// When something could not be put back; the report says it as well.
+pub async fn run(state_dir: &Path, start: Start) -> Result<String, Problem> {
+    let place = Place::of(state_dir);
+    if place.state()? == State::Nothing {
+        return Ok("nothing is armed".into());
+    }
+    let _lock = place.lock()?;
+    let (boot_id, before) = (boot::id().ok(), place.state()?);
+    if let (State::Armed(plan), Start::AtBoot) = (&before, start)
+        && boot_id.as_deref() == Some(plan.boot_id.as_str())
+    {
+        return Ok("this is still the boot in which it was armed: left to its timer".into());
+    }
+    let Some(plan) = place.claim_revert()? else { return Ok("there is nothing to take back".into()) };
+    let same_boot = boot_id.as_deref() == Some(plan.boot_id.as_str());
+    let report = take_back(&place, &plan, start, same_boot).await;
+    place.report(&report)?;
+    let said = format!(
+        "{} to {} (run {}) was taken back at {}: {}; put back: {}",
+        plan.component,
+        plan.to,
+        plan.run_number,
+        utc(report.at_unix_ms),
+        report.because,
+        if report.restored.is_empty() { "nothing had to be".into() } else { report.restored.join(", ") }
+    );
+    if report.failed.is_empty() {
+        return Ok(said);
+    }
+    Err(Problem::new(format!("{said}; NOT put back: {}", report.failed.join("; "))))
+}
+
+async fn take_back(place: &Place, plan: &Plan, start: Start, same_boot: bool) -> Report {
+    let mut report = Report {
+        effect: plan.effect,
+        at_unix_ms: unix_ms(),
+        after: if same_boot { arm::since(plan).unwrap_or(Millis(0)) } else { Millis(0) },
+        because: because(place, plan, same_boot),
+        restored: Vec::new(),
+        failed: Vec::new(),
+    };
+    eprintln!("taking back {} to {} (run {}): {}", plan.component, plan.to, plan.run_number, report.because);
+    files(plan, &mut report).await;
+    if start == Start::AtBoot {
+        return report;
+    }
+    if same_boot {
+        links(plan, &mut report).await;
+    }
+    let units = Units::of(&Policy::default());
+    match units {
+        Ok(units) => {
+            for unit in &plan.units {
+                let done = put_unit_back(&units, unit).await;
+                note(&mut report, unit.unit.as_str(), done);
+            }
+        }
+        Err(error) => report.failed.push(error.to_string()),
+    }
+    if same_boot {
+        links(plan, &mut report).await;
+    }
+    report
+}
+
+fn because(place: &Place, plan: &Plan, same_boot: bool) -> String {
+    if !same_boot {
+        return "the node was started anew before the change was confirmed".into();
+    }
+    match place.reason() {
+        Some(reason) => format!("its agent saw that it had failed: {reason}"),
+        None => format!("the change was not confirmed within {}", plan.within),
+    }
+}
+
+fn note(report: &mut Report, what: &str, done: Result<Option<String>, String>) {
+    match done {
+        Ok(Some(line)) => {
+            if !report.restored.contains(&line) {
+                report.restored.push(line);
+            }
+        }
+        Ok(None) => {}
+        Err(why) => report.failed.push(format!("{what}: {why}")),
+    }
+}
+
+async fn files(plan: &Plan, report: &mut Report) {
+    for file in &plan.files {
+        let (work, effect) = (file.clone(), plan.effect);
+        let restored = spawn_blocking(move || {
+            files::Place::open(&work.path, effect)?.restore(work.old_sha256, work.new_sha256)
+        });
+        let done = match restored.await {
+            Ok(Ok(true)) => Ok(Some(format!("{} (sha256:{})", file.path, file.old_sha256.short()))),
+            Ok(Ok(false)) => Ok(None),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        note(report, file.path.as_str(), done);
+    }
+}
+
+async fn links(plan: &Plan, report: &mut Report) {
+    let before = plan.network.clone();
+    let done = spawn_blocking(move || network::put_back(&before, NETWORK)).await;
+    report.failed.retain(|line| !line.starts_with("network: "));
+    match done {
+        Ok(Ok(back)) => {
+            for line in back.done {
+                note(report, "network", Ok(Some(line)));
+            }
+            report.failed.extend(back.failed.into_iter().map(|line| format!("network: {line}")));
+        }
+        Ok(Err(error)) => report.failed.push(format!("network: {error}")),
+        Err(error) => report.failed.push(format!("network: {error}")),
+    }
+}
+
+/// Running again with what lies on the disk, or stopped, as it was; one that was never touched is left alone.
+async fn put_unit_back(units: &Units, back: &UnitBack) -> Result<Option<String>, String> {
+    let info = units.load(&back.unit).await.map_err(|error| error.to_string())?;
+    // Still the process of before: it has the old program in memory.
+    let untouched = info.is_running() && !info.job_pending && info.invocation_id == back.invocation;
+    let verb = match back.active {
+        true if untouched => return Ok(None),
+        true => Verb::Restart,
+        false if info.is_stopped() => return Ok(None),
+        false => Verb::Stop,
+    };
+    if verb == Verb::Restart && info.needs_reset() {
+        // A start limit that was reached stands in the way of the old program as well.
+        units.reset_failed(&info.id).await.map_err(|error| error.to_string())?;
+    }
+    match units.run(&info.id, verb, Others::Replace, JOB).await {
+        Ok(JobEnd::Done | JobEnd::Unseen) => {}
+        Ok(JobEnd::Not(word)) => return Err(format!("systemd's job to {} it ended as {word}", verb.word())),
+        Err(error) => return Err(error.to_string()),
+    }
+    let now = units.load(&back.unit).await.map_err(|error| error.to_string())?;
+    if verb == Verb::Stop {
+        return if now.is_stopped() {
+            Ok(Some(format!("{} stopped, as it was", back.unit)))
+        } else {
+            Err(format!("it is {}/{}", now.active_state, now.sub_state))
+        };
+    }
+    match running(&back.unit, &now).await {
+        Some(seen) => Ok(Some(format!("{} runs sha256:{}", back.unit, seen.exe_sha256.short()))),
+        None => Err(format!("it is {}/{} without a main process", now.active_state, now.sub_state)),
+    }
+}
+
+/// Keeps the change: by hand, when somebody knows better.
+///
+/// # Errors
+/// When nothing is armed, or it is being taken back already.
+pub fn keep(state_dir: &Path) -> Result<String, Problem> {
+    let place = Place::of(state_dir);
+    let State::Armed(plan) = place.state()? else {
+        return Err(Problem::new("nothing is armed that could be kept (drydock-agent revert --show)"));
+    };
+    let after = arm::since(&plan).unwrap_or(Millis(0));
+    let done = Confirmed { effect: plan.effect, by: "somebody by hand on the node".into(), after };
+    if !place.confirm(&done)? {
+        return Err(Problem::new("it is being taken back already"));
+    }
+    Ok(format!(
+        "{} to {} (run {}) is kept; nothing takes it back by itself any more",
+        plan.component, plan.to, plan.run_number
+    ))
+}
+
+/// How things stand, for people.
+///
+/// # Errors
+/// When that cannot be read.
+pub fn show(state_dir: &Path) -> Result<String, Problem> {
+    let of = |plan: &Plan| format!("{} to {} (run {})", plan.component, plan.to, plan.run_number);
+    Ok(match Place::of(state_dir).state()? {
+        State::Nothing => "nothing is armed".into(),
+        State::Armed(plan) => {
+            let (left, paths) = (plan.left()?, plan.files.iter().map(|file| file.path.to_string()));
+            let units = plan.units.iter().map(|unit| unit.unit.to_string());
+            let what: Vec<String> = paths.chain(units).collect();
+            format!(
+                "{} is taken back in {} s unless it is confirmed\n  armed:    {}\n  put back: {}, and the network\n  \
+                 witness:  {}\n  at once:  drydock-agent revert --now\n  keep it:  drydock-agent revert --keep",
+                of(&plan),
+                left.as_secs(),
+                utc(plan.armed_unix_ms),
+                what.join(", "),
+                plan.witness.join(", ")
+            )
+        }
+        State::Reverting(plan) => format!("{} is being taken back", of(&plan)),
+        State::Confirmed(done) => format!("a change was confirmed by {}", done.by),
+        State::Reverted(report) => {
+            format!("a change was taken back at {}: {}", utc(report.at_unix_ms), report.because)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,374 @@
+//! Rollbacks by command, and what agents are told to keep and to forget.
+
+use drydock_core::view::RollbackView;
+use drydock_types::outcome::Failure;
+
+use super::*;
+use crate::driver::rollback::NotTakenBack;
+
+impl World {
+    fn rollback(&mut self, number: u64, only: Option<&str>) -> Result<RollbackView, OperatorError> {
+        let id = RunId([u8::try_from(self.driver.last_run).unwrap() + 100; 16]);
+        let only = only.map(name);
+        let (view, out) = self.driver.rollback(number, only.as_ref(), "bert", id, self.now)?;
+        self.out = out;
+        Ok(view)
+    }
+
+    /// A run over these nodes to its end.
+    fn upgraded(&mut self, names: &[&str]) -> u64 {
+        let plan = usual(&self.driver, names);
+        let number = self.start(plan);
+        for of in names {
+            self.clear(number, of);
+            self.done(number, of);
+            self.clear(number, of);
+        }
+        assert!(!self.driver.runs.contains_key(&number), "run {number} is done");
+        number
+    }
+
+    fn end(&mut self, number: u64, of: &str, result: SectionResult) {
+        let effect = self.open(number, of);
+        self.tell(ended(of, Outcome { result, ..outcome(effect) }));
+    }
+
+    /// Whom the last outputs tell to forget how many effects, and who is asked behind it.
+    fn forgets(&self) -> Vec<(String, usize)> {
+        let forget = |output: &Output| match output {
+            Output::Forget { node, effects } => Some((node.to_string(), effects.len())),
+            _ => None,
+        };
+        self.out.iter().filter_map(forget).collect()
+    }
+
+    /// Every agent that was told to forget says that it has.
+    fn answer_forgets(&mut self) {
+        for output in std::mem::take(&mut self.out) {
+            if let Output::Ask { node, effect } = output {
+                self.tell(Input::NotKnown { node, effect });
+            }
+        }
+    }
+
+    /// Effects that are to be forgotten and that nobody has said to be, and those that are kept.
+    fn remembered(&self) -> (usize, usize) {
+        let rows = self.store.load().unwrap().remembered;
+        let kept = rows.iter().filter(|row| row.keeps.is_some()).count();
+        (rows.len() - kept, kept)
+    }
+
+    fn change_of(&self, number: u64, of: &str) -> EffectId {
+        let run = rows::read(&self.store.run(number).unwrap().unwrap()).unwrap();
+        run.nodes.iter().find(|node| node.name.as_str() == of).unwrap().last_change.unwrap().effect
+    }
+
+    fn undoes(&self) -> Vec<Option<EffectId>> {
+        let section = |output: &Output| match output {
+            Output::Dispatch { section, .. } => {
+                Some(document::decode::<Section>("section", section).unwrap().undoes)
+            }
+            _ => None,
+        };
+        self.out.iter().filter_map(section).collect()
+    }
+}
+
+fn failure() -> Failure {
+    Failure { step: "nothing".to_string(), what: "it failed".to_string(), next: vec![], log: vec![] }
+}
+
+fn left_alone() -> SectionResult {
+    SectionResult::LeftAlone { failure: failure(), because: "the plan says so".to_string() }
+}
+
+fn names(view: &RollbackView) -> Vec<&str> {
+    view.nodes.iter().map(|node| node.node.as_str()).collect()
+}
+
+fn refusal(result: Result<RollbackView, OperatorError>) -> NotTakenBack {
+    match result {
+        Err(OperatorError::NotTakenBack(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_closed_run_is_taken_back_by_a_new_one_last_out_first_one_at_a_time() {
+    let mut world = World::of(&["a", "b"]);
+    assert_eq!(world.upgraded(&["a", "b"]), 1);
+    let view = world.rollback(1, None).unwrap();
+    assert_eq!((view.number, view.undoes, view.aborted, view.queued_behind), (2, 1, false, None));
+    assert_eq!(names(&view), ["b", "a"]);
+    let changes = [world.change_of(1, "b"), world.change_of(1, "a")];
+    for (of, change) in ["b", "a"].into_iter().zip(changes) {
+        world.clear(2, of);
+        assert_eq!(world.sent(), [(of.to_string(), SectionKind::Undo)]);
+        assert_eq!(world.undoes(), [Some(change)]);
+        world.done(2, of);
+        assert_eq!(world.sent(), [], "the next one waits until it is back");
+        world.clear(2, of);
+    }
+    assert!(world.driver.runs.is_empty());
+    let (first, back) = (world.driver.show(1, world.now).unwrap(), world.driver.show(2, world.now).unwrap());
+    assert_eq!((first.undone_by, first.undoes), (vec![2], None));
+    assert_eq!((back.undoes, back.status), (Some(1), RunStatus::Done));
+}
+
+#[test]
+fn one_node_of_a_run_is_taken_back_and_the_others_can_be_later() {
+    let mut world = World::of(&["a", "b"]);
+    world.upgraded(&["a", "b"]);
+    let view = world.rollback(1, Some("a")).unwrap();
+    assert_eq!(names(&view), ["a"]);
+    world.clear(2, "a");
+    world.done(2, "a");
+    world.clear(2, "a");
+    let why = refusal(world.rollback(1, Some("a")));
+    assert!(matches!(why, NotTakenBack::Forgotten { run: 1, .. }), "{why}");
+    assert!(why.to_string().contains("told to forget"), "{why}");
+    assert_eq!(names(&world.rollback(1, Some("b")).unwrap()), ["b"]);
+    assert_eq!(world.driver.show(1, world.now).unwrap().undone_by, [2, 3]);
+}
+
+#[test]
+fn an_open_run_is_aborted_first_and_what_became_of_it_is_seen_when_the_turn_comes() {
+    let results = [
+        (SectionResult::Done {}, Some("b")),
+        (left_alone(), Some("b")),
+        (SectionResult::Failed { failure: failure() }, Some("a")),
+    ];
+    for (result, first) in results {
+        let mut world = World::of(&["a", "b", "c"]);
+        let plan = usual(&world.driver, &["a", "b", "c"]);
+        world.start(plan);
+        world.clear(1, "a");
+        world.done(1, "a");
+        world.clear(1, "a");
+        world.clear(1, "b");
+        let view = world.rollback(1, None).unwrap();
+        assert_eq!((view.aborted, view.queued_behind), (true, Some(1)));
+        assert_eq!(names(&view), ["b", "a"], "nothing was changed on c");
+        assert_eq!((world.run(1).status, world.run(2).status), (RunStatus::Aborting, RunStatus::Queued));
+        let done = result == SectionResult::Done {};
+        world.end(1, "b", result.clone());
+        if done {
+            world.clear(1, "b");
+        }
+        assert!(!world.driver.runs.contains_key(&1));
+        assert_eq!(world.run(2).status, RunStatus::Running);
+        let looked = world.run(2).nodes.iter().find(|node| node.look.is_some());
+        assert_eq!(looked.map(|node| node.name.as_str()), first, "{result:?}");
+        let half_way = world.run(2).nodes.iter().any(|node| node.half_way);
+        assert_eq!(half_way, result == left_alone());
+    }
+}
+
+#[test]
+fn a_rollback_that_waits_in_the_queue_survives_a_restart_and_still_sees_what_became_of_the_other() {
+    let mut world = World::of(&["a", "b"]);
+    let plan = usual(&world.driver, &["a", "b"]);
+    world.start(plan);
+    world.clear(1, "a");
+    world.rollback(1, None).unwrap();
+    let effect = world.open(1, "a");
+    world.restart();
+    world.register();
+    world.connect("a");
+    world.connect("b");
+    world.tell(ended("a", Outcome { result: left_alone(), ..outcome(effect) }));
+    assert!(!world.driver.runs.contains_key(&1));
+    assert!(world.run(2).nodes.iter().any(|node| node.half_way), "{:?}", world.run(2).status);
+}
+
+#[test]
+fn a_node_that_is_half_way_is_taken_back_in_its_own_slot_and_its_gate_asks_every_node_of_the_stage() {
+    let mut world = World::of(&["a", "b"]);
+    let plan = usual(&world.driver, &["a", "b"]);
+    world.start(plan);
+    world.clear(1, "a");
+    world.end(1, "a", left_alone());
+    world.control(1, ControlVerb::Abort);
+    world.tell(Input::Disconnected { node: name("b"), session: 2 });
+    assert_eq!(names(&world.rollback(1, None).unwrap()), ["a"]);
+    let asked = world.out.iter().find_map(|output| match output {
+        Output::Look(request) => Some(request.peers.len()),
+        _ => None,
+    });
+    assert_eq!(asked, Some(2));
+    world.look(2, "a", Verdict::Refused("it is down".to_string()));
+    assert_eq!(
+        world.sent(),
+        [("a".to_string(), SectionKind::Undo)],
+        "b is out too, and nobody more is for this"
+    );
+}
+
+#[test]
+fn a_run_that_changed_nothing_is_not_taken_back_and_goes_on() {
+    let mut world = World::of(&["a", "b"]);
+    let plan = usual(&world.driver, &["a", "b"]);
+    world.start(plan);
+    let why = refusal(world.rollback(1, None));
+    assert!(why.to_string().contains("changed nothing"), "{why}");
+    assert_eq!(world.run(1).status, RunStatus::Running, "a refused rollback aborts nothing");
+    let why = refusal(world.rollback(1, Some("z")));
+    assert!(why.to_string().contains("no node z"), "{why}");
+    assert!(matches!(world.rollback(7, None), Err(OperatorError::NoSuchRun(7))));
+}
+
+#[test]
+fn what_a_later_run_has_changed_since_is_never_taken_along() {
+    let mut world = World::of(&["a", "b"]);
+    world.upgraded(&["a", "b"]);
+    world.upgraded(&["b"]);
+    let why = refusal(world.rollback(1, None));
+    assert!(
+        matches!(&why, NotTakenBack::ChangedSince { later: 2, node, .. } if node.as_str() == "b"),
+        "{why}"
+    );
+    assert!(why.to_string().contains("drydock run rollback 2"), "{why}");
+    assert_eq!(names(&world.rollback(1, Some("a")).unwrap()), ["a"]);
+
+    // Also while the later one is open, and while a rollback of the same run is.
+    let why = refusal(world.rollback(1, Some("a")));
+    assert!(matches!(why, NotTakenBack::Wanted { other: 3, .. }), "{why}");
+    assert!(why.to_string().contains("takes run 1 back already"), "{why}");
+}
+
+#[test]
+fn a_rollback_of_another_machine_of_the_same_name_is_refused() {
+    let mut world = World::of(&["a", "b"]);
+    world.upgraded(&["a", "b"]);
+    world.nodes[0].1.key = key("another machine");
+    world.register();
+    let why = refusal(world.rollback(1, None));
+    assert!(matches!(&why, NotTakenBack::AnotherMachine { node, .. } if node.as_str() == "a"), "{why}");
+    assert_eq!(names(&world.rollback(1, Some("b")).unwrap()), ["b"]);
+}
+
+#[test]
+fn the_last_change_is_kept_until_a_later_run_changed_the_component_or_took_it_back() {
+    let mut world = World::of(&["a"]);
+    world.upgraded(&["a"]);
+    assert_eq!((world.remembered(), world.forgets().len()), ((0, 1), 0), "its notes are kept");
+    let first = world.change_of(1, "a");
+    // A later run that changes nothing there leaves it.
+    let plan = usual(&world.driver, &["a"]);
+    world.start(plan);
+    world.control(2, ControlVerb::Abort);
+    assert_eq!(world.remembered(), (0, 1));
+    world.upgraded(&["a"]);
+    assert_eq!((world.remembered(), world.forgets()), ((1, 1), vec![("a".to_string(), 1)]));
+    assert!(
+        matches!(&world.out[..], [Output::Forget { effects, .. }, Output::Ask { .. }] if effects == &[first])
+    );
+    world.answer_forgets();
+    assert_eq!(world.remembered(), (0, 1));
+    // Taken back: neither the change nor its undo is needed any more.
+    world.rollback(3, None).unwrap();
+    world.clear(4, "a");
+    world.done(4, "a");
+    world.clear(4, "a");
+    assert_eq!((world.remembered(), world.forgets()), ((2, 0), vec![("a".to_string(), 2)]));
+    world.answer_forgets();
+    assert_eq!(world.remembered(), (0, 0));
+}
+
+#[test]
+fn what_nothing_tells_the_end_of_is_not_kept_and_neither_is_what_came_before() {
+    let mut world = World::of(&["a"]);
+    world.upgraded(&["a"]);
+    let plan = usual(&world.driver, &["a"]);
+    world.start(plan);
+    world.clear(2, "a");
+    world.end(2, "a", SectionResult::Undecidable { step: "nothing".to_string(), because: "?".to_string() });
+    world.control(2, ControlVerb::Abort);
+    assert_eq!(world.remembered(), (2, 0));
+}
+
+#[test]
+fn an_agent_that_was_away_is_told_to_forget_when_it_is_back_and_until_it_has() {
+    let mut world = World::of(&["a", "b"]);
+    world.upgraded(&["a"]);
+    // Its next change ends while it is away from the moment of the end on.
+    let plan = usual(&world.driver, &["a"]);
+    world.start(plan);
+    world.clear(2, "a");
+    world.done(2, "a");
+    let session = world.driver.fleet.session(&name("a")).unwrap();
+    world.tell(Input::Disconnected { node: name("a"), session });
+    world.clear(2, "a");
+    assert!(world.driver.runs.is_empty());
+    assert_eq!((world.forgets().len(), world.remembered()), (0, (1, 1)));
+    world.restart();
+    world.register();
+    assert_eq!(world.remembered(), (1, 1), "it is in the store");
+    world.connect("b");
+    assert_eq!(world.forgets(), []);
+    for _ in 0..2 {
+        world.connect("a");
+        assert_eq!(world.forgets(), [("a".to_string(), 1)], "told again until it says that it has");
+    }
+    world.answer_forgets();
+    assert_eq!(world.remembered(), (0, 1));
+    world.connect("a");
+    assert_eq!(world.forgets(), []);
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_or_of_another_machine_forgets_nothing() {
+    let mut world = World::of(&["a", "b"]);
+    world.upgraded(&["a"]);
+    world.upgraded(&["a"]);
+    let effect = world.change_of(1, "a");
+    world.tell(Input::NotKnown { node: name("b"), effect });
+    world.tell(Input::NotKnown { node: name("a"), effect: EffectId([9; 32]) });
+    assert_eq!(world.remembered(), (1, 1));
+    // What is kept is kept, whatever an agent says of it.
+    let kept = world.change_of(2, "a");
+    world.tell(Input::NotKnown { node: name("a"), effect: kept });
+    assert_eq!(world.remembered(), (1, 1));
+    world.tell(Input::NotKnown { node: name("a"), effect });
+    assert_eq!(world.remembered(), (0, 1));
+}
+
+#[test]
+fn what_the_journal_of_a_node_holds_that_is_registered_no_longer_is_of_no_concern() {
+    let mut world = World::of(&["a", "b"]);
+    world.upgraded(&["a", "b"]);
+    assert_eq!(world.remembered(), (0, 2));
+    world.nodes.remove(0);
+    world.register();
+    assert_eq!(world.remembered(), (0, 1));
+}
+
+#[test]
+fn a_version_that_was_taken_back_is_quarantined_and_one_that_failed_is_not_tried_again_unasked() {
+    let mut world = World::of(&["a", "b"]);
+    let plan = usual(&world.driver, &["a", "b"]);
+    world.start(plan);
+    world.clear(1, "a");
+    world.end(1, "a", SectionResult::Undone { failure: failure() });
+    world.clear(1, "a");
+    assert_eq!((world.run(1).status, world.phase(1, "a")), (RunStatus::Held, Phase::RolledBack));
+    // Resumed without a release it holds again at once, with that reason.
+    world.control(1, ControlVerb::Resume);
+    world.clear(1, "a");
+    assert_eq!(world.run(1).status, RunStatus::Held);
+    let hold = world.run(1).hold.as_ref().unwrap();
+    assert!(hold.happened.contains("thing 2.0 failed on a in run 1"), "{hold:?}");
+    assert!(hold.happened.contains("drydock node release a"), "{hold:?}");
+
+    let mut world = World::of(&["a"]);
+    world.upgraded(&["a"]);
+    world.rollback(1, None).unwrap();
+    world.clear(2, "a");
+    world.done(2, "a");
+    world.clear(2, "a");
+    let standing = world.driver.standings.of(key("a")).unwrap();
+    let bad: Vec<_> = standing.quarantined.iter().map(|bad| (bad.version.to_string(), bad.run)).collect();
+    assert_eq!(bad, [("2.0".to_string(), 2)]);
+    world.restart();
+    assert!(world.driver.standings.of(key("a")).is_some(), "it is remembered");
+}

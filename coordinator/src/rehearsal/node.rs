@@ -1,0 +1,155 @@
+//! One node of a rehearsal.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use drydock_core::{
+    recipe::Check,
+    run::{CheckResult, Run, SoakLook},
+    step::would_send,
+    view::FoundView,
+};
+use drydock_types::{
+    NodeName, Section, SectionKind, Sha256,
+    probe::{EtcdView, Foreseen, Observation, Probe, Rehearsed},
+};
+
+use crate::{checks, driver::look_request, heard, rpc::App};
+
+/// How long an agent may judge one section: it may wait for a unit to settle and ask a service.
+const WITHIN: Duration = Duration::from_secs(30);
+/// An agent that does not answer the simplest question in this time is not asked another.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// What one agent may say of one section.
+const MOST: usize = 64;
+
+/// What was seen at a node.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub(super) node: NodeName,
+    pub(super) blockers: Vec<FoundView>,
+    pub(super) warnings: Vec<FoundView>,
+    pub(super) policy: Option<Sha256>,
+}
+
+impl Looked {
+    fn of(node: NodeName) -> Self {
+        Self { node, blockers: Vec::new(), warnings: Vec::new(), policy: None }
+    }
+
+    fn found(&self, check: &str, what: String, next: String) -> FoundView {
+        FoundView { nodes: vec![self.node.clone()], check: check.to_string(), what, next }
+    }
+
+    fn block(&mut self, check: &str, what: String, next: String) {
+        let found = self.found(check, what, next);
+        self.blockers.push(found);
+    }
+
+    /// What is not clear keeps the gate shut, or holds the run.
+    fn verdicts(&mut self, results: Vec<CheckResult>, when: &str) {
+        for result in results {
+            let Some(why) = result.verdict.reason().map(ToString::to_string) else { continue };
+            let told = self.blockers.iter().any(|found| found.what == why);
+            if !told {
+                let next =
+                    format!("{when} this must be clear: see to it, or leave the node out (nodes.exclude)");
+                self.block(&result.check, why, next);
+            }
+        }
+    }
+
+    fn agent(&mut self, kind: SectionKind, said: Rehearsed) {
+        self.policy = said.policy.or(self.policy);
+        let told =
+            |foreseen: &Foreseen| (heard::text(&foreseen.what), heard::text(&foreseen.next.join("; ")));
+        for foreseen in said.refused.iter().take(MOST) {
+            let (what, next) = told(foreseen);
+            if self.blockers.iter().all(|known| known.what != what) {
+                let check = match foreseen.step.is_empty() {
+                    true => kind.as_str().to_string(),
+                    false => heard::word(&foreseen.step),
+                };
+                self.block(&check, what, next);
+            }
+        }
+        for foreseen in said.warnings.iter().take(MOST) {
+            let (what, next) = told(foreseen);
+            if self.warnings.iter().all(|known| known.what != what) {
+                let found = self.found(kind.as_str(), what, next);
+                self.warnings.push(found);
+            }
+        }
+    }
+}
+
+/// Looks at a node: what the coordinator itself knows of it, what its gate would say, what must hold when it
+/// is back and while it soaks (before a change too: it would not come back better), what its agent would
+/// refuse.
+pub(super) async fn look(
+    app: &App,
+    run: &Run,
+    index: usize,
+    etcd: &BTreeMap<NodeName, Result<EtcdView, String>>,
+) -> Looked {
+    let node = &run.nodes[index];
+    let mut looked = Looked::of(node.name.clone());
+    let (name, key, component, to) = {
+        let stage = run.stage_of(node);
+        (node.name.clone(), node.key, stage.component.clone(), stage.to.clone())
+    };
+    let known =
+        app.driver.with(move |driver, now| (driver.in_the_way(&name, key, &component, &to, now), Vec::new()));
+    match known.await {
+        Ok(known) => looked.verdicts(known, "before it leaves service"),
+        Err(error) => looked.block("coordinator", error.to_string(), "try again".to_string()),
+    }
+    if run.plan.stages[node.stage].node(&node.name).is_some_and(|planned| planned.seen.is_none()) {
+        // Its agent is silent: the plan has said so, and nothing can be asked.
+        return looked;
+    }
+    if let Err(why) = app.sessions.observe(&node.name, &Probe::Host {}, ANSWERS_WITHIN).await {
+        // Everything else would be waited for in vain.
+        let next = format!("see to drydock-agent on {}, and rehearse again", node.name);
+        looked.block("agent", format!("nothing can be asked there: {}", heard::text(&why)), next);
+        return looked;
+    }
+    let recipe = run.recipe_of(node);
+    let soak = run.wave_of(node).soak_checks.iter();
+    let soak: Vec<SoakLook> =
+        soak.map(|check| SoakLook { node: node.name.clone(), check: check.clone() }).collect();
+    let gates: [(bool, Vec<Check>, Vec<SoakLook>, &str); 2] = [
+        (true, recipe.gate, Vec::new(), "before it leaves service"),
+        (false, recipe.returned, soak, "when it is back and soaks"),
+    ];
+    for (before, checks, soak, when) in gates {
+        if checks.is_empty() && soak.is_empty() {
+            continue;
+        }
+        if let Some(mut request) = look_request(run, index, 0, checks) {
+            (request.before, request.soak) = (before, soak);
+            let (results, _) = checks::look_with(&app.sessions, &request, etcd.clone()).await;
+            looked.verdicts(results, when);
+        }
+    }
+    for kind in [SectionKind::Stage, SectionKind::Protect, SectionKind::Apply] {
+        let section = would_send(run, index, kind);
+        if section.steps.is_empty() && section.verify.is_empty() {
+            continue;
+        }
+        ask(app, &mut looked, kind, section).await;
+    }
+    looked
+}
+
+async fn ask(app: &App, looked: &mut Looked, kind: SectionKind, section: Section) {
+    let probe = Probe::Rehearse { section: Box::new(section) };
+    let said = match app.sessions.observe(&looked.node, &probe, WITHIN).await {
+        Ok(Observation::Rehearsed(said)) => return looked.agent(kind, said),
+        Ok(_) => "it answered another question".to_string(),
+        Err(why) => heard::text(&why),
+    };
+    let what =
+        format!("what its agent would refuse of the {} section could not be seen: {said}", kind.as_str());
+    let next = format!("see to drydock-agent on {}, and rehearse again", looked.node);
+    looked.block(kind.as_str(), what, next);
+}

@@ -1,0 +1,149 @@
+//! What operators decide about nodes, the fleet and live runs, checked.
+
+use std::sync::Arc;
+
+use drydock_core::view::{AmendedView, FleetView, StandingView};
+use drydock_proto::{
+    edge,
+    operator::{
+        AmendRunRequest, FreezeFleetRequest, StandNodeRequest, WaveName, amend_run_request::Change,
+        stand_node_request::Verb,
+    },
+};
+use drydock_types::{Label, Millis, NodeName};
+use tonic::Status;
+
+use super::{App, gone, operators::refused, store_failed, views::invalid};
+use crate::{
+    driver::{Asked, Place},
+    store::registry::RegistryError,
+};
+
+/// The longest reason that is kept, in characters.
+const MAX_WHY_CHARS: usize = 500;
+
+/// A reason that a person gave: one line, and not nothing.
+fn why(said: &str) -> Result<String, Status> {
+    let said = crate::heard::text(said.trim());
+    match said.chars().count() {
+        0 => Err(Status::invalid_argument("say why: it stands in the record, and others read it")),
+        1..=MAX_WHY_CHARS => Ok(said),
+        _ => Err(Status::invalid_argument(format!("the reason is longer than {MAX_WHY_CHARS} characters"))),
+    }
+}
+
+/// Sets aside, releases or retires a node.
+pub(super) async fn stand(
+    app: &Arc<App>,
+    asked: StandNodeRequest,
+    by: String,
+) -> Result<StandingView, Status> {
+    let name = NodeName::parse(&asked.node_name).map_err(invalid)?;
+    match asked.verb() {
+        Verb::Unspecified => Err(Status::invalid_argument("say set aside, release or retire")),
+        Verb::SetAside => {
+            let why = why(&asked.why)?;
+            let done =
+                app.driver.with(move |driver, now| (driver.set_aside(&name, &by, &why, now), Vec::new()));
+            done.await.map_err(gone)?.map_err(|error| refused(&error))
+        }
+        Verb::Release => {
+            let machine = Some(crate::heard::word(&asked.machine)).filter(|machine| !machine.is_empty());
+            let done = app
+                .driver
+                .with(move |driver, now| (driver.release(&name, machine.as_deref(), &by, now), Vec::new()));
+            done.await.map_err(gone)?.map_err(|error| refused(&error))
+        }
+        Verb::Retire => {
+            let why = why(&asked.why)?;
+            let app = Arc::clone(app);
+            // Not given up with a caller that goes away: what is on record is also done.
+            let done = tokio::spawn(async move { retire(&app, name, by, why).await });
+            done.await
+                .map_err(|_| Status::internal("the request failed; the coordinator's log says where"))?
+        }
+    }
+}
+
+/// On record first, then revoked in the store, then everywhere it is still believed.
+async fn retire(app: &Arc<App>, name: NodeName, by: String, why: String) -> Result<StandingView, Status> {
+    let (node, who, reason) = (name.clone(), by.clone(), why.clone());
+    let noted = app.driver.with(move |driver, now| (driver.retire(&node, &who, &reason, now), Vec::new()));
+    let view = noted.await.map_err(gone)?.map_err(|error| refused(&error))?;
+    let now = app.trust.clock.now_unix_s();
+    let (worker, node, reason) = (Arc::clone(app), name.clone(), format!("retired by {by}: {why}"));
+    let revoked = tokio::task::spawn_blocking(move || worker.registry.revoke_node(&node, &reason, now)).await;
+    match revoked.map_err(|_| Status::internal("the request failed; the coordinator's log says where"))? {
+        Ok(row) => {
+            app.trust.revoked.change(|revoked| {
+                revoked.keys.insert(row.key);
+            });
+            app.sessions.drop_key(row.key);
+        }
+        Err(RegistryError::Refused(why)) => return Err(Status::failed_precondition(why.to_string())),
+        Err(RegistryError::Store(error)) => return Err(store_failed(&error)),
+    }
+    app.publish_nodes().await?;
+    tracing::info!(%by, node = %name, %why, "retired a node");
+    Ok(view)
+}
+
+/// Freezes or thaws.
+pub(super) async fn freeze(
+    app: &Arc<App>,
+    asked: FreezeFleetRequest,
+    by: String,
+) -> Result<FleetView, Status> {
+    let reason = if asked.freeze { Some(why(&asked.why)?) } else { None };
+    let done = app.driver.with(move |driver, now| {
+        let done = match reason {
+            Some(why) => driver.freeze(&by, &why, now),
+            None => driver.thaw(&by, now),
+        };
+        (done, Vec::new())
+    });
+    done.await.map_err(gone)?.map_err(|error| refused(&error))
+}
+
+/// The fleet as a whole.
+pub(super) async fn fleet(app: &Arc<App>) -> Result<FleetView, Status> {
+    app.driver.with(|driver, now| (driver.fleet_view(now), Vec::new())).await.map_err(gone)
+}
+
+/// Changes a live run.
+pub(super) async fn amend(app: &Arc<App>, asked: AmendRunRequest, by: String) -> Result<AmendedView, Status> {
+    let run = asked.run;
+    let change = asked.change.ok_or_else(|| Status::invalid_argument("say what is to be changed"))?;
+    let change = checked(change)?;
+    let done = app.driver.with(move |driver, now| match driver.amend(run, &change, &by, now) {
+        Ok((view, outputs)) => (Ok(view), outputs),
+        Err(error) => (Err(error), Vec::new()),
+    });
+    done.await.map_err(gone)?.map_err(|error| refused(&error))
+}
+
+fn checked(change: Change) -> Result<Asked, Status> {
+    let node = |name: &str| NodeName::parse(name).map_err(invalid);
+    Ok(match change {
+        Change::Approve(asked) => {
+            let digest = match asked.digest.as_slice() {
+                [] => None,
+                bytes => Some(edge::sha256(bytes).map_err(invalid)?),
+            };
+            Asked::Approve { place: place(asked.wave)?, digest }
+        }
+        Change::Skip(asked) => Asked::Skip { node: node(&asked.node_name)? },
+        Change::Extend(asked) => Asked::Extend { node: node(&asked.node_name)?, more: Millis(asked.more_ms) },
+        Change::Soak(asked) => Asked::Soak { place: place(asked.wave)?, soak: Millis(asked.soak_ms) },
+        Change::Concurrency(asked) => {
+            Asked::Concurrency { place: place(asked.wave)?, concurrency: asked.concurrency }
+        }
+        Change::NoWindow(_) => Asked::NoWindow,
+    })
+}
+
+fn place(wave: Option<WaveName>) -> Result<Option<Place>, Status> {
+    let Some(wave) = wave else { return Ok(None) };
+    let label = |text: &str| Label::parse(text).map(|label| label.to_string()).map_err(invalid);
+    Ok(Some((label(&wave.stage)?, label(&wave.wave)?)))
+}

@@ -1,0 +1,88 @@
+//! The points that stand in the sources, as the build found them.
+
+use std::collections::BTreeSet;
+
+/// A point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Point {
+    /// `agent.journal.sync`
+    pub(crate) name: &'static str,
+    /// A change of the world outside, rather than a write that a disk can refuse.
+    pub(crate) effect: bool,
+    /// Where it stands: file and line.
+    pub(crate) at: &'static str,
+}
+
+/// All of them, by name.
+pub(crate) const ALL: &[Point] = include!(concat!(env!("OUT_DIR"), "/points.rs"));
+
+/// Passed once for each piece of a long file.
+pub(crate) const IN_A_LOOP: [&str; 6] = [
+    "agent.artifact.write",
+    "agent.backup.write",
+    "agent.backup.send",
+    "agent.swap.write",
+    "coordinator.artifact.write",
+    "coordinator.backup.write",
+];
+
+/// Why no scenario here passes what only a commit-confirmed section does.
+const COMMIT_CONFIRMED: &str =
+    "its timer is a unit of a real systemd's, which outlives a reboot; agent/src/revert's tests, and the lab";
+
+/// Those that no scenario passes: why, and what tries them instead.
+const NOT_PASSED: &[(&str, &str)] = &[
+    ("agent.apart.start", COMMIT_CONFIRMED),
+    ("agent.apart.start-after", COMMIT_CONFIRMED),
+    ("agent.apart.start-now", COMMIT_CONFIRMED),
+    ("agent.apart.stop-timer", COMMIT_CONFIRMED),
+    ("agent.revert.claim", COMMIT_CONFIRMED),
+    ("agent.revert.remove", COMMIT_CONFIRMED),
+    ("agent.revert.rename", COMMIT_CONFIRMED),
+    ("agent.revert.settle", COMMIT_CONFIRMED),
+    ("agent.revert.sync", COMMIT_CONFIRMED),
+    ("agent.revert.sync-dir", COMMIT_CONFIRMED),
+    ("agent.revert.write", COMMIT_CONFIRMED),
+    ("agent.revert.write-rename", COMMIT_CONFIRMED),
+    (
+        "agent.artifact.empty",
+        "a part that is longer than its artifact was written by somebody else; agent/src/artifacts/tests.rs",
+    ),
+    (
+        "agent.unit.reset-failed",
+        "a unit that has failed is none that a gate lets through; agent/src/sys/units/systemd/tests.rs",
+    ),
+    (
+        "coordinator.backup.empty",
+        "a part that is longer than its backup was written by somebody else; coordinator/src/backups/tests.rs",
+    ),
+    (
+        "coordinator.backup.sync-part",
+        "only a stream that breaks on its way ends early and in order; coordinator/src/backups/tests.rs",
+    ),
+];
+
+/// Every point is either passed or named with the reason why not.
+pub(crate) fn not_accounted_for(passed: &BTreeSet<String>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for point in ALL {
+        let excused = NOT_PASSED.iter().any(|(name, _)| *name == point.name);
+        match (passed.contains(point.name), excused) {
+            (true, true) => wrong.push(format!("{} is passed: take it out of NOT_PASSED", point.name)),
+            (false, false) => wrong.push(format!(
+                "{} ({}) is passed by no scenario: have one pass it (tests/kill-matrix/src/scenario), or name it in \
+                 NOT_PASSED of tests/kill-matrix/src/points.rs with the reason and the test that tries it",
+                point.name, point.at
+            )),
+            _ => {}
+        }
+    }
+    let gone = NOT_PASSED.iter().filter(|(name, _)| !ALL.iter().any(|point| point.name == *name));
+    wrong.extend(gone.map(|(name, _)| format!("{name} is in NOT_PASSED and not in the sources")));
+    wrong
+}
+
+/// Can a disk refuse what is done there?
+pub(crate) fn is_effect(point: &str) -> bool {
+    ALL.iter().any(|known| known.name == point && known.effect)
+}

@@ -1,0 +1,140 @@
+//! The rules that never bend, asserted on the ground truth after everything that happens.
+//!
+//! Nothing in here asks the code under test whether it is right: it compares what the machines are, what is
+//! durable on which disk, what was handed out, and what operators were told.
+//!
+//! | rule | where |
+//! |---|---|
+//! | 1 budget, 4 one after another, 6 quorum | [`leaving`] : whenever a service goes out of service by our doing |
+//! | 2 intent first, 3 once, 7 lapse | [`effects`]: whenever an agent accepts, begins or changes something |
+//! | 7 pause, 8 unknown, 11 no way down | [`decided`]: whenever a coordinator hands out a section |
+//! | 9 no silent wait, 10 every way out, 12 seen in the target | [`told`]: whenever a run's state changes |
+
+pub mod decided;
+pub mod effects;
+pub mod leaving;
+pub mod told;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use drydock_core::plan::Plan;
+use drydock_types::{EffectId, Fence, NodeName, RunId, SectionKind, Sha256, Version};
+
+/// A rule that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Its number in the design; 0 for what every rule stands on (the record, the end of every run).
+    pub rule: u8,
+    /// What happened, to what.
+    pub what: String,
+    /// When.
+    pub at_ms: u64,
+}
+
+/// A section that some coordinator's store durably holds as decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The digest of its exact bytes.
+    pub payload: Sha256,
+    /// Of which run.
+    pub run: RunId,
+    /// Which phase.
+    pub kind: SectionKind,
+    /// For which node.
+    pub node: NodeName,
+    /// What ran there as the coordinator saw it.
+    pub from: Option<Version>,
+    /// What is to run.
+    pub to: Version,
+}
+
+/// What an agent's disk durably holds.
+#[derive(Debug, Clone, Default)]
+pub struct JournalTruth {
+    /// Effects accepted.
+    pub accepted: BTreeSet<EffectId>,
+    /// Steps begun: effect and index.
+    pub begun: BTreeSet<(EffectId, u32)>,
+    /// Effects ended.
+    pub ended: BTreeSet<EffectId>,
+    /// The highest fence obeyed.
+    pub fence: Option<Fence>,
+}
+
+/// What was decided for a run by the operator who started it.
+#[derive(Debug, Clone)]
+pub struct RunTruth {
+    /// Its number at the coordinator that started it.
+    pub number: u64,
+    /// The plan.
+    pub plan: std::sync::Arc<Plan>,
+    /// Pause was acknowledged by this coordinator, and nobody has resumed there since.
+    pub paused: Option<usize>,
+    /// It was said that it is over.
+    pub closed: bool,
+    /// Nodes whose change was accepted by their agent, and when.
+    pub changed: BTreeMap<NodeName, u64>,
+}
+
+/// Everything that the rules remember.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// The first rule that did not hold.
+    pub violation: Option<Violation>,
+    /// Everything that was ever durably decided, by any coordinator.
+    pub intents: BTreeMap<EffectId, Intent>,
+    /// By host.
+    pub journals: Vec<JournalTruth>,
+    /// How often each step of each effect changed something in the world.
+    pub changes: BTreeMap<(EffectId, &'static str), u32>,
+    /// Every run that was ever started.
+    pub runs: BTreeMap<RunId, RunTruth>,
+    /// When an agent received a section: effect and host.
+    pub received_ms: BTreeMap<(EffectId, usize), u64>,
+    /// Versions that failed on a host since an operator last decided anything there.
+    pub failed: BTreeMap<(usize, Version), EffectId>,
+    /// The fleet was frozen, by whoever talked to this coordinator.
+    pub frozen: Option<usize>,
+    /// Hosts that a person set aside.
+    pub aside: BTreeSet<usize>,
+    /// Two coordinators have been at work at once: what one cannot know of the other is not held against it.
+    pub split: bool,
+    /// Stores have been copied or restored: a run may be decided once more, by who does not know of the first time.
+    pub copied: bool,
+}
+
+impl RunTruth {
+    /// A run as it was first seen.
+    #[must_use]
+    pub fn of(run: &drydock_core::run::Run) -> Self {
+        Self {
+            number: run.number,
+            plan: std::sync::Arc::clone(&run.plan),
+            paused: None,
+            closed: false,
+            changed: BTreeMap::new(),
+        }
+    }
+}
+
+impl Rules {
+    /// Rules over so many hosts.
+    #[must_use]
+    pub fn new(hosts: usize) -> Self {
+        Self { journals: vec![JournalTruth::default(); hosts], ..Self::default() }
+    }
+
+    /// A store is another one, or an older one, from now on: what only the former had acknowledged is gone with it.
+    pub fn restored(&mut self) {
+        self.copied = true;
+        (self.frozen, self.aside) = (None, BTreeSet::new());
+        self.runs.values_mut().for_each(|run| (run.paused, run.closed) = (None, false));
+    }
+
+    /// Keeps the first violation; the story ends with it.
+    pub fn broken(&mut self, rule: u8, at_ms: u64, what: impl FnOnce() -> String) {
+        if self.violation.is_none() {
+            self.violation = Some(Violation { rule, what: what(), at_ms });
+        }
+    }
+}

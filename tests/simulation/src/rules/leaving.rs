@@ -1,0 +1,87 @@
+//! A service goes out of service: may it, by what the others are?
+
+use drydock_types::EffectId;
+
+use super::Rules;
+use crate::ground::{By, Ground, Turn};
+
+/// Somebody else's disruption is held against a decision only when it is so old that every way of noticing it
+/// has had its time: a stream's silence, a look's age, a section's lapse, and the steps before the first
+/// disruptive one.
+pub const NOTICED_MS: u64 = 150_000;
+
+impl Rules {
+    /// Looks at everything that turned.
+    pub fn turned(&mut self, ground: &Ground, turns: &[Turn], now_ms: u64) {
+        for turn in turns {
+            if let Some(By::Us(effect)) = turn.out {
+                self.budget(ground, turn.host, effect, now_ms);
+                self.quorum(ground, turn.host, effect, now_ms);
+            }
+        }
+    }
+
+    /// Rule 1: over all runs, and counting what others did.
+    fn budget(&mut self, ground: &Ground, host: usize, effect: EffectId, now_ms: u64) {
+        let Some(intent) = self.intents.get(&effect) else { return };
+        let Some(run) = self.runs.get(&intent.run) else { return };
+        let (budget, labelled) =
+            (run.plan.budget.per_failure_domain as usize, run.plan.budget.domain_label.is_some());
+        let zone = |of: usize| ground.hosts[of].zone.as_ref().filter(|_| labelled);
+        let shares = |of: usize| {
+            let (mine, theirs) = (zone(host), zone(of));
+            !labelled || mine.is_none() || theirs.is_none() || mine == theirs
+        };
+        // Of what others did only a machine that is gone is seen by everybody: its agent is silent. A service that
+        // somebody stopped beside a living agent is seen by the checks that look at it, and no other.
+        let aside = |of: usize| self.aside.contains(&of);
+        let counts = |of: usize| match ground.hosts[of].out {
+            Some(_) if aside(of) => false,
+            Some(out) if matches!(out.by, By::Us(_)) => true,
+            Some(out) => !ground.hosts[of].powered && now_ms >= out.since_ms + NOTICED_MS,
+            None => false,
+        };
+        let others: Vec<usize> =
+            (0..ground.hosts.len()).filter(|of| *of != host && shares(*of) && counts(*of)).collect();
+        if others.len() >= budget {
+            let names: Vec<String> = others
+                .iter()
+                .map(|of| {
+                    format!("{} ({:?})", ground.hosts[*of].name, ground.hosts[*of].out.map(|out| out.by))
+                })
+                .collect();
+            let name = &ground.hosts[host].name;
+            self.broken(1, now_ms, || {
+                format!(
+                    "{name} was taken out of service while out already: {} (budget {budget})",
+                    names.join(", ")
+                )
+            });
+        }
+    }
+
+    /// Rule 6: the healthy rest is a majority of all, unless the plan accepts the outage.
+    fn quorum(&mut self, ground: &Ground, host: usize, effect: EffectId, now_ms: u64) {
+        if !ground.voters().any(|voter| voter == host) {
+            return;
+        }
+        let accepted = self
+            .intents
+            .get(&effect)
+            .and_then(|intent| self.runs.get(&intent.run))
+            .is_some_and(|run| run.plan.stages.iter().any(|stage| stage.outage.contains_key("etcd")));
+        let voters = ground.voters().count();
+        let down = |voter: &usize| {
+            ground.hosts[*voter]
+                .out
+                .is_some_and(|out| matches!(out.by, By::Us(_)) || now_ms >= out.since_ms + NOTICED_MS)
+        };
+        let left = ground.voters().filter(|voter| *voter != host && !down(voter)).count();
+        if left < voters / 2 + 1 && !accepted {
+            let name = &ground.hosts[host].name;
+            self.broken(6, now_ms, || {
+                format!("the etcd member on {name} was stopped, and {left} of {voters} voters are left")
+            });
+        }
+    }
+}

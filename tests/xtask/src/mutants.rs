@@ -1,0 +1,167 @@
+//! `cargo sim --mutants`: does the simulation's checker bite?
+//!
+//! Each mutant takes one guard out of the production code, never out of the checker. All of them are built at
+//! once: a copy of the sources gets every mutant behind a switch that is read at run time, so that one build
+//! serves all. Then the ordinary seeds run with one mutant switched on after another, until the checker
+//! objects. A mutant that nobody objects to is one that escaped.
+
+mod copy;
+mod list;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use self::list::Mutant;
+use crate::cargo;
+
+/// The environment's name for the mutant that is switched on; read by the copy only.
+const SWITCH: &str = "DRYDOCK_SIM_MUTANT";
+/// The first portion of seeds.
+const FIRST_SEEDS: u64 = 50;
+
+/// What is wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Seeds that each mutant is tried with: the ordinary ones.
+    pub(crate) seeds: u64,
+    /// Only mutants whose name contains this.
+    pub(crate) only: Option<String>,
+    /// How many at once.
+    pub(crate) jobs: usize,
+}
+
+/// How a mutant ended.
+enum Ended {
+    /// The checker objected; its words.
+    Caught(String),
+    /// All seeds passed.
+    Escaped,
+}
+
+/// Builds the copy and tries every mutant. An error when one escaped, or the list is not what it must be.
+pub(crate) fn run(wanted: &Wanted) -> Result<()> {
+    let root = cargo::root()?;
+    let mutants = list::read(&root.join("tests/simulation/mutants.toml"))?;
+    let chosen: Vec<&Mutant> = mutants
+        .iter()
+        .filter(|mutant| wanted.only.as_ref().is_none_or(|only| mutant.name.contains(only)))
+        .collect();
+    if chosen.is_empty() {
+        bail!("no mutant is called like that; tests/simulation/mutants.toml names them");
+    }
+    let simulation = build(&root, &mutants)?;
+    without_a_mutant(&simulation, wanted.seeds)?;
+    let ended = try_all(&simulation, &chosen, wanted)?;
+    let caught = ended.iter().filter(|(_, ended)| matches!(ended, Ended::Caught(_))).count();
+    table(&ended);
+    println!("mutants={} caught={caught}", ended.len());
+    if caught < ended.len() {
+        bail!("{} escaped: the checker does not see that guard missing", ended.len() - caught);
+    }
+    Ok(())
+}
+
+/// The copy, built in the place of the ordinary build, so that what is not ours is not built again.
+fn build(root: &Path, mutants: &[Mutant]) -> Result<PathBuf> {
+    let target = cargo::target_dir()?;
+    let sources = target.join("mutants");
+    copy::sources(root, &sources)?;
+    copy::plant(&sources, mutants)?;
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(program)
+        .current_dir(&sources)
+        .env("CARGO_TARGET_DIR", &target)
+        .args(["build", "--locked", "--profile", "sim", "--package", "drydock-simulation"])
+        .status()
+        .context("cannot start cargo")?;
+    if !status.success() {
+        bail!("the mutants do not build: see above; tests/simulation/mutants.toml holds them");
+    }
+    // The next build of the ordinary sources puts its program at the same place.
+    let built = target.join("sim/drydock-simulation");
+    let kept = target.join("mutants/drydock-simulation");
+    std::fs::copy(&built, &kept).with_context(|| format!("cannot copy {}", built.display()))?;
+    Ok(kept)
+}
+
+/// With no mutant switched on the copy is the ordinary code, and nobody may object.
+fn without_a_mutant(simulation: &Path, seeds: u64) -> Result<()> {
+    match try_one(simulation, 0, seeds)? {
+        Ended::Escaped => Ok(()),
+        Ended::Caught(why) => bail!("the simulation fails without any mutant: {why}"),
+    }
+}
+
+fn try_all<'a>(
+    simulation: &Path,
+    chosen: &[&'a Mutant],
+    wanted: &Wanted,
+) -> Result<Vec<(&'a Mutant, Ended)>> {
+    let next = AtomicUsize::new(0);
+    let ended = Mutex::new(BTreeMap::new());
+    let work = || -> Result<()> {
+        while let Some(mutant) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let how = try_one(simulation, mutant.number, wanted.seeds)?;
+            eprintln!("{} {}", if matches!(how, Ended::Escaped) { "ESCAPED" } else { "caught " }, mutant.name);
+            ended.lock().unwrap_or_else(PoisonError::into_inner).insert(mutant.number, (*mutant, how));
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..wanted.jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| match worker.join() {
+            Ok(done) => done,
+            Err(_) => bail!("a worker of the mutants died"),
+        })
+    })?;
+    let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(ended.into_values().collect())
+}
+
+/// In portions that grow: most mutants are caught by the first seeds.
+fn try_one(simulation: &Path, number: usize, seeds: u64) -> Result<Ended> {
+    let (mut from, mut portion) = (1, FIRST_SEEDS);
+    while from <= seeds {
+        let some = portion.min(seeds + 1 - from);
+        if let Ended::Caught(why) = try_some(simulation, number, from, some)? {
+            return Ok(Ended::Caught(why));
+        }
+        (from, portion) = (from + some, portion * 2);
+    }
+    Ok(Ended::Escaped)
+}
+
+fn try_some(simulation: &Path, number: usize, from: u64, seeds: u64) -> Result<Ended> {
+    let mut command = Command::new(simulation);
+    command.env(SWITCH, number.to_string()).arg("--no-coverage");
+    command.args(["--from", &from.to_string(), "--seeds", &seeds.to_string()]);
+    let output = command.stdin(Stdio::null()).output().context("cannot start the simulation's copy")?;
+    if output.status.success() {
+        return Ok(Ended::Escaped);
+    }
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let objection = said.lines().find(|line| line.contains("rule")).or_else(|| said.lines().last());
+    let objection = objection.unwrap_or("it ended without a word").trim();
+    Ok(Ended::Caught(objection.chars().take(160).collect()))
+}
+
+fn table(ended: &[(&Mutant, Ended)]) {
+    println!("{:>4}  {:<44} what the checker said", "rule", "guard taken out");
+    for (mutant, how) in ended {
+        let said = match how {
+            Ended::Caught(why) => why.as_str(),
+            Ended::Escaped => "ESCAPED: nobody objected",
+        };
+        println!("{:>4}  {:<44} {said}", mutant.rule, mutant.name);
+    }
+}
