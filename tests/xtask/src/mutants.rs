@@ -75,8 +75,7 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
 fn build(root: &Path, mutants: &[Mutant]) -> Result<PathBuf> {
     let target = cargo::target_dir()?;
     let sources = target.join("mutants");
-    copy::sources(root, &sources)?;
-    copy::plant(&sources, mutants)?;
+    copy::make(root, &sources, mutants)?;
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(program)
         .current_dir(&sources)
@@ -112,7 +111,11 @@ fn try_all<'a>(
     let work = || -> Result<()> {
         while let Some(mutant) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
             let how = try_one(simulation, mutant.number, wanted.seeds)?;
-            eprintln!("{} {}", if matches!(how, Ended::Escaped) { "ESCAPED" } else { "caught " }, mutant.name);
+            eprintln!(
+                "{} {}",
+                if matches!(how, Ended::Escaped) { "ESCAPED" } else { "caught " },
+                mutant.name
+            );
             ended.lock().unwrap_or_else(PoisonError::into_inner).insert(mutant.number, (*mutant, how));
         }
         Ok(())
@@ -149,7 +152,8 @@ fn try_some(simulation: &Path, number: usize, from: u64, seeds: u64) -> Result<E
     if output.status.success() {
         return Ok(Ended::Escaped);
     }
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     let objection = said.lines().find(|line| line.contains("rule")).or_else(|| said.lines().last());
     let objection = objection.unwrap_or("it ended without a word").trim();
     Ok(Ended::Caught(objection.chars().take(160).collect()))

@@ -1,11 +1,6 @@
 //! A copy of the sources with every mutant in it, each behind its switch.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -18,9 +13,19 @@ use super::{
 const SWITCHBOARD: &str = "proto/types/src/lib.rs";
 const MAIN: &str = "tests/simulation/src/main.rs";
 
-/// What is in the checkout, committed or not, but for what is ignored. A file that is as it was keeps its
-/// time, so that cargo builds only what changed.
-pub(super) fn sources(root: &Path, into: &Path) -> Result<()> {
+/// Files by their names from the top of the checkout.
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// Makes the copy. A file that is there already as it should be is not touched, so that cargo builds only what
+/// changed.
+pub(super) fn make(root: &Path, into: &Path, mutants: &[Mutant]) -> Result<()> {
+    let mut files = sources(root)?;
+    plant(&mut files, mutants)?;
+    files.iter().try_for_each(|(name, bytes)| write(&into.join(name), bytes))
+}
+
+/// What is in the checkout, committed or not, but for what is ignored.
+fn sources(root: &Path) -> Result<Files> {
     let listed = Command::new("git")
         .current_dir(root)
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -29,16 +34,17 @@ pub(super) fn sources(root: &Path, into: &Path) -> Result<()> {
     if !listed.status.success() {
         bail!("git does not list the checkout's files: {}", String::from_utf8_lossy(&listed.stderr).trim());
     }
+    let mut files = Files::new();
     for name in listed.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let name = std::str::from_utf8(name).context("a file of the checkout has no readable name")?;
         let from = root.join(name);
         // Listed, and deleted in the working tree.
         if from.is_file() {
             let bytes = fs::read(&from).with_context(|| format!("cannot read {name}"))?;
-            write(&into.join(name), &bytes)?;
+            files.insert(name.to_string(), bytes);
         }
     }
-    Ok(())
+    Ok(files)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -53,40 +59,26 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Puts the mutants and their switch into the copy.
-pub(super) fn plant(sources: &Path, mutants: &[Mutant]) -> Result<()> {
-    let mut texts: BTreeMap<PathBuf, String> = BTreeMap::new();
-    for (mutant, edit) in mutants.iter().flat_map(|mutant| mutant.edit.iter().map(move |edit| (mutant, edit))) {
-        let path = sources.join(&edit.file);
-        if !texts.contains_key(&path) {
-            let text = fs::read_to_string(&path)
-                .with_context(|| format!("mutant `{}`: cannot read {}", mutant.name, edit.file))?;
-            texts.insert(path.clone(), text);
-        }
-        if let Some(text) = texts.get_mut(&path) {
-            *text = planted(text, mutant, edit)?;
-        }
+fn plant(files: &mut Files, mutants: &[Mutant]) -> Result<()> {
+    for (mutant, edit) in mutants.iter().flat_map(|mutant| mutant.edit.iter().map(move |edit| (mutant, edit)))
+    {
+        let context = || format!("mutant `{}`: {}", mutant.name, edit.file);
+        change(files, &edit.file, |text| planted(text, mutant, edit)).with_context(context)?;
     }
-    for (path, text) in texts {
-        write(&path, text.as_bytes())?;
-    }
-    append(&sources.join(SWITCHBOARD), SWITCHES)?;
-    let main = sources.join(MAIN);
-    let text = fs::read_to_string(&main).with_context(|| format!("cannot read {MAIN}"))?;
-    let Some((before, after)) = text.split_once("fn main() ").and_then(|(before, rest)| {
-        let (signature, body) = rest.split_once('{')?;
-        Some((format!("{before}fn main() {signature}{{"), body))
-    }) else {
-        bail!("{MAIN} has no `fn main() … {{` to set the switch in");
-    };
-    let set = format!(
-        "\n    drydock_types::mutants::set(std::env::var(\"{SWITCH}\").ok().and_then(|on| on.parse().ok()).unwrap_or(0));\n"
-    );
-    write(&main, format!("{before}{set}{after}").as_bytes())
+    change(files, SWITCHBOARD, |text| Ok(format!("{text}{SWITCHES}")))?;
+    change(files, MAIN, |text| {
+        let (before, rest) = text.split_once("fn main() ").context("it has no `fn main()`")?;
+        let (signature, body) = rest.split_once('{').context("its `fn main()` has no body")?;
+        let read = format!("std::env::var(\"{SWITCH}\").ok().and_then(|on| on.parse().ok()).unwrap_or(0)");
+        Ok(format!("{before}fn main() {signature}{{\n    drydock_types::mutants::set({read});\n{body}"))
+    })
 }
 
-fn append(path: &Path, more: &str) -> Result<()> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    write(path, format!("{text}{more}").as_bytes())
+fn change(files: &mut Files, name: &str, how: impl FnOnce(&str) -> Result<String>) -> Result<()> {
+    let bytes = files.get_mut(name).with_context(|| format!("there is no {name}"))?;
+    let text = std::str::from_utf8(bytes).with_context(|| format!("{name} is no text"))?;
+    *bytes = how(text).with_context(|| format!("cannot change {name}"))?.into_bytes();
+    Ok(())
 }
 
 /// The text with the guard and what replaces it, chosen by the switch.
@@ -108,6 +100,8 @@ fn planted(text: &str, mutant: &Mutant, edit: &Edit) -> Result<String> {
 }
 
 const SWITCHES: &str = "
+extern crate self as drydock_types;
+
 /// Which mutant is switched on.
 pub mod mutants {
     use core::sync::atomic::{AtomicUsize, Ordering};
@@ -144,13 +138,21 @@ mod tests {
         assert_eq!(text, "if (if drydock_types::mutants::on(7) { true } else { a < b }) { go() }");
         let text = plant("stop(); go();", "stop();", "", Kind::Statement).unwrap();
         assert_eq!(text, "if drydock_types::mutants::on(7) {  } else { stop(); } go();");
-        let text = plant("Ok(it) => it,", "Ok(it) => it,", "Ok(_) if {on} => 0, Ok(it) => it,", Kind::Raw).unwrap();
+        let text =
+            plant("Ok(it) => it,", "Ok(it) => it,", "Ok(_) if {on} => 0, Ok(it) => it,", Kind::Raw).unwrap();
         assert_eq!(text, "Ok(_) if drydock_types::mutants::on(7) => 0, Ok(it) => it,");
     }
 
     #[test]
     fn a_guard_that_is_gone_or_stands_twice_is_an_error() {
-        assert!(plant("go()", "a < b", "true", Kind::Expression).unwrap_err().to_string().contains("0 times"));
-        assert!(plant("a < b; a < b", "a < b", "true", Kind::Expression).unwrap_err().to_string().contains("2 times"));
+        assert!(
+            plant("go()", "a < b", "true", Kind::Expression).unwrap_err().to_string().contains("0 times")
+        );
+        assert!(
+            plant("a < b; a < b", "a < b", "true", Kind::Expression)
+                .unwrap_err()
+                .to_string()
+                .contains("2 times")
+        );
     }
 }

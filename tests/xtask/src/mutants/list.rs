@@ -82,7 +82,9 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Mutant>> {
             None => bail!("mutant `{}` names rule {}; there are 1 to {RULES}", mutant.name, mutant.rule),
         }
     }
-    if let Some((rule, count)) = rules.iter().find(|(rule, count)| **count < LEAST_PER_RULE && !WITHOUT.contains(rule)) {
+    if let Some((rule, count)) =
+        rules.iter().find(|(rule, count)| **count < LEAST_PER_RULE && !WITHOUT.contains(rule))
+    {
         bail!("rule {rule} has {count} mutants; {LEAST_PER_RULE} are the least");
     }
     Ok(mutants)
