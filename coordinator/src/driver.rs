@@ -29,7 +29,7 @@ mod unsigned;
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
 };
 
 use drydock_core::{
@@ -288,6 +288,8 @@ pub struct Driver<S> {
     strange: BTreeMap<NodeName, Vec<HeldEffect>>,
     /// Outcomes that were not believed.
     refused: BTreeMap<EffectId, Refused>,
+    /// Open sections that their agents said they hold.
+    in_journal: BTreeSet<EffectId>,
     /// The end of the record as the last commit left it.
     end: RecordEnd,
 }
@@ -328,6 +330,7 @@ impl<S: RunStore> Driver<S> {
             fenced: None,
             strange: BTreeMap::new(),
             refused: BTreeMap::new(),
+            in_journal: BTreeSet::new(),
             end,
         };
         let numbers: Vec<u64> = driver.runs.keys().copied().collect();
@@ -406,8 +409,12 @@ impl<S: RunStore> Driver<S> {
                 self.changes += 1;
                 Ok(Vec::new())
             }
-            Input::Accepted { .. } => Ok(Vec::new()),
+            Input::Accepted { node, effect } => {
+                self.is_in_journal(&node, effect);
+                Ok(Vec::new())
+            }
             Input::Progress { node, effect, step, progress } => {
+                self.is_in_journal(&node, effect);
                 self.progress(&node, effect, step, progress);
                 Ok(Vec::new())
             }
@@ -419,8 +426,12 @@ impl<S: RunStore> Driver<S> {
             }
             Input::NotKnown { node, effect } => {
                 self.is_forgotten(&node, effect, now)?;
-                let why = "its agent never accepted it".to_string();
-                self.about(&node, effect, Event::Lapsed { effect, why }, now)
+                let event = if self.in_journal.contains(&effect) {
+                    Event::Forgot { effect }
+                } else {
+                    Event::Lapsed { effect, why: "its agent never accepted it".to_string() }
+                };
+                self.about(&node, effect, event, now)
             }
             Input::Outcome { node, outcome, signed } => self.outcome(&node, *outcome, *signed, now),
             Input::OutcomeRefused { node, session, effect, why } => {
@@ -493,8 +504,18 @@ impl<S: RunStore> Driver<S> {
         }
         if !matches!(event, Event::OutcomeRefused { .. }) {
             self.limiter.heard(effect);
+            self.in_journal.remove(&effect);
         }
         self.transition_signed(number, event, signed, now)
+    }
+
+    /// Its agent says that it holds this section: a journal that denies it later is an older one. Kept in memory
+    /// only: a coordinator that restarts before the agent's next Hello, while the journal is put back to an older
+    /// copy that is no shorter than the last one it knew of, does not notice.
+    fn is_in_journal(&mut self, node: &NodeName, effect: EffectId) {
+        if self.holder(node, effect).is_some() {
+            self.in_journal.insert(effect);
+        }
     }
 
     /// The run that has this effect open at this node, and the node's identity: the one of the plan, which is

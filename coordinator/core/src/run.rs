@@ -510,6 +510,12 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// An agent had said that a section is in its journal, and its journal does not know of it any more: it is an
+    /// older copy. Nothing tells how far the section came.
+    Forgot {
+        /// Which.
+        effect: EffectId,
+    },
     /// The agent will not do it: fence, policy of the link, unreadable section.
     Declined {
         /// Which.

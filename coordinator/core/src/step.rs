@@ -82,6 +82,7 @@ pub fn step(mut run: Run, event: &Event, now: Now) -> (Run, Vec<Effect>) {
         }
         Event::Ended { outcome } => ended::ended(&mut run, outcome, now),
         Event::OutcomeRefused { effect, why } => ended::refused(&mut run, *effect, why, now),
+        Event::Forgot { effect } => ended::forgot(&mut run, *effect, now),
         Event::Lapsed { effect, why } => ended::lapsed(&mut run, *effect, why, now),
         Event::Declined { effect, why } => ended::declined(&mut run, *effect, why, now),
         Event::AgentConnected { node, key, journal } => {

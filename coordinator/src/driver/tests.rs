@@ -397,6 +397,29 @@ fn an_agent_whose_key_is_not_the_registered_one_is_not_connected() {
 }
 
 #[test]
+fn a_journal_that_held_a_section_and_denies_it_is_an_older_one_and_the_section_is_not_sent_again() {
+    for progress in [false, true] {
+        let mut world = applying();
+        let effect = world.open(1, "a");
+        world.tell(if progress {
+            Input::Progress { node: name("a"), effect, step: "swapBinary".to_string(), progress: None }
+        } else {
+            Input::Accepted { node: name("a"), effect }
+        });
+        // Longer than at the last Hello, and older than what was heard since.
+        let agent = Box::new(world.agent("a", 11));
+        world.tell(Input::Connected { node: name("a"), agent });
+        assert_eq!(world.asks(), ["a"]);
+        world.tell(Input::NotKnown { node: name("a"), effect });
+        assert_eq!((world.phase(1, "a"), world.run(1).status), (Phase::Held, RunStatus::Held));
+        let hold = world.run(1).hold.as_ref().unwrap();
+        assert_eq!((hold.kind, world.sent().len()), (drydock_core::hold_kind::HoldKind::Undecidable, 0));
+        world.tick(600_000);
+        assert_eq!((world.phase(1, "a"), world.sent().len()), (Phase::Held, 0), "a person looks first");
+    }
+}
+
+#[test]
 fn words_about_an_effect_count_only_from_the_node_that_has_it() {
     let mut world = applying();
     let effect = world.open(1, "a");

@@ -61,7 +61,7 @@ impl Etcd {
         };
         let members = (0..3).map(member).collect();
         let etcd = Self { clients, _members: members };
-        wait::until("a leader of etcd", wait::SOON, || etcd.status(0).filter(|status| status.leader != 0));
+        wait::until("a leader of etcd", wait::RUN, || etcd.status(0).filter(|status| status.leader != 0));
         etcd
     }
 

@@ -115,9 +115,10 @@ fn etcd(inner: &Inner, host: usize, now_ms: u64) -> Result<EtcdView, String> {
     let quorum = local.is_ok() && inner.ground.cluster.leader.is_some();
     let (major, minor) = inner.ground.cluster.minor;
     let flaps = now_ms < inner.unclear_until[host];
+    let alarmed = now_ms < inner.alarm_until;
     Ok(EtcdView {
         members: members.collect(),
-        alarms: Ok(Vec::new()),
+        alarms: Ok(if alarmed { vec!["NOSPACE".to_string()] } else { Vec::new() }),
         cluster_version: Version::parse(&format!("{major}.{minor}.0")).map_err(|error| error.to_string()),
         linearizable: if quorum && !flaps { Ok(()) } else { Err("no leader".to_string()) },
         local,

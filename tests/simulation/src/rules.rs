@@ -93,10 +93,18 @@ pub struct Rules {
     pub received_ms: BTreeMap<(EffectId, usize), u64>,
     /// Versions that failed on a host since an operator last decided anything there.
     pub failed: BTreeMap<(usize, Version), EffectId>,
+    /// Called done by this coordinator: it, its number of the run, the node.
+    pub called_done: BTreeSet<(usize, u64, NodeName)>,
+    /// Nodes that an undo by command has left somewhere on its way: the run that is taken back by it, the node.
+    pub half_undone: BTreeSet<(RunId, NodeName)>,
+    /// By host: when its agent accepted the last section that changes or takes back.
+    pub began_ms: BTreeMap<usize, u64>,
     /// The fleet was frozen, by whoever talked to this coordinator.
     pub frozen: Option<usize>,
     /// Hosts that a person set aside.
     pub aside: BTreeSet<usize>,
+    /// Versions that a coordinator called rolled back on a host, and that nobody has released there since.
+    pub quarantined: BTreeSet<(usize, Version)>,
     /// Two coordinators have been at work at once: what one cannot know of the other is not held against it.
     pub split: bool,
     /// Stores have been copied or restored: a run may be decided once more, by who does not know of the first time.
@@ -128,7 +136,19 @@ impl Rules {
     pub fn restored(&mut self) {
         self.copied = true;
         (self.frozen, self.aside) = (None, BTreeSet::new());
+        self.called_done.clear();
         self.runs.values_mut().for_each(|run| (run.paused, run.closed) = (None, false));
+    }
+
+    /// Is a node that is to be taken back neither what it was nor what it was to be, as far as anybody was told? It
+    /// counts as out of service, whether or not it serves; it is taken back in the slot that it occupies, and the
+    /// recipe's gates, which would only tell that it is not well, are not asked.
+    #[must_use]
+    pub fn is_half_way(&self, by: usize, intent: &Intent) -> bool {
+        let undoes = self.runs.get(&intent.run).and_then(|run| run.plan.undoes);
+        let Some(undoes) = undoes.filter(|_| intent.kind == SectionKind::Undo) else { return false };
+        !self.called_done.contains(&(by, undoes, intent.node.clone()))
+            || self.half_undone.contains(&(intent.run, intent.node.clone()))
     }
 
     /// Keeps the first violation; the story ends with it.

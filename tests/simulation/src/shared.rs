@@ -108,6 +108,8 @@ pub(crate) struct Inner {
     pub(crate) stale_until: Vec<u64>,
     pub(crate) flaps_until: Vec<u64>,
     pub(crate) unclear_until: Vec<u64>,
+    /// The etcd cluster has raised an alarm until then.
+    pub(crate) alarm_until: u64,
     /// By host: can its agent reach the coordinator (for fetching)?
     pub(crate) reaches: Vec<bool>,
 }

@@ -11,7 +11,7 @@ use drydock_agent::{
 use drydock_types::{
     AbsPath, EffectId, Section, Sha256, Step,
     outcome::{Evidence, RunningUnit},
-    step::UndoGuard,
+    step::{SwapBinary, UndoGuard},
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -97,6 +97,7 @@ impl SimWorkshop {
     async fn swap(
         &self,
         section: &Section,
+        config: &SwapBinary,
         note: &Note,
         wrong: Option<Wrong>,
     ) -> Result<Vec<Evidence>, Problem> {
@@ -110,10 +111,10 @@ impl SimWorkshop {
             return Err(Problem::new("the directory could not be fsynced"));
         }
         Ok(vec![Evidence::Swapped {
-            path: path()?,
+            path: config.path.clone(),
             old_sha256: file.old,
             new_sha256: file.new,
-            kept: path()?,
+            kept: kept()?,
         }])
     }
 
@@ -198,7 +199,10 @@ impl SimWorkshop {
                         Some(it) if now_ms < it.since_ms + stable_ms => {
                             Err("it does not live long enough".into())
                         }
-                        Some(it) if Some(it.exe) != due => Err("it runs another file".into()),
+                        // A section that takes a change back names no artifact: what lies there is what runs.
+                        Some(it) if it.exe != there.file || due.is_some_and(|due| due != it.exe) => {
+                            Err("it runs another file".into())
+                        }
                         Some(_) => running(inner, host).map(Evidence::Running).ok_or_else(|| "gone".into()),
                         None => Err("no process".into()),
                     }
@@ -264,8 +268,8 @@ impl SimWorkshop {
     }
 }
 
-fn path() -> Result<AbsPath, Problem> {
-    AbsPath::parse("/usr/local/bin/thing").map_err(|error| Problem::new(error.to_string()))
+fn kept() -> Result<AbsPath, Problem> {
+    AbsPath::parse("/var/lib/drydock-agent/kept").map_err(|error| Problem::new(error.to_string()))
 }
 
 fn exchange(
@@ -385,9 +389,9 @@ impl Workshop for SimWorkshop {
                 });
                 Ok(Vec::new())
             }
-            Step::SwapBinary(_) => {
+            Step::SwapBinary(config) => {
                 self.begins(section, step);
-                self.swap(section, note, wrong).await
+                self.swap(section, config, note, wrong).await
             }
             Step::RestartUnit(_) => {
                 self.begins(section, step);

@@ -178,6 +178,7 @@ impl World {
             stale_until: vec![0; hosts],
             flaps_until: vec![0; hosts],
             unclear_until: vec![0; hosts],
+            alarm_until: 0,
             reaches: vec![true; hosts],
             ground,
         };

@@ -71,26 +71,23 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
     Ok(())
 }
 
-/// The copy, built in the place of the ordinary build, so that what is not ours is not built again.
+/// The copy, built in a place of its own: cargo tells crates apart by where they lie in their workspace, and would
+/// take the mutants for the ordinary crates.
 fn build(root: &Path, mutants: &[Mutant]) -> Result<PathBuf> {
-    let target = cargo::target_dir()?;
-    let sources = target.join("mutants");
+    let place = cargo::target_dir()?.join("mutants");
+    let (sources, built) = (place.join("sources"), place.join("target"));
     copy::make(root, &sources, mutants)?;
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(program)
         .current_dir(&sources)
-        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_TARGET_DIR", &built)
         .args(["build", "--locked", "--profile", "sim", "--package", "drydock-simulation"])
         .status()
         .context("cannot start cargo")?;
     if !status.success() {
         bail!("the mutants do not build: see above; tests/simulation/mutants.toml holds them");
     }
-    // The next build of the ordinary sources puts its program at the same place.
-    let built = target.join("sim/drydock-simulation");
-    let kept = target.join("mutants/drydock-simulation");
-    std::fs::copy(&built, &kept).with_context(|| format!("cannot copy {}", built.display()))?;
-    Ok(kept)
+    Ok(built.join("sim/drydock-simulation"))
 }
 
 /// With no mutant switched on the copy is the ordinary code, and nobody may object.

@@ -278,10 +278,7 @@ Node ctl-2   ○ silent for 12 min, since 22:04Z
         );
         let got = node(&view, NOW, FILE).to_text(FILE);
         assert!(got.starts_with(&want), "{got}");
-        assert!(
-            got.ends_with("  memory      16.0 GB\n  stateFree   0 B\n  uptime      1 h\n"),
-            "{got}"
-        );
+        assert!(got.ends_with("  memory      16.0 GB\n  stateFree   0 B\n  uptime      1 h\n"), "{got}");
     }
 
     #[test]

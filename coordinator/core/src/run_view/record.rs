@@ -54,6 +54,9 @@ fn narrate(was: &Run, is: &Run, event: &Event) -> (Option<NodeName>, String) {
         Event::OutcomeRefused { effect, why } => {
             about(was, is, *effect, &|kind| format!("{kind} section: {why}"))
         }
+        Event::Forgot { effect } => about(was, is, *effect, &|kind| {
+            format!("{kind} section was in its agent's journal, which does not know of it any more")
+        }),
         Event::Lapsed { effect, why } => {
             about(was, is, *effect, &|kind| format!("{kind} section lapsed: {why}"))
         }

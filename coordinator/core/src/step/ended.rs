@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Now,
     hold_kind::HoldKind,
-    run::{Effect, JournalRef, Lapses, LastChange, Left, NodeRun, Run},
+    run::{Effect, JournalRef, Lapses, LastChange, Left, NodeRun, OpenEffect, Run},
     view::{Phase, RunStatus},
 };
 
@@ -286,6 +286,28 @@ pub(super) fn lapsed(run: &mut Run, effect: EffectId, why: &str, now: Now) {
     }
 }
 
+/// It was in its agent's journal, and is not any more. What changes nothing in service is simply done again.
+pub(super) fn forgot(run: &mut Run, effect: EffectId, now: Now) {
+    let Some((index, kind)) = open_at(run, effect) else { return };
+    let why = "its agent had it in its journal, and came back with an older one that does not know of it";
+    if matches!(kind, SectionKind::Stage | SectionKind::Protect) {
+        return lapsed(run, effect, why, now);
+    }
+    if let Some(open) = run.nodes[index].open.clone() {
+        memory_lost(run, index, &open, why, now);
+    }
+}
+
+/// Whoever would know what became of a section does not remember it.
+fn memory_lost(run: &mut Run, index: usize, open: &OpenEffect, why: &str, now: Now) {
+    let node = &mut run.nodes[index];
+    node.open = None;
+    if open.kind == SectionKind::Apply {
+        node.last_change = Some(LastChange { effect: open.effect, left: Left::Unknown });
+    }
+    undecidable(run, index, open.kind.as_str(), why, now);
+}
+
 /// The agent will not have it, and would not have it again.
 pub(super) fn declined(run: &mut Run, effect: EffectId, why: &str, now: Now) {
     let Some((index, kind)) = open_at(run, effect) else { return };
@@ -329,12 +351,8 @@ pub(super) fn connected(run: &mut Run, agent: &Connected<'_>, now: Now, effects:
         let lost = before
             .is_some_and(|before| before.id != agent.journal.id || agent.journal.length < before.length);
         if lost {
-            node.open = None;
-            if open.kind == SectionKind::Apply {
-                node.last_change = Some(LastChange { effect: open.effect, left: Left::Unknown });
-            }
             let why = "its agent came back without the journal that it had: nothing tells what became of the section";
-            undecidable(run, index, open.kind.as_str(), why, now);
+            memory_lost(run, index, &open, why, now);
         } else {
             effects.push(Effect::Ask { node: agent.node.clone(), effect: open.effect });
         }

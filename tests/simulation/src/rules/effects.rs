@@ -48,6 +48,7 @@ impl Rules {
             });
         }
         if matches!(intent.kind, SectionKind::Apply | SectionKind::Undo) {
+            self.began_ms.insert(host, now_ms);
             self.one_after_another(ground, host, &intent, now_ms);
             if let Some(run) = self.runs.get_mut(&intent.run) {
                 run.changed.insert(name, now_ms);
@@ -157,6 +158,13 @@ impl Rules {
             let name = ground.hosts[host].name.clone();
             self.broken(11, now_ms, || {
                 format!("{name} runs {runs} and was given {new}, which nobody permitted")
+            });
+        }
+        // A store that was copied or restored may know nothing of it.
+        if self.quarantined.contains(&(host, new.clone())) && !self.copied && !self.split {
+            let name = ground.hosts[host].name.clone();
+            self.broken(11, now_ms, || {
+                format!("{new} was rolled back on {name}, nobody released it, and it was applied again")
             });
         }
         let again = self.failed.get(&(host, new.clone())).is_some_and(|before| *before == effect);

@@ -34,11 +34,14 @@ impl Rules {
         };
         // Of what others did only a machine that is gone is seen by everybody: its agent is silent. A service that
         // somebody stopped beside a living agent is seen by the checks that look at it, and no other.
+        // And only what was there when the section was accepted: an agent ends or takes back what it has begun
+        // without asking anybody, in the slot that is the section's until it is over.
+        let judged_ms = self.began_ms.get(&host).copied().unwrap_or(now_ms);
         let aside = |of: usize| self.aside.contains(&of);
         let counts = |of: usize| match ground.hosts[of].out {
             Some(_) if aside(of) => false,
             Some(out) if matches!(out.by, By::Us(_)) => true,
-            Some(out) => !ground.hosts[of].powered && now_ms >= out.since_ms + NOTICED_MS,
+            Some(out) => !ground.hosts[of].powered && judged_ms >= out.since_ms + NOTICED_MS,
             None => false,
         };
         let others: Vec<usize> =

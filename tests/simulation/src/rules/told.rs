@@ -7,7 +7,7 @@ use drydock_core::{
     run_view::{self, Live},
     view::{Phase, RunStatus, RunView},
 };
-use drydock_types::{NodeName, outcome::SectionResult};
+use drydock_types::{NodeName, SectionKind, outcome::SectionResult};
 
 use super::Rules;
 use crate::{
@@ -34,6 +34,7 @@ impl Rules {
     /// Rule 10: whoever is called rolled back is as before.
     pub fn called_rolled_back(&mut self, ground: &Ground, stage: &PlanStage, name: &NodeName, now_ms: u64) {
         let Some(host) = ground.host(name) else { return };
+        self.quarantined.insert((host, stage.to.clone()));
         let there = &ground.hosts[host];
         let lately = there.others_ms.is_some_and(|at| now_ms < at + NOTICED_MS);
         let Some(artifact) = stage.artifact.as_ref().filter(|_| !lately) else { return };
@@ -133,6 +134,9 @@ impl Rules {
                 | SectionResult::Undecidable { .. }
         );
         if let (true, Some(intent)) = (failed, self.intents.get(&outcome.effect)) {
+            if intent.kind == SectionKind::Undo {
+                self.half_undone.insert((intent.run, intent.node.clone()));
+            }
             let (version, effect) = (intent.to.clone(), outcome.effect);
             self.failed_there(host, version, effect);
         }

@@ -304,6 +304,9 @@ impl World {
                         )
                     });
                 }
+                if is.phase == Phase::Done {
+                    inner.rules.called_done.insert((index, run.number, is.name.clone()));
+                }
                 if was.is_some() && is.phase == Phase::Done && run.plan.undoes.is_some() {
                     inner.rules.called_rolled_back(&inner.ground, run.stage_of(is), &is.name, now_ms);
                 } else if was.is_some() && is.phase == Phase::Done {
@@ -367,6 +370,9 @@ impl World {
                     is.flat_map(|it| &it.waves).flat_map(|wave| &wave.nodes).find(|it| it.node == node.name);
                 let Some(is) = is.filter(|is| is.phase != *was) else { continue };
                 inner.coverage.note(Item::Phase(was.word(), is.phase.word()));
+                if is.phase == Phase::Done {
+                    inner.rules.called_done.insert((index, number, node.name.clone()));
+                }
                 if is.phase == Phase::Done && plan.undoes.is_some() {
                     inner.rules.called_rolled_back(&inner.ground, stage, &node.name, now_ms);
                 } else if is.phase == Phase::Done {

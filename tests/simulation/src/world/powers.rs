@@ -134,7 +134,10 @@ impl World {
             running.driver.release(&node, None, "bert", now).map(|_| Vec::new())
         });
         if released {
-            self.shared.lock().rules.aside.remove(&host);
+            let mut shared = self.shared.lock();
+            shared.rules.aside.remove(&host);
+            // Everything on record about a node is released at once.
+            shared.rules.quarantined.retain(|(of, _)| *of != host);
         } else {
             self.soon(5000, What::Release(host));
         }

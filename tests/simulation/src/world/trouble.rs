@@ -106,7 +106,14 @@ impl World {
             }
             Kind::CheckStale => self.shared.lock().stale_until[host] = until_ms,
             Kind::CheckFlaps => self.shared.lock().flaps_until[host] = until_ms,
-            Kind::CheckNeverClear => self.shared.lock().unclear_until[host] = until_ms,
+            Kind::CheckNeverClear => {
+                let mut inner = self.shared.lock();
+                inner.unclear_until[host] = until_ms;
+                // What waiting does not mend: an alarm is ended by a person.
+                if !chance.is_multiple_of(4) {
+                    inner.alarm_until = until_ms;
+                }
+            }
             Kind::StoppedByOthers => return self.others_stop(host, for_ms),
             Kind::ChangedByOthers => return self.others_change(host, chance),
             Kind::SecondCoordinator => return self.split(for_ms, chance),
