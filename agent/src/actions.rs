@@ -1,7 +1,8 @@
 //! The actions: one file a step, one arm in [`of`].
 //!
 //! The executor calls `check` (read-only) → `note` (journalled, fsynced) → `apply` → `verify`. After a crash
-//! in between it calls `probe` with the note; when the section is taken back, `undo` with the note.
+//! in between it calls `probe` with the note. When the section is taken back it calls `undo_note` (journalled,
+//! fsynced) → `undo` with the note, and after a crash in between `undo_probe`.
 
 pub mod check_swap;
 pub mod etcd_member_healthy;
@@ -130,8 +131,19 @@ pub trait Action: Send + Sync {
     /// After a crash of the agent in or behind `apply`: did it take place?
     async fn probe(&self, cx: &Cx<'_>, note: &Note) -> Found;
 
+    /// What `undo_probe` will need. Read-only.
+    async fn undo_note(&self, _cx: &Cx<'_>) -> Result<Note, Problem> {
+        Ok(Note::none())
+    }
+
     /// Takes it back, and sees that it is so. Done twice it does no harm.
     async fn undo(&self, cx: &Cx<'_>, note: &Note) -> Result<Vec<Evidence>, Problem>;
+
+    /// After a crash of the agent in or behind `undo`: was it taken back? To be answered by actions whose undo does
+    /// something each time; of the others `undo` itself sees that there is nothing left to do.
+    async fn undo_probe(&self, _cx: &Cx<'_>, _note: &Note, _before: &Note) -> Found {
+        Found::NotBegun
+    }
 }
 
 /// The action of a step. The one place where they meet.

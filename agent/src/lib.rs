@@ -31,6 +31,10 @@ pub mod revert;
 pub mod settings;
 pub mod sys;
 
+#[cfg(test)]
+#[path = "../tests/common/section.rs"]
+mod section;
+
 /// The name and the version, as `--version` prints them.
 const NAMED: &str = concat!("drydock-agent ", env!("CARGO_PKG_VERSION"));
 

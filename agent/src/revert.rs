@@ -107,7 +107,7 @@ pub async fn now(host: &Host, section: &Section, why: &str) -> Result<Report, Pr
 async fn reported(host: &Host, effect: EffectId) -> Result<Report, Problem> {
     let place = Place::of(&host.state_dir);
     let (name, command) = (unit_name(effect), command(&host.state_dir));
-    let apart = Apart { name: &name, description: DESCRIPTION, command: &command };
+    let apart = Apart { name: &name, description: DESCRIPTION, command: &command, until_done: true };
     host.ending.expect();
     let asked = host.units.start_apart_now(&apart).await;
     let until = Instant::now() + REVERTING;
@@ -147,7 +147,7 @@ pub async fn disarm(host: &Host, section: &Section) -> Result<(), Problem> {
 pub async fn put_away(host: &Host, section: &Section) {
     let name = unit_name(section.effect);
     let command = command(&host.state_dir);
-    let apart = Apart { name: &name, description: DESCRIPTION, command: &command };
+    let apart = Apart { name: &name, description: DESCRIPTION, command: &command, until_done: true };
     if let Err(error) = host.units.stop_timer(&apart).await {
         tracing::warn!(%error, "the timer of a revert that is not needed any more was not stopped; it does nothing");
     }

@@ -27,9 +27,7 @@ use drydock_agent::{
     },
     remote::remote,
 };
-use drydock_types::{
-    ComponentName, EffectId, Millis, NodeName, RunId, Section, SectionKind, Sha256, Version,
-};
+use drydock_types::{Section, SectionKind, Sha256, Version};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -37,6 +35,8 @@ use nix::{
 
 #[path = "common/coordinator.rs"]
 mod coordinator;
+#[path = "common/section.rs"]
+mod section;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -154,27 +154,7 @@ impl Drop for Cluster {
 }
 
 fn section() -> Section {
-    Section {
-        effect: EffectId([1; 32]),
-        run: RunId([2; 16]),
-        run_number: 1,
-        stage: "etcd".into(),
-        node: NodeName::parse("n1").unwrap(),
-        kind: SectionKind::Protect,
-        component: ComponentName::parse("etcd").unwrap(),
-        from: None,
-        to: Version::parse("3.5.16").unwrap(),
-        allow_downgrade: false,
-        artifact: None,
-        steps: vec![],
-        verify: vec![],
-        can_undo: vec![],
-        undoes: None,
-        commit_confirmed: None,
-        undo_on_failure: true,
-        deadline: Millis::secs(60),
-        requires: vec![],
-    }
+    section::empty(SectionKind::Protect)
 }
 
 #[tokio::test]

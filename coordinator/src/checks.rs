@@ -4,6 +4,7 @@
 //! [`one`]. What was not seen, was seen too late, or is told differently by two sources is `Unknown`.
 
 pub mod etcd_quorum;
+mod fetch;
 pub mod health;
 pub mod prometheus;
 pub mod unit;

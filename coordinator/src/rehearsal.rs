@@ -60,7 +60,7 @@ fn said(step: &RehearsalStep) -> Document {
 
 async fn whole(app: &Arc<App>, bundle: &Bundle, by: &str, out: &Steps) -> Result<RehearsalView, Status> {
     let began = Instant::now();
-    let (plan, view) = planning::compile(app, bundle).await?;
+    let (plan, view) = planning::compile(app, bundle, by).await?;
     let now = Now { clock_ms: 0, wall_ms: wall_ms() };
     // A run that is nobody's: sections and looks are made from it as from a real one, and it goes nowhere.
     let run = Run::new(0, RunId([0; 16]), app.ca.fleet(), plan.clone(), by.to_string(), now);

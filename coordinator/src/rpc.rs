@@ -3,6 +3,7 @@
 
 pub mod agents;
 mod anchors;
+mod approvers;
 pub mod attach;
 mod audit;
 pub mod enroll;

@@ -108,7 +108,7 @@ pub struct RunRow {
     pub open: bool,
     /// The run that it takes back, where it does.
     pub undoes: Option<u64>,
-    /// `drydock_core::run_parts::RunHead` as JSON. Written every time.
+    /// `drydock_core::run::RunHead` as JSON. Written every time.
     pub state: Vec<u8>,
     /// JSON documents by number: what they are is the driver's business (`driver::rows`).
     pub parts: BTreeMap<u32, Vec<u8>>,

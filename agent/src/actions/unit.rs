@@ -229,9 +229,17 @@ impl Action for Start<'_> {
         }
     }
 
+    async fn undo_note(&self, cx: &Cx<'_>) -> Result<Note, Problem> {
+        note(cx, self.0).await
+    }
+
     async fn undo(&self, cx: &Cx<'_>, note: &Note) -> Result<Vec<Evidence>, Problem> {
         let before: Before = note.read()?;
         put_back(cx, self.0, &before).await
+    }
+
+    async fn undo_probe(&self, cx: &Cx<'_>, note: &Note, before: &Note) -> Found {
+        was_put_back(cx, self.0, note, before).await
     }
 }
 
@@ -260,9 +268,17 @@ impl Action for Restart<'_> {
         }
     }
 
+    async fn undo_note(&self, cx: &Cx<'_>) -> Result<Note, Problem> {
+        note(cx, self.0).await
+    }
+
     async fn undo(&self, cx: &Cx<'_>, note: &Note) -> Result<Vec<Evidence>, Problem> {
         let before: Before = note.read()?;
         put_back(cx, self.0, &before).await
+    }
+
+    async fn undo_probe(&self, cx: &Cx<'_>, note: &Note, before: &Note) -> Found {
+        was_put_back(cx, self.0, note, before).await
     }
 }
 
@@ -276,6 +292,26 @@ async fn put_back(cx: &Cx<'_>, config: &UnitStep, before: &Before) -> Result<Vec
         return Ok(running(&config.unit, &info).await.map(Evidence::Running).into_iter().collect());
     }
     run(cx.host, Job { not: Some(&info.invocation_id), ..undo_job(config, Verb::Restart) }).await
+}
+
+/// Did [`put_back`] take place? `last` is the unit right before that. Files are back by then, so whatever was started
+/// since runs what lies on the disk, whoever started it.
+async fn was_put_back(cx: &Cx<'_>, config: &UnitStep, note: &Note, last: &Note) -> Found {
+    let last: Before = match last.read() {
+        Ok(last) => last,
+        // Nothing could be noted then, and putting it back twice does no harm.
+        Err(_) => return Found::NotBegun,
+    };
+    match after_crash(cx, config, note).await {
+        Ok((info, before)) if before.active && info.is_running() && info.invocation_id != last.invocation => {
+            match running(&config.unit, &info).await {
+                Some(running) => Found::Seen(vec![Evidence::Running(running)]),
+                None => Found::NotBegun,
+            }
+        }
+        Ok(_) => Found::NotBegun,
+        Err(found) => found,
+    }
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use std::io::Cursor;
 
 use drydock_types::section::ArtifactLabel;
-use drydock_types::{ComponentName, EffectId, Millis, NodeName, RunId, Section, SectionKind, Version};
+use drydock_types::{ComponentName, Section, SectionKind, Version};
 use minisign::KeyPair;
 
 use super::*;
-use crate::{policy::Policy, remote::remote};
+use crate::{policy::Policy, remote::remote, section};
 
 #[path = "../../tests/common/coordinator.rs"]
 pub(crate) mod coordinator;
@@ -36,27 +36,7 @@ fn signature(pair: &KeyPair, of: &[u8], label: &ArtifactLabel) -> String {
 }
 
 pub(crate) fn section(artifact: ArtifactRef) -> Section {
-    Section {
-        effect: EffectId([1; 32]),
-        run: RunId([2; 16]),
-        run_number: 1,
-        stage: "etcd".into(),
-        node: NodeName::parse("n1").unwrap(),
-        kind: SectionKind::Stage,
-        component: ComponentName::parse("etcd").unwrap(),
-        from: None,
-        to: Version::parse("3.5.16").unwrap(),
-        allow_downgrade: false,
-        artifact: Some(artifact),
-        steps: vec![],
-        verify: vec![],
-        can_undo: vec![],
-        undoes: None,
-        commit_confirmed: None,
-        undo_on_failure: true,
-        deadline: Millis::secs(60),
-        requires: vec![],
-    }
+    Section { artifact: Some(artifact), ..section::empty(SectionKind::Stage) }
 }
 
 fn policy(pair: &KeyPair, more: &str) -> Policy {

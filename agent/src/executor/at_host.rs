@@ -51,8 +51,16 @@ impl Workshop for AtHost {
         actions::of(step).probe(&self.cx(section, &silent), note).await
     }
 
+    async fn undo_note(&self, section: &Section, step: &Step) -> Result<Note, Problem> {
+        actions::of(step).undo_note(&self.cx(section, &silent)).await
+    }
+
     async fn undo(&self, section: &Section, step: &Step, note: &Note) -> Result<Vec<Evidence>, Problem> {
         actions::of(step).undo(&self.cx(section, &silent), note).await
+    }
+
+    async fn undo_probe(&self, section: &Section, step: &Step, note: &Note, before: &Note) -> Found {
+        actions::of(step).undo_probe(&self.cx(section, &silent), note, before).await
     }
 
     async fn may_take_back(&self, section: &Section) -> Result<(), Problem> {

@@ -22,7 +22,8 @@ const RECORD_BYTES: usize = 512;
 /// Bytes that a section can need in the journal from acceptance to the end of its undo.
 pub(super) fn needed(section: &Section, bytes: usize) -> u64 {
     let steps = section.steps.len() + section.verify.len();
-    let each = NOTE_BYTES + 2 * EVIDENCE_BYTES + 4 * RECORD_BYTES;
+    // A note, evidence and their records for the step and again for its undo.
+    let each = 2 * NOTE_BYTES + 2 * EVIDENCE_BYTES + 4 * RECORD_BYTES;
     // The section stands in a JSON text of the record: quotes are escaped.
     (2 * bytes + steps * each + 2 * OUTCOME_BYTES + RECORD_BYTES) as u64
 }

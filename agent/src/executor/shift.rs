@@ -1,8 +1,9 @@
 //! The work on one accepted section: forwards, or backwards, to its outcome. [`back`] takes an earlier one's
-//! change back.
+//! change back; [`undo`] is one step back of either.
 
 mod back;
 mod confirmed;
+mod undo;
 
 use std::{
     future::Future,
@@ -19,7 +20,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use self::confirmed::Guard;
+use self::{confirmed::Guard, undo::Back};
 use super::{
     Event, Listener, MAX_RESUMED,
     admit::{changes, is_checked_ahead, is_of_unit, step},
@@ -315,21 +316,22 @@ impl<'a> Shift<'a> {
             return self.strike(failure).await;
         }
         let mut left = self.begun().await;
-        let going_on = self.open.steps.values().any(|state| state.undo_begun);
+        let going_on = self.open.steps.values().any(|state| state.undo_begun.is_some());
         if !going_on && let Err(because) = self.may_undo(&self.open.section).await {
             return Ok(SectionResult::LeftAlone { failure, because: bounds::text(because) });
         }
         left.retain(|(_, step, _)| changes(step));
         in_undo_order(&mut left);
         let deadline = Instant::now() + self.allowed();
-        let mut decided = self.open.failure.is_some();
+        let decided = Record::UndoDecided { effect: self.effect(), failure: failure.clone() };
+        let mut decision = self.open.failure.is_none().then_some(decided);
+        let section = self.open.section.clone();
         for (index, step, note) in left {
-            let began = Record::UndoBegun { effect: self.effect(), index };
-            let decision = Record::UndoDecided { effect: self.effect(), failure: failure.clone() };
-            let records = if decided { vec![began] } else { vec![decision, began] };
-            self.write(&records, true).await?;
-            decided = true;
-            if let Err(what) = self.undo(&self.open.section.clone(), index, &step, &note, deadline).await? {
+            if self.is_back(index, &step) {
+                continue;
+            }
+            let back = Back { section: &section, index, step: &step, note: &note, deadline };
+            if let Err(what) = self.undo(back, decision.take()).await? {
                 let because = bounds::text(format!("{} could not be taken back: {what}", step.name()));
                 return Ok(SectionResult::LeftAlone { failure, because });
             }
@@ -347,33 +349,6 @@ impl<'a> Shift<'a> {
             }
         }
         Ok(())
-    }
-
-    async fn undo(
-        &mut self,
-        section: &Section,
-        index: u32,
-        step: &Step,
-        note: &Note,
-        deadline: Instant,
-    ) -> Result<Result<(), String>, JournalError> {
-        let began = Instant::now();
-        let progress = Throttle::new(self.listener, self.effect(), step.name());
-        let work = within(deadline, self.workshop.undo(section, step, note));
-        let undone = progress.named_when_long(work).await;
-        let took = millis(began.elapsed());
-        let error = undone.as_ref().err().map(|problem| bounds::text(problem.what.clone()));
-        self.reports.push(StepReport { step: step.name().into(), undo: true, took, error });
-        match undone {
-            Ok(evidence) => {
-                let evidence = bounds::evidence(evidence);
-                self.evidence.extend(evidence.iter().cloned());
-                let done = Record::UndoDone { effect: self.effect(), index, evidence, took };
-                self.write(&[done], false).await?;
-                Ok(Ok(()))
-            }
-            Err(problem) => Ok(Err(problem.what)),
-        }
     }
 
     async fn end(self, result: SectionResult) -> Result<Outcome, JournalError> {
@@ -397,12 +372,12 @@ impl<'a> Shift<'a> {
         Ok(outcome)
     }
 
-    /// What the journal says was begun and not taken back.
+    /// What the journal says was begun.
     async fn begun(&self) -> Vec<(u32, Step, Note)> {
         let journal = self.journal.lock().await;
         let steps = journal.open_section().map(|open| open.steps.clone()).unwrap_or_default();
-        let begun = steps.into_iter().filter(|(_, state)| state.undone.is_none());
-        begun
+        steps
+            .into_iter()
             .filter_map(|(at, state)| Some((at, step(&self.open.section, at)?.clone(), state.note)))
             .collect()
     }

@@ -5,6 +5,7 @@ mod confirmed;
 mod crash;
 mod held;
 mod refusals;
+mod undo;
 
 use drydock_types::{Millis, Step, outcome::SectionResult};
 

@@ -32,8 +32,12 @@ pub trait Workshop: Send + Sync {
     ) -> Result<Vec<Evidence>, Problem>;
     /// After a crash: did it take place?
     async fn probe(&self, section: &Section, step: &Step, note: &Note) -> Found;
+    /// Read-only: what `undo_probe` will need.
+    async fn undo_note(&self, section: &Section, step: &Step) -> Result<Note, Problem>;
     /// Takes it back and sees that it is so. Twice does no harm.
     async fn undo(&self, section: &Section, step: &Step, note: &Note) -> Result<Vec<Evidence>, Problem>;
+    /// After a crash: was it taken back? `before` is what `undo_note` gave right before that began.
+    async fn undo_probe(&self, section: &Section, step: &Step, note: &Note, before: &Note) -> Found;
     /// Read-only: may an earlier section be taken back by command, as far as this node's policy goes?
     async fn may_take_back(&self, section: &Section) -> Result<(), Problem>;
     /// Does the guard hold, on fresh evidence? The text says why not.

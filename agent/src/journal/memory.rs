@@ -27,6 +27,11 @@ pub enum Fault {
     DeathBehind,
 }
 
+impl Fault {
+    /// The machine dies.
+    pub const DEATHS: [Self; 3] = [Self::DeathBefore, Self::DeathWithin, Self::DeathBehind];
+}
+
 /// What is left of the bytes behind the last fsync when the machine dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Survives {

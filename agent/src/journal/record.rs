@@ -79,6 +79,8 @@ pub enum Record {
         effect: EffectId,
         /// Which step.
         index: u32,
+        /// What tells after a crash whether it was taken back.
+        note: Note,
     },
     /// A step has been taken back.
     UndoDone {

@@ -41,8 +41,8 @@ pub struct StepState {
     pub note: Note,
     /// Evidence and time taken, once it is done.
     pub done: Option<(Vec<Evidence>, Millis)>,
-    /// Its undo was begun.
-    pub undo_begun: bool,
+    /// Its undo was begun; and what tells whether it took place.
+    pub undo_begun: Option<Note>,
     /// Evidence and time taken, once it is taken back.
     pub undone: Option<(Vec<Evidence>, Millis)>,
 }
@@ -110,21 +110,21 @@ impl State {
             Record::Arming { effect } => self.at_work(effect)?.armed = true,
             Record::UndoDecided { effect, failure } => self.at_work(effect)?.failure = Some(failure),
             Record::StepBegun { effect, index, note } => {
-                let state = StepState { note, done: None, undo_begun: false, undone: None };
+                let state = StepState { note, done: None, undo_begun: None, undone: None };
                 self.at_work(effect)?.steps.insert(index, state);
                 self.trail.begun.insert(index, Spot { at, length });
             }
             Record::StepDone { effect, index, evidence, took } => {
                 self.step(effect, index)?.done = Some((evidence, took));
             }
-            Record::UndoBegun { effect, index } => {
+            Record::UndoBegun { effect, index, note } => {
                 let open = self.at_work(effect)?;
                 if open.section.kind == SectionKind::Undo {
                     // The step was begun by the section that is taken back, and its note stands there.
-                    let state = StepState { note: Note::none(), done: None, undo_begun: false, undone: None };
+                    let state = StepState { note: Note::none(), done: None, undo_begun: None, undone: None };
                     open.steps.entry(index).or_insert(state);
                 }
-                self.step(effect, index)?.undo_begun = true;
+                self.step(effect, index)?.undo_begun = Some(note);
             }
             Record::UndoDone { effect, index, evidence, took } => {
                 self.step(effect, index)?.undone = Some((evidence, took));

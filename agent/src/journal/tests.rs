@@ -1,15 +1,13 @@
 use std::future::Future;
 
-use drydock_types::{
-    ComponentName, Epoch, InstanceId, Millis, NodeName, RunId, Section, SectionKind, Version,
-    outcome::SectionResult,
-};
+use drydock_types::{Epoch, InstanceId, Millis, Section, SectionKind, outcome::SectionResult};
 use proptest::prelude::*;
 
 use super::{
     memory::{Fault, MemoryDisk, Survives},
     *,
 };
+use crate::section;
 
 pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
@@ -24,27 +22,8 @@ fn effect(number: u8) -> EffectId {
 }
 
 fn accepted(number: u8) -> Record {
-    let section = Section {
-        effect: effect(number),
-        run: RunId([1; 16]),
-        run_number: 1,
-        stage: "etcd".into(),
-        node: NodeName::parse("n1").unwrap(),
-        kind: SectionKind::Apply,
-        component: ComponentName::parse("etcd").unwrap(),
-        from: None,
-        to: Version::parse("3.5.16").unwrap(),
-        allow_downgrade: false,
-        artifact: None,
-        steps: vec![],
-        verify: vec![],
-        can_undo: vec![],
-        undoes: None,
-        commit_confirmed: None,
-        undo_on_failure: true,
-        deadline: Millis::secs(10),
-        requires: vec![],
-    };
+    let (section, deadline) = (section::empty(SectionKind::Apply), Millis::secs(10));
+    let section = Section { effect: effect(number), deadline, ..section };
     let bytes = document::encode(&section);
     let payload = Sha256::of(&bytes);
     Record::Accepted { effect: section.effect, payload, section: String::from_utf8(bytes).unwrap() }

@@ -215,8 +215,14 @@ impl Workshop for Arc<Gated> {
     async fn probe(&self, _: &Section, _: &Step, _: &Note) -> Found {
         Found::NotBegun
     }
+    async fn undo_note(&self, _: &Section, _: &Step) -> Result<Note, Problem> {
+        Ok(Note::none())
+    }
     async fn undo(&self, _: &Section, _: &Step, _: &Note) -> Result<Vec<Evidence>, Problem> {
         Ok(vec![])
+    }
+    async fn undo_probe(&self, _: &Section, _: &Step, _: &Note, _: &Note) -> Found {
+        Found::NotBegun
     }
     async fn may_take_back(&self, _: &Section) -> Result<(), Problem> {
         Ok(())

@@ -29,6 +29,7 @@ pub fn look(host: &Host) -> HostFacts {
         boot_id: boot::id().unwrap_or_default(),
         machine_id: first_line("/etc/machine-id"),
         uptime_s: System::uptime().unwrap_or(0),
+        policy: host.policy.digest,
     }
 }
 

@@ -161,7 +161,7 @@ pub(super) async fn start_timer(
     left: Duration,
 ) -> Result<(), Problem> {
     let name = unit_name(plan.effect);
-    let apart = Apart { name: &name, description: DESCRIPTION, command };
+    let apart = Apart { name: &name, description: DESCRIPTION, command, until_done: true };
     // From here on whoever stops this agent may be the revert: it does not wait for the section's end.
     host.ending.expect();
     match host.units.start_apart_after(&apart, left).await {

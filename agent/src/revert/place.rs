@@ -16,7 +16,7 @@ use drydock_types::{
 use nix::fcntl::{Flock, FlockArg};
 use serde::Deserialize;
 
-use super::plan::{Confirmed, Plan, Report};
+use super::plan::{Begun, Confirmed, Plan, Report};
 use crate::actions::Problem;
 
 const ARMED: &str = "armed.json";
@@ -25,6 +25,8 @@ const CONFIRMED: &str = "confirmed.json";
 const CONFIRMED_BY: &str = "confirmed-by.json";
 const REVERTING: &str = "reverting.json";
 const REVERTED: &str = "reverted.json";
+/// Units that the reverter has begun to put back.
+const BEGUN: &str = "begun.json";
 /// The last revert's report, for people.
 const LAST: &str = "last-revert.json";
 /// Why the agent itself wants it taken back.
@@ -113,7 +115,7 @@ impl Place {
             State::Armed(_) | State::Reverting(_) => return Ok(()),
             // Of an effect that is over: its outcome is in the journal.
             State::Confirmed(_) | State::Reverted(_) | State::Nothing => {
-                for old in [CONFIRMED, CONFIRMED_BY, REVERTED, REASON] {
+                for old in [CONFIRMED, CONFIRMED_BY, REVERTED, BEGUN, REASON] {
                     self.remove(old)?;
                 }
             }
@@ -155,11 +157,35 @@ impl Place {
     /// # Errors
     /// When the disk says no.
     pub fn claim_revert(&self) -> Result<Option<Plan>, Problem> {
+        // Interrupted behind its report: there is nothing left to do but to say so.
+        if let Some(report) = self.read::<Report>(REVERTED)? {
+            if self.read::<Plan>(REVERTING)?.is_some_and(|plan| plan.effect == report.effect) {
+                self.remove(REVERTING)?;
+            }
+            return Ok(None);
+        }
         // Interrupted half-way: gone on with.
         if let Some(plan) = self.read(REVERTING)? {
             return Ok(Some(plan));
         }
         if self.claim(ARMED, REVERTING)? { self.read(REVERTING) } else { Ok(None) }
+    }
+
+    /// What a reverter of this effect has begun to put back. One that cannot be read counts as none: what is put back
+    /// twice does no harm.
+    #[must_use]
+    pub fn begun(&self, effect: EffectId) -> Begun {
+        let none = Begun { effect, units: Vec::new() };
+        let read = self.read::<Begun>(BEGUN).ok().flatten();
+        read.filter(|begun| begun.effect == effect).unwrap_or(none)
+    }
+
+    /// Puts it on the disk.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn write_begun(&self, begun: &Begun) -> Result<(), Problem> {
+        self.write(BEGUN, &encode(begun))
     }
 
     /// The reverter's end.
@@ -177,7 +203,12 @@ impl Place {
     /// When the disk says no.
     pub fn put_away(&self, effect: EffectId) -> Result<(), Problem> {
         match self.state()? {
-            State::Reverted(report) if report.effect == effect => self.rename(REVERTED, LAST)?,
+            State::Reverted(report) if report.effect == effect => {
+                // What a reverter that died behind its report has left goes first: alone it would be gone on with.
+                self.remove(REVERTING)?;
+                self.rename(REVERTED, LAST)?;
+                self.remove(BEGUN)?;
+            }
             State::Confirmed(done) if done.effect == effect => {
                 self.remove(CONFIRMED)?;
                 self.remove(CONFIRMED_BY)?;

@@ -62,6 +62,16 @@ pub struct UnitBack {
     pub invocation: String,
 }
 
+/// Units that the reverter has begun to put back, each with its invocation right before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Begun {
+    /// Of which effect.
+    pub effect: EffectId,
+    /// In order.
+    pub units: Vec<UnitBack>,
+}
+
 /// That the change was confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

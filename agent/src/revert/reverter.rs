@@ -5,6 +5,8 @@
 //! what a unit did while it was being stopped. At boot only files: the network and the units come up from
 //! them.
 
+mod units;
+
 use std::{path::Path, time::Duration};
 
 use drydock_types::Millis;
@@ -13,21 +15,16 @@ use tokio::task::spawn_blocking;
 use super::{
     arm,
     place::{Place, State},
-    plan::{Confirmed, Plan, Report, UnitBack, unix_ms, utc},
+    plan::{Confirmed, Plan, Report, unix_ms, utc},
 };
 use crate::{
-    actions::{Problem, unit::running},
+    actions::Problem,
     policy::Policy,
-    sys::{
-        boot, files, network,
-        units::{JobEnd, Others, Units, Verb},
-    },
+    sys::{boot, files, network, units::Units},
 };
 
 /// How long the network is brought back for, before and after the units.
 const NETWORK: Duration = Duration::from_millis(600);
-/// How long one unit's job may take.
-const JOB: Duration = Duration::from_secs(100);
 
 /// Why it is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +91,7 @@ async fn take_back(place: &Place, plan: &Plan, start: Start, same_boot: bool) ->
     match units {
         Ok(units) => {
             for unit in &plan.units {
-                let done = put_unit_back(&units, unit).await;
+                let done = units::put_back(&units, place, plan, unit).await;
                 note(&mut report, unit.unit.as_str(), done);
             }
         }
@@ -157,40 +154,6 @@ async fn links(plan: &Plan, report: &mut Report) {
         }
         Ok(Err(error)) => report.failed.push(format!("network: {error}")),
         Err(error) => report.failed.push(format!("network: {error}")),
-    }
-}
-
-/// Running again with what lies on the disk, or stopped, as it was; one that was never touched is left alone.
-async fn put_unit_back(units: &Units, back: &UnitBack) -> Result<Option<String>, String> {
-    let info = units.load(&back.unit).await.map_err(|error| error.to_string())?;
-    // Still the process of before: it has the old program in memory.
-    let untouched = info.is_running() && !info.job_pending && info.invocation_id == back.invocation;
-    let verb = match back.active {
-        true if untouched => return Ok(None),
-        true => Verb::Restart,
-        false if info.is_stopped() => return Ok(None),
-        false => Verb::Stop,
-    };
-    if verb == Verb::Restart && info.needs_reset() {
-        // A start limit that was reached stands in the way of the old program as well.
-        units.reset_failed(&info.id).await.map_err(|error| error.to_string())?;
-    }
-    match units.run(&info.id, verb, Others::Replace, JOB).await {
-        Ok(JobEnd::Done | JobEnd::Unseen) => {}
-        Ok(JobEnd::Not(word)) => return Err(format!("systemd's job to {} it ended as {word}", verb.word())),
-        Err(error) => return Err(error.to_string()),
-    }
-    let now = units.load(&back.unit).await.map_err(|error| error.to_string())?;
-    if verb == Verb::Stop {
-        return if now.is_stopped() {
-            Ok(Some(format!("{} stopped, as it was", back.unit)))
-        } else {
-            Err(format!("it is {}/{}", now.active_state, now.sub_state))
-        };
-    }
-    match running(&back.unit, &now).await {
-        Some(seen) => Ok(Some(format!("{} runs sha256:{}", back.unit, seen.exe_sha256.short()))),
-        None => Err(format!("it is {}/{} without a main process", now.active_state, now.sub_state)),
     }
 }
 

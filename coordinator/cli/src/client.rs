@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use drydock_core::view::{
     AmendedView, ArtifactView, ControlView, FleetView, NodeView, PlanView, RehearsalStep, RollbackView,
-    RunLineView, RunView, StandingView, StartedView, TakeOverView, TokenView,
+    RunLineView, RunView, StandingView, StartedView, TakeOverView, TokenView, WhyNodeView,
 };
 use drydock_proto::{
     limits::MAX_MESSAGE_BYTES,
@@ -116,6 +116,13 @@ impl Client {
         let ask = wire::ShowNodeRequest { node_name };
         let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.show_node(ask).await });
         read("node", &answer.await?)
+    }
+
+    /// What keeps a node where it is.
+    pub(crate) async fn why_node(&self, node_name: String) -> Result<WhyNodeView, CliError> {
+        let ask = wire::ShowNodeRequest { node_name };
+        let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.why_node(ask).await });
+        read("answer about a node", &answer.await?)
     }
 
     /// Sets and removes labels.

@@ -37,5 +37,6 @@ pub(crate) mod standing;
 pub(crate) mod time;
 pub(crate) mod watch;
 pub(crate) mod why;
+pub(crate) mod why_node;
 
 pub(crate) use canvas::{Canvas, Line, Page, Paint};

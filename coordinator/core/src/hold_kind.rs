@@ -35,6 +35,8 @@ kinds! {
         NotBack => "not-back-in-time",
         /// A changed node became unwell while it was watched.
         Unwell => "unwell-while-soaking",
+        /// A service has been out for longer than the plan accepts.
+        OutageTooLong => "out-for-longer-than-accepted",
         /// A section was handed out again and again and never begun.
         NeverBegun => "never-begun",
         /// The agent will not do the section.

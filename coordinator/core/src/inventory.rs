@@ -9,7 +9,7 @@ use alloc::{
 use drydock_types::{Label, NodeKey, NodeName, Sha256, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::standing::Quarantined;
+use crate::{recipe::Detect, standing::Quarantined};
 
 /// All enrolled nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -87,6 +87,16 @@ impl Seen {
     #[must_use]
     pub fn answered(&self) -> Option<&Version> {
         self.version.as_ref().and_then(|version| version.as_ref().ok())
+    }
+
+    /// Is the service down: it was asked and does not answer, or its unit has no process? A look that asked nothing
+    /// does not say so, and such a service counts as one that serves.
+    #[must_use]
+    pub const fn is_down(&self, detect: &Detect) -> bool {
+        match &self.version {
+            Some(answer) => answer.is_err(),
+            None => detect.unit.is_some() && self.exe_sha256.is_none(),
+        }
     }
 
     /// Does the target already run: by the digest in memory *and* the service's own answer?

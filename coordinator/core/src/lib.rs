@@ -13,8 +13,7 @@
 //! | [`per_node`] | what differs from node to node in a recipe |
 //! | [`version_path`] | which versions may follow which |
 //! | [`window`] | when a plan's window is open: the one place with time zones |
-//! | [`run`] | a run's state |
-//! | [`run_parts`] | the same as documents, of which only those that changed are written |
+//! | [`run`] | a run's state, whole and as documents of which only those that changed are written |
 //! | [`standing`] | what stands on record about nodes and the fleet, beyond any run |
 //! | [`step`](mod@step) | the reducer: state + event → state + effects |
 //! | [`view`], [`run_view`] | what operators see of it |
@@ -30,7 +29,6 @@ pub mod plan;
 pub mod plan_file;
 pub mod recipe;
 pub mod run;
-pub mod run_parts;
 pub mod run_view;
 pub mod standing;
 pub mod step;

@@ -3,7 +3,7 @@
 use alloc::{string::String, vec::Vec};
 
 use drydock_types::{
-    AbsPath, ComponentName, Label, Millis, Step, UnitName,
+    AbsPath, ComponentName, Label, Millis, NodeName, Step, UnitName,
     section::CommitConfirmed,
     step::{HealthProbe, UndoGuard, VersionSource},
 };
@@ -120,7 +120,7 @@ pub enum Check {
     EtcdQuorum(EtcdQuorum),
     /// What runs on the node may be followed by the target version.
     VersionSkew(VersionSkew),
-    /// A health probe of the node's service passes.
+    /// A health probe of the node's service passes, as the node itself or another place sees it.
     Health(HealthCheck),
     /// A unit of the node is up; during a soak also that it was not started anew.
     Unit(UnitCheck),
@@ -169,8 +169,21 @@ pub struct VersionSkew {}
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HealthCheck {
-    /// What is asked, on the node itself.
+    /// What is asked.
     pub probe: HealthProbe,
+    /// From where; on the node itself where nothing is said. What a node says of itself is one source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Vantage>,
+}
+
+/// Another place from which a node's service is looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Vantage {
+    /// The coordinator itself.
+    Coordinator {},
+    /// Another node, whose agent's policy has to allow it.
+    Node(NodeName),
 }
 
 /// Configuration of `unit`.

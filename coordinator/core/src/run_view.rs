@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`waiting`] | what a run waits for, and what can be typed meanwhile |
 //! | [`hold`] | why it stopped on purpose, and the commands that go on |
+//! | [`node`](mod@node) | what one node of it waits for |
 //! | [`record`](mod@record) | events as lines of the record |
 
 mod hold;
+mod node;
 mod record;
 mod waiting;
 
@@ -19,15 +21,18 @@ use alloc::{
 
 use drydock_types::{NodeName, Version};
 
-pub use self::record::{record, restored};
+pub use self::{
+    node::node,
+    record::{record, restored},
+};
 use crate::{
     Now,
     inventory::{Role, Seen},
     run::{Amendment, Approval, NodeRun, Run},
     standing::{Decision, Standing},
     view::{
-        AmendmentView, ApprovalView, CommandView, EstimateView, EventLineView, Phase, RunLineView,
-        RunNodeView, RunStageView, RunView, RunWaveView,
+        AmendmentView, ApprovalView, CommandView, EstimateView, EventLineView, OutageView, Phase,
+        RunLineView, RunNodeView, RunStageView, RunStatus, RunView, RunWaveView,
     },
 };
 
@@ -72,7 +77,7 @@ pub fn view(run: &Run, live: &Live, log: Vec<EventLineView>, now: Now) -> RunVie
         amendments: amendments(run),
         approvals: approvals(run),
         handed_out: run.handed_out(),
-        stages: stages(run, live),
+        stages: stages(run, live, now),
         waiting,
         hold: hold::hold(run, live),
         estimate: estimate(run, live, now),
@@ -84,13 +89,14 @@ pub fn view(run: &Run, live: &Live, log: Vec<EventLineView>, now: Now) -> RunVie
 #[must_use]
 pub fn line(run: &Run) -> RunLineView {
     let count = |keep: fn(&NodeRun) -> bool| run.nodes.iter().filter(|node| keep(node)).count() as u64;
-    let at = run.nodes.iter().find(|node| is_at_work(node.phase));
+    let at = run.nodes.iter().find(|node| node.phase.is_at_work());
     let summary = match (&run.hold, at) {
         (Some(hold), _) => hold.reason.clone(),
         (None, Some(node)) => format!("{} {}", node.name, node.phase.word()),
         (None, None) => {
             let behind = run.queued_behind.filter(|_| !run.status.is_closed());
-            behind.map(|other| format!("queued behind run {other}")).unwrap_or_default()
+            let undoes = || run.plan.undoes.map(|of| format!("takes run {of} back"));
+            behind.map(|other| format!("queued behind run {other}")).or_else(undoes).unwrap_or_default()
         }
     };
     RunLineView {
@@ -106,11 +112,7 @@ pub fn line(run: &Run) -> RunLineView {
     }
 }
 
-const fn is_at_work(phase: Phase) -> bool {
-    !phase.is_ended() && !matches!(phase, Phase::Pending | Phase::Staging | Phase::Staged)
-}
-
-fn stages(run: &Run, live: &Live) -> Vec<RunStageView> {
+fn stages(run: &Run, live: &Live, now: Now) -> Vec<RunStageView> {
     let wave_view = |stage_index: usize, wave_index: usize| {
         let stage = &run.plan.stages[stage_index];
         let wave = &stage.waves[wave_index];
@@ -120,7 +122,7 @@ fn stages(run: &Run, live: &Live) -> Vec<RunStageView> {
         nodes.sort_by_key(|node| (node.began.map_or(u64::MAX, |at| at.clock_ms), node.deferred));
         RunWaveView {
             name: wave.name.clone(),
-            nodes: nodes.into_iter().map(|node| node_view(run, node, live)).collect(),
+            nodes: nodes.into_iter().map(|node| node_view(run, node, live, now)).collect(),
             point_of_no_return: crate::plan::point_of_no_return(stage, wave)
                 .filter(|_| run.plan.undoes.is_none()),
         }
@@ -136,15 +138,32 @@ fn stages(run: &Run, live: &Live) -> Vec<RunStageView> {
 
 /// What a stage's nodes are to run: in a run that takes another one back, what ran before on the first of them.
 fn reached(run: &Run, stage: usize) -> Option<&Version> {
-    run.wanted(run.nodes.iter().find(|node| node.stage == stage)?)
+    // A rollback leaves nodes out: they say nothing about what the others go back to.
+    let asked = |node: &&NodeRun| run.plan.undoes.is_none() || run.undo_of(node).is_some();
+    run.wanted(run.nodes.iter().filter(asked).find(|node| node.stage == stage)?)
 }
 
-fn node_view(run: &Run, node: &NodeRun, live: &Live) -> RunNodeView {
+/// How long the service has been out that the plan lets be so for a while.
+fn outage(run: &Run, node: &NodeRun, now: Now) -> Option<OutageView> {
+    let outage = node.outage.as_ref()?;
+    let accepted_ms = run.stage_of(node).outage.get(&outage.what).map_or(0, |accepted| accepted.0);
+    let runs = matches!(run.status, RunStatus::Running | RunStatus::Paused | RunStatus::Aborting);
+    Some(OutageView {
+        what: outage.what.clone(),
+        since_unix_ms: outage.since.wall_ms,
+        accepted_ms,
+        left_ms: (runs && !node.phase.is_ended()).then(|| outage.until_ms.saturating_sub(now.clock_ms)),
+    })
+}
+
+fn node_view(run: &Run, node: &NodeRun, live: &Live, now: Now) -> RunNodeView {
     // What a silent agent was at is not what it is at.
     let heard = node.open.is_some() && !live.silent.contains_key(&node.name);
     let at = live.at_step.get(&node.name).filter(|_| heard);
+    // What a closed run waited for last is worth knowing, and waited for no more.
+    let waits = if run.status.is_closed() { "waited" } else { "waits" };
     let note =
-        node.waiting.as_ref().map(|waiting| format!("waits for {}: {}", waiting.what, waiting.because));
+        node.waiting.as_ref().map(|waiting| format!("{waits} for {}: {}", waiting.what, waiting.because));
     RunNodeView {
         node: node.name.clone(),
         phase: node.phase,
@@ -159,6 +178,7 @@ fn node_view(run: &Run, node: &NodeRun, live: &Live) -> RunNodeView {
         ended_unix_ms: node.ended.map(|at| at.wall_ms),
         planned_ms: run.planned_ms.get(&node.stage).copied(),
         out_of_service_ms: node.out_of_service_ms,
+        outage: outage(run, node, now),
         soak_ms: run.wave_of(node).soak.0,
         note: note.unwrap_or_else(|| node.note.clone()),
         attempt: node.attempt,
@@ -195,11 +215,22 @@ fn stays(run: &Run) -> String {
     }
 }
 
+/// Who was changed, is watched, and is brought to its end whatever becomes of the run.
+fn coming(run: &Run) -> String {
+    let watched = run.nodes.iter().filter(|node| matches!(node.phase, Phase::Returning | Phase::Soaking));
+    match watched.map(|node| node.name.as_str()).collect::<Vec<_>>().as_slice() {
+        [] => String::new(),
+        [one] => format!(", {one} is brought to its end"),
+        many => format!(", {} are brought to their end", many.join(" and ")),
+    }
+}
+
 /// What `run abort` does now.
 fn ends(run: &Run) -> String {
     match run.handed_out().as_slice() {
-        [] => format!("end the run: {}", stays(run)),
-        open => format!("end the run: no further node begins, {} ends first", open.join(", ")),
+        [] => format!("end the run: {}{}", stays(run), coming(run)),
+        [one] => format!("end the run: no further node begins, {one} ends first"),
+        open => format!("end the run: no further node begins, {} end first", open.join(", ")),
     }
 }
 

@@ -1,7 +1,9 @@
 //! What stands on record about a node beyond any run, and about the fleet as a whole. It belongs to a node's
 //! key: a name that is enrolled again inherits nothing.
 //!
-//! Here are the values only; the coordinator's driver keeps them, and they are never read by the reducer.
+//! [`release`] has what a person ends of it. Here are the values only; the coordinator's driver keeps them, and they are never read by the reducer.
+
+mod release;
 
 use alloc::{
     format,
@@ -11,6 +13,8 @@ use alloc::{
 
 use drydock_types::{ComponentName, NodeKey, NodeName, Version};
 use serde::{Deserialize, Serialize};
+
+pub use self::release::{OnRecord, Release, Released};
 
 /// Checks that the coordinator answers by itself, at every gate. Their names stand in holds and waits.
 pub mod checks {
@@ -159,40 +163,13 @@ impl Standing {
         self.quarantined.iter().find(|bad| &bad.component == component && &bad.version == version)
     }
 
-    /// One line for each thing on record, with the command that ends it.
-    #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        let release = format!("drydock node release {}", self.name);
-        let mut lines = Vec::new();
-        if let Some(Decision { by, why, .. }) = &self.set_aside {
-            lines.push(format!("set aside by {by}: {why}; until {release}"));
-        }
-        lines.extend(self.unsettled.iter().map(|left| {
-            let Unsettled { component, run, why, .. } = left;
-            format!(
-                "run {run} left {component} in doubt here ({why}); counted as out of service until a run sees it well, or {release}"
-            )
-        }));
-        lines.extend(self.quarantined.iter().map(|bad| {
-            let Quarantined { component, version, run, why, .. } = bad;
-            format!("{component} {version} failed here in run {run}: {why}; not tried again until {release}")
-        }));
-        if let Some(twins) = &self.twins {
-            lines.push(format!("{}; {}", two_machines(twins), self.twins_way_on(twins)));
-        }
-        if let Some(only) = &self.only_machine {
-            lines.push(format!("only machine {only} is this node, by an operator's word; until {release}"));
-        }
-        lines
-    }
-
     /// What a person does about two machines.
     #[must_use]
     pub fn twins_way_on(&self, twins: &Twins) -> String {
         let name = &self.name;
         if twins.look_alike() {
             format!(
-                "both say the same machine id: stop the agent that is not the node, then drydock node release {name}; or drydock node retire {name} and enrol it anew"
+                "both say the same machine id: stop the agent that is not the node, then drydock node release {name} --any-machine; or drydock node retire {name} and enrol it anew"
             )
         } else {
             let id = twins.machines.first().map_or("ID", |machine| machine.machine_id.as_str());

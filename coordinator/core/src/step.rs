@@ -10,6 +10,7 @@
 //! | [`amend`] | approvals, nodes left out, deadlines, amendments |
 //! | [`control`] | pause, resume, abort, restart, deadlines |
 //! | [`hold`] | how a run stops on purpose |
+//! | [`outage`] | how long an outage that the plan accepts may last |
 
 mod advance;
 mod amend;
@@ -18,6 +19,7 @@ mod control;
 mod ended;
 mod hold;
 mod looked;
+mod outage;
 mod soak;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ use alloc::vec::Vec;
 
 use drydock_types::{Section, SectionKind};
 
+pub(crate) use self::outage::can_be_out;
 use crate::{
     Now,
     run::{Effect, Event, Run},
@@ -82,7 +85,8 @@ pub fn step(mut run: Run, event: &Event, now: Now) -> (Run, Vec<Effect>) {
         }
         Event::Ended { outcome } => ended::ended(&mut run, outcome, now),
         Event::OutcomeRefused { effect, why } => ended::refused(&mut run, *effect, why, now),
-        Event::Forgot { effect } => ended::forgot(&mut run, *effect, now),
+        Event::Accepted { effect } => ended::accepted(&mut run, *effect),
+        Event::NotKnown { effect } => ended::not_known(&mut run, *effect, now),
         Event::Lapsed { effect, why } => ended::lapsed(&mut run, *effect, why, now),
         Event::Declined { effect, why } => ended::declined(&mut run, *effect, why, now),
         Event::AgentConnected { node, key, journal } => {

@@ -4,7 +4,7 @@
 //! an answer without a series is unknown and not clear, for a metric that nobody scrapes any more looks the same.
 //! A query that Prometheus cannot read is refused: it will not become better.
 
-mod fetch;
+mod query;
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 /// Observes and judges.
 pub(super) async fn verdict(config: &PrometheusCheck) -> Verdict {
-    let answer = fetch::query(&config.url, &config.query).await;
+    let answer = query::query(&config.url, &config.query).await;
     judge(&answer.and_then(|answer| read(answer.status, &answer.body)), config)
 }
 
@@ -23,14 +23,7 @@ pub(super) async fn verdict(config: &PrometheusCheck) -> Verdict {
 /// # Errors
 /// A text for people.
 pub(crate) fn is_url(url: &str) -> Result<(), String> {
-    fetch::target(url, "up").map(drop)
-}
-
-/// An HTTP answer.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    body: Vec<u8>,
+    query::target(url, "up").map(drop)
 }
 
 /// One series at the moment of the query.

@@ -4,7 +4,7 @@
 //! cluster can stand at their gates together; when one of them leaves, the other's look tells of a cluster that is
 //! no longer so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use drydock_core::{
     recipe::Check,
@@ -20,7 +20,7 @@ const EVIDENCE: &str = "evidence";
 
 /// Changes that were handed out, and looks that were asked for between them. In memory: after a restart every look
 /// is taken anew.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Departures {
     turn: u64,
     last: BTreeMap<NodeName, u64>,
@@ -33,11 +33,7 @@ impl Departures {
     pub(super) fn note(&mut self, run: &Run, outputs: &[Output]) {
         for output in outputs {
             match output {
-                Output::Dispatch { node, effect, .. }
-                    if run.nodes.iter().any(|of| {
-                        changes(of) && of.open.as_ref().is_some_and(|open| open.effect == *effect)
-                    }) =>
-                {
+                Output::Dispatch { node, effect, .. } if run.with_open(*effect).is_some_and(changes) => {
                     self.turn += 1;
                     self.last.insert(node.clone(), self.turn);
                 }
@@ -68,6 +64,15 @@ impl Departures {
             .left_since(run.number, index, round, &node.name)
             .or_else(|| peer_in_motion(run, node, runs))?;
         Some(CheckResult { check: EVIDENCE.to_string(), verdict: Verdict::Unknown(why) })
+    }
+
+    /// For each look that is still awaited: since it was asked for, who has left service. What decides about it,
+    /// and nothing of how it came about.
+    pub(super) fn since_asked(&self) -> impl Iterator<Item = (u64, usize, u64, BTreeSet<&NodeName>)> {
+        self.asked.iter().map(|((run, index), (round, asked))| {
+            let left = self.last.iter().filter(|(_, turn)| *turn > asked);
+            (*run, *index, *round, left.map(|(node, _)| node).collect())
+        })
     }
 
     fn left_since(&self, run: u64, index: usize, round: u64, me: &NodeName) -> Option<String> {

@@ -6,7 +6,7 @@ use drydock_core::{
     Now,
     run::{CheckResult, Disrupted, JournalRef, NodeRun, Run},
 };
-use drydock_types::{Label, NodeKey, NodeName, Verdict, probe::HostFacts};
+use drydock_types::{Label, NodeKey, NodeName, Sha256, Verdict, probe::HostFacts};
 
 use super::standings::Standings;
 
@@ -39,14 +39,14 @@ pub struct FleetNode {
 }
 
 /// All nodes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Fleet {
     nodes: BTreeMap<NodeName, Entry>,
     /// The registry was read: who is not in `nodes` is not enrolled.
     known: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     node: FleetNode,
     agent: Option<Agent>,
@@ -121,6 +121,12 @@ impl Fleet {
     pub fn silent(&self) -> BTreeMap<NodeName, u64> {
         let silent = self.each().filter(|(_, _, agent, _)| agent.is_none());
         silent.map(|(name, _, _, since)| (name.clone(), since.wall_ms)).collect()
+    }
+
+    /// Digests of the policies that agents obey, as they said when their streams were opened: an agent reads its
+    /// policy at its start.
+    pub(super) fn policies(&self) -> BTreeMap<NodeName, Sha256> {
+        self.each().filter_map(|(name, _, agent, _)| Some((name.clone(), agent?.facts.policy?))).collect()
     }
 
     /// The one check that needs no agent: is it there?

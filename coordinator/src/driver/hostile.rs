@@ -1,8 +1,13 @@
 //! Tables for what agents, and their streams, can do to the driver's state.
 
-use drydock_core::{plan::plan, run::JournalRef};
+use drydock_core::{
+    inventory::Seen,
+    plan::plan,
+    run::{CheckResult, JournalRef},
+    view::Phase,
+};
 use drydock_types::{
-    InstanceId, JournalId, Millis, NodeKey, RunId, Sha256, Verdict,
+    InstanceId, JournalId, Millis, NodeKey, Outcome, RunId, Sha256, Verdict, document,
     outcome::{Evidence, SectionResult},
     probe::HostFacts,
 };

@@ -29,7 +29,7 @@ pub struct Caller {
 }
 
 /// Who has called under which identity, newest last.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Machines {
     callers: BTreeMap<NodeKey, Vec<Caller>>,
 }
@@ -107,7 +107,7 @@ impl<S: RunStore> Driver<S> {
                 standing.only_machine.as_ref().filter(|only| **only != caller.machine.machine_id)
             {
                 return Ok(Admission::Refused(format!(
-                    "an operator said that only machine {only} is {node}, and this is {}; enrol this machine under a name of its own, or drydock node release {node}",
+                    "an operator said that only machine {only} is {node}, and this is {}; enrol this machine under a name of its own, or drydock node release {node} --any-machine",
                     caller.machine
                 )));
             }

@@ -22,7 +22,7 @@ use crate::store::{Commit, LET_OUT_KEPT_MS, LetOutRow, Loaded};
 type Departure = (NodeKey, u64, u32, u32);
 
 /// The limiter.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Limiter {
     /// How many nodes may leave service within an hour of the fleet's clock.
     pub(super) most_per_hour: Option<u32>,
@@ -70,16 +70,21 @@ impl Limiter {
         let name = &wants.node.name;
         let out = self.out(wants, around);
         if around.standings.is_set_aside(wants.node.key) {
-            return Err(format!("{name} is set aside: nothing is done to it (drydock node release {name})"));
+            return Err(format!(
+                "{name} is set aside: nothing is done to it (drydock node release {name} --aside)"
+            ));
         }
-        let is_out = out.contains_key(&wants.node.key);
+        // Whoever counts as out of service and serves all the same leaves it now.
+        let detect = &wants.run.stage_of(wants.node).recipe.spec.detect;
+        let down = wants.node.seen.as_ref().is_some_and(|seen| seen.is_down(detect));
+        let is_out = down && out.contains_key(&wants.node.key);
         let fleet_wide = || self.keeps_in_service(wants.run, wants.node, around.standings, now);
         if let Some(result) = fleet_wide().filter(|_| !is_out) {
             return Err(result.verdict.reason().unwrap_or_default().to_string());
         }
         let beside = beside(&out, wants, around.fleet);
         let budget = wants.run.plan.budget.per_failure_domain;
-        // A node that is out already is taken back in the slot that it occupies: nobody more is out for it.
+        // A node that is down already is taken back in the slot that it occupies: nobody more is out for it.
         let in_its_slot = is_out && wants.kind == SectionKind::Undo;
         if beside.len() >= budget as usize && !in_its_slot {
             return Err(format!(
@@ -119,11 +124,20 @@ impl Limiter {
         let frees = times.get(times.len() - most as usize).copied().unwrap_or(now.clock_ms);
         let left_ms = frees.saturating_add(LET_OUT_KEPT_MS).saturating_sub(now.clock_ms);
         let why = format!(
-            "{} nodes left service within the last hour, and {most} is the most that the coordinator lets out (--most-disrupted-per-hour); there is room again in {}",
-            within.len(),
+            "{} left service within the last hour, and {most} is the most that the coordinator lets out (--most-disrupted-per-hour); there is room again in {}",
+            if within.len() == 1 { "1 node".to_string() } else { format!("{} nodes", within.len()) },
             Millis(left_ms.div_ceil(60_000) * 60_000)
         );
         Some(CheckResult { check: checks::HOURLY_LIMIT.to_string(), verdict: Verdict::Waiting(why) })
+    }
+
+    /// Departures that are counted, and sections that are away. When they were is told only to an hour's limit.
+    pub(super) fn write_state(&self, out: &mut impl std::fmt::Write) -> std::fmt::Result {
+        let Self { most_per_hour, let_out, away } = self;
+        match most_per_hour {
+            Some(_) => write!(out, "{most_per_hour:?} {let_out:?} {away:?}"),
+            None => write!(out, "{:?} {away:?}", let_out.keys()),
+        }
     }
 
     /// How many left service within the last hour.
@@ -158,7 +172,7 @@ impl Limiter {
             self.away.contains(effect) || commit.open.iter().any(|row| row.effect == *effect)
         };
         let stages = |effect: &EffectId| {
-            node.open.as_ref().is_some_and(|open| open.effect == *effect && open.kind == SectionKind::Stage)
+            node.has_open(*effect) && node.open.as_ref().is_some_and(|open| open.kind == SectionKind::Stage)
         };
         node.effects.iter().any(|effect| let_out(effect) && !stages(effect))
             || matches!(node.phase, Phase::Returning | Phase::Soaking)

@@ -7,7 +7,7 @@ use drydock_core::{
     inventory::{Inventory, InventoryNode},
     plan::Plan,
     run::{Event, Recorded, Run},
-    run_view,
+    run_view::{self, Live},
     standing::Standing,
     view::{ControlView, EventLineView, RunLineView, RunStatus, RunView},
 };
@@ -223,16 +223,22 @@ impl<S: RunStore> Driver<S> {
                 &stored
             }
         };
-        let mut live = self.live.get(&number).cloned().unwrap_or_default();
+        let live = self.live_of(run, now)?;
+        let log = self.log(run)?;
+        Ok(run_view::view(run, &live, log, now))
+    }
+
+    /// What is true of a run at this moment and not written down.
+    pub(super) fn live_of(&self, run: &Run, now: Now) -> Result<Live, StoreError> {
+        let mut live = self.live.get(&run.number).cloned().unwrap_or_default();
         live.silent = self.fleet.silent();
-        live.undone_by = self.store.undone_by(number)?;
+        live.undone_by = self.store.undone_by(run.number)?;
         live.frozen = self.fleet_view(now).frozen;
         live.standings = self.standings_by_name();
         if let Some(stage) = run.plan.stages.first() {
             live.earlier = self.median(stage.recipe_digest, &stage.component)?;
         }
-        let log = self.log(run)?;
-        Ok(run_view::view(run, &live, log, now))
+        Ok(live)
     }
 
     pub(super) fn closed_run(&self, number: u64) -> Result<Run, OperatorError> {
@@ -250,6 +256,12 @@ impl<S: RunStore> Driver<S> {
             EventLineView { seq: row.seq, unix_ms: row.wall_ms, node, text }
         };
         Ok(rows.into_iter().map(line).collect())
+    }
+
+    /// Digests of the policies that connected agents obey, where they said them.
+    #[must_use]
+    pub fn policies(&self) -> BTreeMap<NodeName, Sha256> {
+        self.fleet.policies()
     }
 
     /// Runs, newest first.

@@ -3,8 +3,9 @@
 
 use drydock_core::{
     Now,
+    inventory::Seen,
     run::{CheckResult, Run},
-    standing::{Decision, FleetEvent, Standing, checks},
+    standing::{Decision, FleetEvent, Release, Released, Standing, checks},
     view::{FleetView, Phase, StandingView},
 };
 use drydock_types::{ComponentName, NodeKey, NodeName, Verdict, Version};
@@ -44,38 +45,34 @@ impl<S: RunStore> Driver<S> {
         Ok(self.standing_view(name, key, what))
     }
 
-    /// Ends what stands on record about a node. Of two machines with its identity, `machine` says which one is the
-    /// node: the beginning of its machine id.
+    /// Ends what stands on record about a node, as far as it is named.
     ///
     /// # Errors
-    /// When there is no such node, nothing stands on record, the machine is not told apart, or the store says no.
+    /// When there is no such node, what is named is not on record, it is not said which of several things is meant,
+    /// or the store says no.
     pub fn release(
         &mut self,
         name: &NodeName,
-        machine: Option<&str>,
+        release: &Release,
         by: &str,
         now: Now,
     ) -> Result<StandingView, OperatorError> {
         let key = self.registered(name)?;
-        let Some(standing) = self.standings.of(key) else {
-            return Err(OperatorError::Refused(format!(
-                "nothing stands on record about {name}: there is nothing to release"
-            )));
-        };
-        let only_machine = chosen(standing, machine).map_err(OperatorError::Refused)?;
-        let from = standing.lines();
+        let plain = Standing::new(name.clone());
+        let standing = self.standings.of(key).unwrap_or(&plain);
+        let Released { after, from, machine, of_machines } =
+            release.of(standing).map_err(OperatorError::Refused)?;
         let mut changes = Changes::default();
-        *changes.node(&self.standings, key, name) =
-            Standing { only_machine: only_machine.clone(), ..Standing::new(name.clone()) };
-        let only = only_machine
-            .as_ref()
-            .map(|id| format!("; only machine {id} is this node now"))
-            .unwrap_or_default();
+        *changes.node(&self.standings, key, name) = Standing { name: name.clone(), ..after };
+        let only =
+            machine.as_ref().map(|id| format!("; only machine {id} is this node now")).unwrap_or_default();
         let what = format!("{name} was released by {by} from: {}{only}", from.join("; "));
-        let event = FleetEvent::NodeReleased { from, machine: only_machine };
+        let event = FleetEvent::NodeReleased { from, machine };
         changes.tell(event, Some(by), Some((name, key)), what.clone());
         self.record(changes, now)?;
-        self.machines.forget(key);
+        if of_machines {
+            self.machines.forget(key);
+        }
         Ok(self.standing_view(name, key, what))
     }
 
@@ -182,13 +179,16 @@ impl<S: RunStore> Driver<S> {
 
     /// What this coordinator itself knows that keeps a run's node from leaving service. A node that is out
     /// already is not kept there by what holds for the fleet.
-    pub(super) fn own_checks(&self, run: &Run, index: usize, now: Now) -> Vec<CheckResult> {
+    pub(super) fn own_checks(&self, run: &Run, index: usize, seen: &Seen, now: Now) -> Vec<CheckResult> {
         let Some(node) = run.nodes.get(index) else { return Vec::new() };
         if !matches!(node.phase, Phase::Gating | Phase::Rechecking) {
             return Vec::new();
         }
         let stage = run.stage_of(node);
-        let is_out = node.half_way || node.unsettled.is_some() || self.standings.disrupts(node.key).is_some();
+        // Whoever counts as out of service and serves all the same would leave it now.
+        let in_doubt =
+            node.half_way || node.unsettled.is_some() || self.standings.disrupts(node.key).is_some();
+        let is_out = in_doubt && seen.is_down(&stage.recipe.spec.detect);
         let mut results = Vec::new();
         if !is_out {
             results.extend(self.limiter.keeps_in_service(run, node, &self.standings, now));
@@ -227,28 +227,5 @@ impl<S: RunStore> Driver<S> {
             None => format!("{name} was retired since the plan was made"),
         };
         Some(CheckResult { check: checks::RETIRED.to_string(), verdict: Verdict::Refused(why) })
-    }
-}
-
-/// The one machine that a person chose, in full.
-fn chosen(standing: &Standing, machine: Option<&str>) -> Result<Option<String>, String> {
-    let Some(twins) = &standing.twins else {
-        return match machine {
-            None => Ok(None),
-            Some(_) => {
-                Err(format!("only one machine holds the identity of {}: leave --machine out", standing.name))
-            }
-        };
-    };
-    let Some(wanted) = machine else {
-        return if twins.look_alike() { Ok(None) } else { Err(standing.twins_way_on(twins)) };
-    };
-    if twins.look_alike() {
-        return Err(standing.twins_way_on(twins));
-    }
-    let mut fitting = twins.machines.iter().filter(|machine| machine.machine_id.starts_with(wanted));
-    match (fitting.next(), fitting.next()) {
-        (Some(one), None) if !wanted.is_empty() => Ok(Some(one.machine_id.clone())),
-        _ => Err(format!("machine {wanted:?} is not one of the two: {}", standing.twins_way_on(twins))),
     }
 }

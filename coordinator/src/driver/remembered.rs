@@ -8,19 +8,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use drydock_core::{
+    Now,
     run::{Left, NodeRun, Run},
     view::Phase,
 };
 use drydock_types::{ComponentName, EffectId, NodeKey, NodeName};
 
-use super::Output;
-use crate::store::{Commit, Loaded, RememberedRow};
+use super::{Driver, FleetNode, Output};
+use crate::store::{Commit, Loaded, RememberedRow, RunStore, StoreError};
 
 /// Effects that one word to an agent names at most; the rest comes when those are forgotten.
 const TOLD_AT_ONCE: usize = 256;
 
 /// All of it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Remembered {
     rows: BTreeMap<EffectId, RememberedRow>,
     /// By identity: what its agent was told to forget, by the last of which it was asked whether it has.
@@ -123,5 +124,48 @@ fn what_it_left(run: &Run, node: &NodeRun) -> Ended {
         None => Ended::Nothing,
         Some(change) if change.left == Left::Unknown => Ended::Gone,
         Some(change) => Ended::Kept(change.effect),
+    }
+}
+
+impl<S: RunStore> Driver<S> {
+    /// The agents of a run that is over: what they may forget.
+    pub(super) fn tell_to_forget(&mut self, run: &Run) -> Vec<Output> {
+        let nodes: BTreeMap<&NodeName, NodeKey> =
+            run.nodes.iter().map(|node| (&node.name, node.key)).collect();
+        let there = nodes.into_iter().filter(|(name, key)| self.fleet.session_of(name, *key).is_some());
+        let there: Vec<_> = there.collect();
+        there.into_iter().flat_map(|(name, key)| self.remembered.tell(name, key)).collect()
+    }
+
+    /// An agent knows nothing of an effect that it was told to forget.
+    pub(super) fn is_forgotten(
+        &mut self,
+        node: &NodeName,
+        effect: EffectId,
+        now: Now,
+    ) -> Result<(), StoreError> {
+        let Some(key) = self.fleet.key(node) else { return Ok(()) };
+        let forgotten = self.remembered.not_known(key, effect);
+        self.forget(forgotten, now)
+    }
+
+    /// What journals of machines hold that are registered no longer is of no concern.
+    pub(super) fn remember_only(
+        &mut self,
+        nodes: &[(NodeName, FleetNode)],
+        now: Now,
+    ) -> Result<(), StoreError> {
+        let registered = nodes.iter().map(|(_, node)| node.key).collect();
+        self.forget(self.remembered.of_others(&registered), now)
+    }
+
+    fn forget(&mut self, forgotten: Vec<EffectId>, now: Now) -> Result<(), StoreError> {
+        if forgotten.is_empty() || self.fenced.is_some() {
+            return Ok(());
+        }
+        let commit = Commit { clock_ms: now.clock_ms, forgotten, ..Commit::default() };
+        self.write(&commit)?;
+        self.remembered.take(&commit);
+        Ok(())
     }
 }

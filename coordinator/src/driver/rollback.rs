@@ -11,8 +11,8 @@ use drydock_core::{
         Plan,
         undo::{self, UndoError},
     },
-    run::{Determined, Event, Run},
-    view::RollbackView,
+    run::{Determined, Event, NodeRun, Run},
+    view::{Phase, RollbackView},
 };
 use drydock_types::{ComponentName, EffectId, NodeKey, NodeName, RunId};
 
@@ -117,7 +117,7 @@ impl<S: RunStore> Driver<S> {
             return Err(OperatorError::Stopping);
         }
         let number = self.resolve(number)?;
-        let run = self.any_run(number)?;
+        let run = self.as_it_stands(number)?;
         let open = !run.status.is_closed();
         let plan = undo::undo_plan(&run, only).map_err(NotTakenBack::from)?;
         self.may_take_back(&plan, number, open)?;
@@ -125,7 +125,7 @@ impl<S: RunStore> Driver<S> {
         let mut outputs = Vec::new();
         let plan = if open {
             outputs.extend(self.transition(number, Event::Aborted { by: by.to_string() }, now)?);
-            undo::undo_plan(&self.any_run(number)?, only).map_err(NotTakenBack::from)?
+            undo::undo_plan(&self.as_it_stands(number)?, only).map_err(NotTakenBack::from)?
         } else {
             plan
         };
@@ -143,6 +143,26 @@ impl<S: RunStore> Driver<S> {
             Some(run) => Ok(run.clone()),
             None => self.closed_run(number),
         }
+    }
+
+    /// A run without what earlier rollbacks of it have taken back already: those nodes are no part of another one.
+    fn as_it_stands(&self, number: u64) -> Result<Run, OperatorError> {
+        let mut run = self.any_run(number)?;
+        for back in self.store.undone_by(number)? {
+            let back = self.any_run(back)?;
+            let taken =
+                back.nodes.iter().filter(|node| node.phase == Phase::Done && back.undo_of(node).is_some());
+            for taken in taken {
+                let stage = &back.stage_of(taken).name;
+                let same = |node: &NodeRun| {
+                    node.name == taken.name && node.key == taken.key && run.stage_of(node).name == *stage
+                };
+                if let Some(index) = run.nodes.iter().position(same) {
+                    run.nodes[index].undone = true;
+                }
+            }
+        }
+        Ok(run)
     }
 
     fn may_take_back(&self, plan: &Plan, number: u64, open: bool) -> Result<(), NotTakenBack> {

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drydock_core::{
     plan::Plan,
-    run::{NodeRun, REDUCER_VERSION, Run, RunWaiting},
-    run_parts::RunHead,
+    run::{NodeRun, OpenEffect, REDUCER_VERSION, Run, RunHead, RunWaiting},
 };
 use drydock_types::document;
 
@@ -30,6 +29,11 @@ impl Unwritten {
     /// Of a run that is on disk as it is here.
     pub(super) const fn nothing() -> Self {
         Self::Parts { plan: false, nodes: BTreeSet::new() }
+    }
+
+    /// Is all of it on disk?
+    pub(super) fn is_nothing(&self) -> bool {
+        *self == Self::nothing()
     }
 
     /// What a transition changed, durable or not: a commit writes it sooner or later.
@@ -97,7 +101,8 @@ pub(super) fn all_written(runs: &BTreeMap<u64, Run>) -> BTreeMap<u64, Unwritten>
     runs.keys().map(|number| (*number, Unwritten::nothing())).collect()
 }
 
-/// Must this change be on disk? Everything but when the next look is due and what was last seen.
+/// Must this change be on disk? Everything but when the next look is due, what was last seen, and that an agent has
+/// accepted what it was sent: that goes to the disk with the next commit, for it is worth none of its own.
 pub(super) fn is_durable(was: &Run, is: &Run) -> bool {
     // When a wait is judged again is not worth a commit; what is waited for, and since when, is.
     let waiting = |run: &Run| run.waiting.clone().map(|waiting| RunWaiting { again_ms: 0, ..waiting });
@@ -108,6 +113,7 @@ pub(super) fn is_durable(was: &Run, is: &Run) -> bool {
         unclear: 0,
         waiting: None,
         not_before_ms: 0,
+        open: node.open.clone().map(|open| OpenEffect { accepted: false, ..open }),
         ..node.clone()
     };
     let nodes = || was.nodes.iter().zip(&is.nodes);

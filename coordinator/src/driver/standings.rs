@@ -23,7 +23,7 @@ use crate::store::{Commit, Loaded, NewEvent, StandingRow, StoreError};
 pub const FLEET_RUN: u64 = 0;
 
 /// Everything on record.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Standings {
     nodes: BTreeMap<NodeKey, Standing>,
     pub(super) fleet: FleetState,
@@ -90,7 +90,8 @@ impl Standings {
             refused(checks::TWO_MACHINES, why);
         }
         if let Some(said) = &standing.set_aside {
-            let why = format!("{} set {name} aside: {}; drydock node release {name}", said.by, said.why);
+            let why =
+                format!("{} set {name} aside: {}; drydock node release {name} --aside", said.by, said.why);
             refused(checks::SET_ASIDE, why);
         }
         if let Some(bad) = to.and_then(|to| standing.quarantine_of(component, to)) {
@@ -98,7 +99,7 @@ impl Standings {
             refused(
                 checks::QUARANTINE,
                 format!(
-                    "{component} {version} failed on {name} in run {run}: {why}; drydock node release {name}"
+                    "{component} {version} is quarantined on {name} since run {run}: {why}; drydock node release {name} --quarantine {component}@{version}"
                 ),
             );
         }

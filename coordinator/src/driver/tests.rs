@@ -13,15 +13,16 @@ use std::collections::BTreeSet;
 use drydock_core::{
     inventory::{Role, Seen},
     plan::{Plan, plan},
-    run::JournalRef,
+    run::{CheckResult, JournalRef, NodeRun},
+    view::Phase,
 };
 use drydock_types::{
-    Epoch, InstanceId, JournalId, Millis, NodeKey, RunId, Section, SectionKind, Sha256, Verdict, Version,
-    outcome::SectionResult, probe::HostFacts,
+    Epoch, InstanceId, JournalId, Millis, NodeKey, Outcome, RunId, Section, SectionKind, Sha256, Verdict,
+    Version, document, outcome::SectionResult, probe::HostFacts,
 };
 
 use super::*;
-use crate::store::memory::MemoryStore;
+use crate::{heard::Signed, store::memory::MemoryStore};
 
 const FLEET: FleetId = FleetId([1; 16]);
 
@@ -420,6 +421,24 @@ fn a_journal_that_held_a_section_and_denies_it_is_an_older_one_and_the_section_i
 }
 
 #[test]
+fn a_restart_remembers_within_seconds_that_a_section_was_accepted() {
+    let mut world = applying();
+    let effect = world.open(1, "a");
+    let stored = |world: &World| rows::read(&world.store.load().unwrap().runs[0]).unwrap();
+    let accepted = |run: &Run| run.nodes[0].open.as_ref().unwrap().accepted;
+    world.tell(Input::Accepted { node: name("a"), effect });
+    assert!(accepted(world.run(1)) && !accepted(&stored(&world)), "it is worth no commit of its own");
+    world.tick(CLOCK_WRITTEN_MS);
+    assert!(accepted(&stored(&world)));
+    world.restart();
+    world.register();
+    let agent = Box::new(world.agent("a", 11));
+    world.tell(Input::Connected { node: name("a"), agent });
+    world.tell(Input::NotKnown { node: name("a"), effect });
+    assert_eq!((world.phase(1, "a"), world.sent().len()), (Phase::Held, 0));
+}
+
+#[test]
 fn words_about_an_effect_count_only_from_the_node_that_has_it() {
     let mut world = applying();
     let effect = world.open(1, "a");
@@ -580,11 +599,14 @@ fn whatever_is_written_in_parts_is_read_back_as_the_whole_run() {
         world.look(1, "a", Verdict::Waiting(why.to_string()));
         world.tick(5000);
     }
-    // The last tick asked for a look, which is not worth a commit; the next commit of anything brings it along.
+    // What a look brings again is not worth a commit; the next commit of anything brings it along.
+    assert_eq!(&stored(&world), world.run(1), "the clock was written");
+    world.look(1, "a", Verdict::Waiting("504".to_string()));
     assert_ne!(&stored(&world), world.run(1));
     world.control(1, ControlVerb::Pause);
     assert_eq!(&stored(&world), world.run(1));
     world.control(1, ControlVerb::Resume);
+    world.tick(5000);
     world.clear(1, "a");
     assert_eq!(&stored(&world), world.run(1));
     world.restart();

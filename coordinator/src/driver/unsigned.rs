@@ -13,7 +13,7 @@ use crate::store::{RunStore, StoreError};
 const ASK_AGAIN_MS: [u64; 5] = [1000, 2000, 5000, 15_000, 30_000];
 
 /// An effect whose outcome was refused.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Refused {
     node: NodeName,
     /// On which stream.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use drydock_core::plan_file::{PlanFile, StageSpec};
+use drydock_types::Label;
 
 use super::{
     diagnostic::{Diagnostic, Diagnostics, Place, quoted},
@@ -40,7 +41,9 @@ pub(super) fn check(plan: &PlanFile, tree: &Node, found: &mut Diagnostics) {
     unique("stage", names, found);
     needs(stages, &places, found);
     for (i, stage) in stages.iter().enumerate() {
+        no_slash("stage", &stage.name, places.stage(i, &[At::Key("name")]), found);
         waves(i, stage, &places, found);
+        outages(i, stage, &places, found);
     }
 }
 
@@ -167,12 +170,34 @@ fn waves(i: usize, stage: &StageSpec, places: &Places<'_>, found: &mut Diagnosti
                 .note("nodes: {labels: {role: etcd}}   or   nodes: {names: [ctl-1, ctl-2]}")
             });
         }
+        no_slash("wave", &wave.name, places.wave(i, j, &[At::Key("name")]), found);
         wave_rules::wave(i, j, stage, places, found);
         for (k, name) in wave.nodes.names.iter().enumerate() {
             nodes.push((name.as_str(), (j, k)));
         }
     }
     twice(i, &nodes, places, found);
+}
+
+/// Commands name a wave as STAGE/WAVE.
+fn no_slash(what: &str, name: &Label, place: &Place, found: &mut Diagnostics) {
+    if name.as_str().contains('/') {
+        found.push(|| {
+            Diagnostic::at(place, format!("the name of {what} {} has a slash in it", quoted(name.as_str())))
+                .help("commands name a wave as STAGE/WAVE: write - or . in its place".to_owned())
+        });
+    }
+}
+
+/// An outage that is accepted has a length.
+fn outages(i: usize, stage: &StageSpec, places: &Places<'_>, found: &mut Diagnostics) {
+    for (name, _) in stage.outage.iter().filter(|(_, length)| length.0 == 0) {
+        let place = places.stage(i, &[At::Key("outage"), At::Key(name)]);
+        found.push(|| {
+            Diagnostic::at(place, format!("an outage of 0s accepts nothing of {}", quoted(name)))
+                .help("say how long it may be out, as `5m`, or leave it out".to_owned())
+        });
+    }
 }
 
 /// A node has one turn in a stage.

@@ -66,7 +66,8 @@ impl NodeSeen {
         }
     }
 
-    /// What is another; empty where nothing is. A policy that nobody asked for now is not compared.
+    /// What is another; empty where nothing is. A policy that an agent did not say is not
+    /// compared.
     fn differs(&self, now: &Self) -> Vec<String> {
         let mut told = Vec::new();
         if self.key != now.key {
@@ -93,8 +94,11 @@ impl NodeSeen {
                 told.push(format!("it ran {was} and runs {version}"));
             }
         }
-        if self.policy.is_some() && now.policy.is_some() && self.policy != now.policy {
-            told.push("its policy was changed".to_string());
+        if let (Some(was), Some(is)) = (self.policy, now.policy)
+            && was != is
+        {
+            let (was, is) = (was.short(), is.short());
+            told.push(format!("its agent's policy was changed ({was} → {is}), and only that one is obeyed"));
         }
         told
     }
@@ -103,7 +107,11 @@ impl NodeSeen {
 /// What an operator who starts a plan should know of its rehearsal: that there was none, what it found, and
 /// what has changed since. Never a reason not to start.
 #[must_use]
-pub fn warnings(plan: &Plan, rehearsed: Option<&RehearsalRow>) -> Vec<FindingView> {
+pub fn warnings(
+    plan: &Plan,
+    rehearsed: Option<&RehearsalRow>,
+    policies: &BTreeMap<NodeName, Sha256>,
+) -> Vec<FindingView> {
     let next = || format!("drydock rehearse {}", plan.file);
     let told = |node: Option<NodeName>, what: String| FindingView { node, what, next: next() };
     let Some(row) = rehearsed else {
@@ -125,7 +133,7 @@ pub fn warnings(plan: &Plan, rehearsed: Option<&RehearsalRow>) -> Vec<FindingVie
     }
     match document::decode_own::<FleetSeen>("rehearsal", row.fleet.as_bytes()) {
         Ok(before) => {
-            let changes = changes(&before, &FleetSeen::of(plan, &BTreeMap::new()));
+            let changes = changes(&before, &FleetSeen::of(plan, policies));
             warnings.extend(changes.into_iter().map(|(node, what)| told(Some(node), what)));
         }
         Err(error) => warnings.push(told(None, format!("what its rehearsal saw cannot be read: {error}"))),
@@ -177,12 +185,21 @@ mod tests {
 
     #[test]
     fn what_is_another_since_the_rehearsal_is_named_node_by_node() {
-        let before =
-            fleet(&[("a", node(1, "z1", "1.0")), ("b", node(2, "z1", "1.0")), ("c", node(3, "z1", "1.0"))]);
+        let mut obeyed = node(3, "z1", "1.0");
+        obeyed.policy = Some(Sha256([7; 32]));
+        let before = fleet(&[
+            ("a", node(1, "z1", "1.0")),
+            ("b", node(2, "z1", "1.0")),
+            ("c", node(3, "z1", "1.0")),
+            ("e", obeyed),
+        ]);
         assert_eq!(changes(&before, &before), []);
         let mut moved = node(2, "z2", "1.1");
         moved.labels.clear();
-        let now = fleet(&[("a", node(9, "z1", "1.0")), ("b", moved), ("d", node(4, "z1", "1.0"))]);
+        let mut stricter = node(3, "z1", "1.0");
+        stricter.policy = Some(Sha256([8; 32]));
+        let now =
+            fleet(&[("a", node(9, "z1", "1.0")), ("b", moved), ("d", node(4, "z1", "1.0")), ("e", stricter)]);
         let told: Vec<_> =
             changes(&before, &now).into_iter().map(|(node, what)| format!("{node}: {what}")).collect();
         let want = [
@@ -192,6 +209,7 @@ mod tests {
             "b: since the rehearsal: its label port was 80 and is not set",
             "c: it was rehearsed and is not in the plan any more",
             "d: it was not there when the plan was rehearsed",
+            "e: since the rehearsal: its agent's policy was changed (07070707 → 08080808), and only that one is obeyed",
         ];
         assert_eq!(told, want);
     }

@@ -114,9 +114,12 @@ pub(super) async fn look(
         return looked;
     }
     let recipe = run.recipe_of(node);
+    // As the soak will ask it of this node.
+    let planned = run.plan.stages[node.stage].node(&node.name);
+    let filled = |check: &Check| planned.map_or_else(|| check.clone(), |planned| planned.fill(check));
     let soak = run.wave_of(node).soak_checks.iter();
     let soak: Vec<SoakLook> =
-        soak.map(|check| SoakLook { node: node.name.clone(), check: check.clone() }).collect();
+        soak.map(|check| SoakLook { node: node.name.clone(), check: filled(check) }).collect();
     let gates: [(bool, Vec<Check>, Vec<SoakLook>, &str); 2] = [
         (true, recipe.gate, Vec::new(), "before it leaves service"),
         (false, recipe.returned, soak, "when it is back and soaks"),

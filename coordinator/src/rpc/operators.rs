@@ -105,6 +105,14 @@ impl OperatorService for Operators {
         self.node_document(name).await
     }
 
+    async fn why_node(&self, request: Request<ShowNodeRequest>) -> Answer<Document> {
+        trust::operator_peer(&request)?;
+        let name = NodeName::parse(&request.into_inner().node_name).map_err(views::invalid)?;
+        let why = self.0.driver.with(move |driver, now| (driver.why_node(&name, now), Vec::new()));
+        let view = why.await.map_err(gone)?.map_err(|error| refused(&error))?;
+        Ok(Response::new(to_document(&view)))
+    }
+
     async fn label_node(&self, request: Request<LabelNodeRequest>) -> Answer<Document> {
         let by = trust::operator_peer(&request)?.name;
         let asked = request.into_inner();
@@ -179,9 +187,9 @@ impl OperatorService for Operators {
     }
 
     async fn plan(&self, request: Request<PlanRequest>) -> Answer<Document> {
-        trust::operator_peer(&request)?;
+        let by = trust::operator_peer(&request)?.name;
         let bundle = planning::read(&request.into_inner().bundle)?;
-        let (_, view) = planning::compile(&self.0, &bundle).await?;
+        let (_, view) = planning::compile(&self.0, &bundle, &by).await?;
         Ok(Response::new(to_document(&view)))
     }
 
@@ -189,7 +197,7 @@ impl OperatorService for Operators {
         let by = trust::operator_peer(&request)?.name;
         let asked = request.into_inner();
         let bundle = planning::read(&asked.bundle)?;
-        let (plan, view) = planning::compile(&self.0, &bundle).await?;
+        let (plan, view) = planning::compile(&self.0, &bundle, &by).await?;
         if let Some(blocker) = view.blockers.first() {
             let node = blocker.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default();
             let more = view.blockers.len() - 1;
@@ -200,7 +208,8 @@ impl OperatorService for Operators {
         self.artifacts_are_here(&plan).await?;
         let (digest, name) = (plan.digest, plan.name.to_string());
         let rehearsed = self.0.blocking(move |app| app.registry.rehearsal(digest, &name)).await?;
-        let warnings = crate::rehearsal::fleet::warnings(&plan, rehearsed.as_ref());
+        let policies = self.0.driver.with(|driver, _| (driver.policies(), Vec::new())).await.map_err(gone)?;
+        let warnings = crate::rehearsal::fleet::warnings(&plan, rehearsed.as_ref(), &policies);
         let id = run_id().map_err(|error| Status::internal(error.to_string()))?;
         let started = self.0.driver.with(move |driver, now| {
             match driver.start_run(plan, &by, asked.no_wait, id, now) {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use drydock_core::view::{AmendedView, FleetView, StandingView};
+use drydock_core::{
+    standing::Release,
+    view::{AmendedView, FleetView, StandingView},
+};
 use drydock_proto::{
     edge,
     operator::{
@@ -10,7 +13,7 @@ use drydock_proto::{
         stand_node_request::Verb,
     },
 };
-use drydock_types::{Label, Millis, NodeName};
+use drydock_types::{ComponentName, Label, Millis, NodeName, Version};
 use tonic::Status;
 
 use super::{App, gone, operators::refused, store_failed, views::invalid};
@@ -21,6 +24,8 @@ use crate::{
 
 /// The longest reason that is kept, in characters.
 const MAX_WHY_CHARS: usize = 500;
+/// More versions are not released at once.
+const MAX_NAMED: usize = 64;
 
 /// A reason that a person gave: one line, and not nothing.
 fn why(said: &str) -> Result<String, Status> {
@@ -48,10 +53,9 @@ pub(super) async fn stand(
             done.await.map_err(gone)?.map_err(|error| refused(&error))
         }
         Verb::Release => {
-            let machine = Some(crate::heard::word(&asked.machine)).filter(|machine| !machine.is_empty());
-            let done = app
-                .driver
-                .with(move |driver, now| (driver.release(&name, machine.as_deref(), &by, now), Vec::new()));
+            let release = release(&asked)?;
+            let done =
+                app.driver.with(move |driver, now| (driver.release(&name, &release, &by, now), Vec::new()));
             done.await.map_err(gone)?.map_err(|error| refused(&error))
         }
         Verb::Retire => {
@@ -63,6 +67,30 @@ pub(super) async fn stand(
                 .map_err(|_| Status::internal("the request failed; the coordinator's log says where"))?
         }
     }
+}
+
+/// What a person releases a node from, checked.
+fn release(asked: &StandNodeRequest) -> Result<Release, Status> {
+    if asked.quarantine.len() > MAX_NAMED {
+        return Err(Status::invalid_argument(format!("name {MAX_NAMED} versions at the most")));
+    }
+    let component = |text: &str| ComponentName::parse(text).map_err(invalid);
+    let quarantined = |text: &String| {
+        let (of, version) = text
+            .split_once('@')
+            .ok_or_else(|| Status::invalid_argument("a quarantine is named COMPONENT@VERSION"))?;
+        Ok((component(of)?, Version::parse(version).map_err(invalid)?))
+    };
+    let doubt_of =
+        (!asked.doubt_component.is_empty()).then(|| component(&asked.doubt_component)).transpose()?;
+    Ok(Release {
+        all: asked.all,
+        aside: asked.aside,
+        doubt: (asked.doubt || doubt_of.is_some()).then_some(doubt_of),
+        quarantine: asked.quarantine.iter().map(quarantined).collect::<Result<_, Status>>()?,
+        machine: Some(crate::heard::word(&asked.machine)).filter(|machine| !machine.is_empty()),
+        any_machine: asked.any_machine,
+    })
 }
 
 /// On record first, then revoked in the store, then everywhere it is still believed.

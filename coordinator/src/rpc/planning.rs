@@ -14,7 +14,7 @@ use drydock_core::{
 use drydock_types::{Label, NodeName, Sha256, document, probe::Probe};
 use tonic::Status;
 
-use super::{App, gone, store_failed, views::invalid};
+use super::{App, approvers, gone, store_failed, views::invalid};
 use crate::checks;
 
 /// Reads a bundle.
@@ -25,11 +25,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Bundle, Status> {
     document::decode("bundle", bytes).map_err(invalid)
 }
 
-/// Looks at every node that the bundle could mean and compiles.
+/// Looks at every node that the bundle could mean and compiles, for the operator who asks.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when the plan cannot be meant for this fleet.
-pub(crate) async fn compile(app: &Arc<App>, bundle: &Bundle) -> Result<(Plan, PlanView), Status> {
+pub(crate) async fn compile(app: &Arc<App>, bundle: &Bundle, by: &str) -> Result<(Plan, PlanView), Status> {
     let (mut inventory, mute) = take_stock(app, bundle).await?;
     // What is selected does not depend on what is seen: a first pass tells where to look.
     let (first, _) = plan(bundle, &inventory).map_err(invalid)?;
@@ -52,7 +52,9 @@ pub(crate) async fn compile(app: &Arc<App>, bundle: &Bundle) -> Result<(Plan, Pl
             }
         }
     }
-    plan(bundle, &inventory).map_err(invalid)
+    let (plan, mut view) = plan(bundle, &inventory).map_err(invalid)?;
+    view.warnings.extend(approvers::warnings(app, &plan, by).await?);
+    Ok((plan, view))
 }
 
 fn is_connected(inventory: &Inventory, name: &NodeName) -> bool {

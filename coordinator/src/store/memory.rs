@@ -86,6 +86,13 @@ impl MemoryStore {
         Self { content, ..self.reopen() }
     }
 
+    /// Another opener of the same content, for whoever took it over under this fence before: an exploration that
+    /// goes on from one moment in many ways opens the store of each way so.
+    #[must_use]
+    pub fn opened_under(&self, fence: Option<Fence>) -> Self {
+        Self { fence, ..self.reopen() }
+    }
+
     /// The next commit fails with this and leaves nothing. Called twice: the next two.
     pub fn fail_next_commit(&mut self, error: StoreError) {
         self.failures.push_back(error);

@@ -1,7 +1,7 @@
 //! Who is calling: asked by every service on every request. The answer comes from the certificate alone.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -10,6 +10,9 @@ use drydock_types::{FleetId, NodeKey, NodeName};
 use tonic::{Request, Status};
 
 use super::{connection::PeerConnection, revocation::RevocationList};
+
+/// More names than this are not remembered.
+const MOST_CALLERS: usize = 1000;
 
 /// What every connection is judged by. One a coordinator, shared.
 #[derive(Debug)]
@@ -22,13 +25,15 @@ pub struct Trust {
     pub clock: Arc<Clock>,
     /// How often whom was refused.
     pub refusals: Arc<Refusals>,
+    /// Operators that have called since the start.
+    pub operators: Arc<Callers>,
 }
 
 impl Trust {
     /// For this fleet; nobody refused yet.
     #[must_use]
     pub fn new(fleet: FleetId, revoked: RevocationList, clock: Arc<Clock>) -> Arc<Self> {
-        Arc::new(Self { fleet, revoked, clock, refusals: Arc::default() })
+        Arc::new(Self { fleet, revoked, clock, refusals: Arc::default(), operators: Arc::default() })
     }
 }
 
@@ -49,6 +54,25 @@ impl Refusals {
     #[must_use]
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Names of operators that have called, as the CA gave them.
+#[derive(Debug, Default)]
+pub struct Callers(Mutex<BTreeSet<String>>);
+
+impl Callers {
+    fn note(&self, name: &str) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() < MOST_CALLERS && !names.contains(name) {
+            names.insert(name.to_string());
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -109,7 +133,10 @@ pub fn operator_peer<T>(request: &Request<T>) -> Result<OperatorPeer, Status> {
         return Err(trust.deny("expired", &peer, "the certificate has expired: ask for a new one"));
     }
     match &peer.role {
-        Role::Operator(name) => Ok(OperatorPeer { name: name.clone(), serial: peer.serial }),
+        Role::Operator(name) => {
+            trust.operators.note(name);
+            Ok(OperatorPeer { name: name.clone(), serial: peer.serial })
+        }
         Role::Node(..) | Role::Coordinator => {
             let why = "this service is for operators, and the certificate is not an operator's";
             Err(trust.deny("role", &peer, why))

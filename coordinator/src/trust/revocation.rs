@@ -61,6 +61,12 @@ impl RevocationList {
         self.list.borrow().holds(peer)
     }
 
+    /// Is every certificate of this operator revoked?
+    #[must_use]
+    pub fn holds_operator(&self, name: &str) -> bool {
+        self.list.borrow().operators.contains(name)
+    }
+
     /// Returns when this peer is revoked; never otherwise. For streams that stay open.
     pub async fn until_revoked(self, peer: PeerIdentity) {
         let mut changes = self.list.subscribe();

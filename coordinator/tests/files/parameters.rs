@@ -46,7 +46,7 @@ fn a_text_is_put_into_a_text_and_a_tree_in_the_place_of_a_scalar() {
     let spec = &bundle.stages[0].recipe.spec;
     assert_eq!(spec.detect.unit.as_ref().unwrap().as_str(), "web.service");
     let probe = HealthProbe::Http { url: "http://127.0.0.1/".into() };
-    assert_eq!(spec.gate, [Check::Health(HealthCheck { probe })]);
+    assert_eq!(spec.gate, [Check::Health(HealthCheck { probe, from: None })]);
     assert!(matches!(&spec.apply[..], [Step::RestartUnit(step)] if step.unit.as_str() == "web.service"));
     assert!(matches!(&spec.verify[..], [Step::ServiceVersion(_)]));
 }
@@ -57,7 +57,7 @@ fn what_hangs_on_an_optional_parameter_is_dropped_without_it() {
     let spec = &bundle.stages[0].recipe.spec;
     assert_eq!((spec.detect.version.as_ref(), &spec.verify[..]), (None, &[][..]));
     let probe = HealthProbe::Tcp { address: "127.0.0.1:80".into() };
-    assert_eq!(spec.gate, [Check::Health(HealthCheck { probe })], "the default");
+    assert_eq!(spec.gate, [Check::Health(HealthCheck { probe, from: None })], "the default");
 }
 
 #[test]

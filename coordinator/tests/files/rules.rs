@@ -340,3 +340,27 @@ error: mine.yaml:1:1: missing key `metadata` in a recipe
 "#,
     );
 }
+
+#[test]
+fn stages_and_waves_have_no_slash_in_their_names_for_commands_name_a_wave_by_both() {
+    for (what, plan) in [
+        ("stage", edit("    - name: etcd\n", "    - name: etcd/a\n")),
+        ("wave", edit("        - name: members\n", "        - name: members/a\n")),
+    ] {
+        let said = said(plan);
+        assert!(
+            said.contains(&format!("the name of {what} ")) && said.contains("has a slash in it"),
+            "{said}"
+        );
+        assert!(said.contains("commands name a wave as STAGE/WAVE"), "{said}");
+    }
+}
+
+#[test]
+fn an_outage_that_is_accepted_has_a_length() {
+    let with =
+        |length: &str| edit("      waves:\n", &format!("      outage: {{etcd: {length}}}\n      waves:\n"));
+    let none = said(with("0s"));
+    assert!(none.contains("an outage of 0s accepts nothing of `etcd`"), "{none}");
+    Desk::new().compile(with("5m")).unwrap();
+}

@@ -2,7 +2,7 @@
 
 use drydock_core::{
     plan_file::{Allow, ApprovalBy, Count, Day},
-    recipe::Check,
+    recipe::{Check, Vantage},
 };
 use drydock_types::Millis;
 
@@ -149,4 +149,25 @@ fn an_approval_says_who_and_is_waited_for() {
     let (bundle, _) = Desk::new().compile(plan).unwrap();
     let approval = bundle.plan.spec.stages[0].waves[0].approval.unwrap();
     assert_eq!(approval.within, Millis::secs(7 * 24 * 3600), "a week when nothing is said");
+}
+
+#[test]
+fn a_probe_from_another_place_names_an_address_that_is_the_same_from_there() {
+    let check = |keys: &str| in_wave(&format!("          soakChecks: [{{health: {{{keys}}}}}]\n"));
+    let from = |keys: &str| Desk::new().compile(check(keys)).map(|(bundle, _)| bundle);
+    let bundle = from("probe: {tcp: {address: \"{label:ip}:2379\"}}, from: coordinator").unwrap();
+    let checks = &bundle.plan.spec.stages[0].waves[0].soak_checks;
+    assert!(matches!(&checks[0], Check::Health(health) if health.from == Some(Vantage::Coordinator {})));
+    from("probe: {http: {url: \"http://10.0.0.1:8080/\"}}, from: {node: gw-1}").unwrap();
+    from("probe: {http: {url: \"http://127.0.0.1:8080/\"}}").unwrap();
+    for itself in [
+        "http: {url: \"http://127.0.0.1:8080/healthz\"}",
+        "tcp: {address: \"localhost:80\"}",
+        "tcp: {address: \"[::1]:80\"}",
+    ] {
+        let said = said(check(&format!("probe: {{{itself}}}, from: coordinator")));
+        assert!(said.contains("is whoever asks, and this is asked from elsewhere"), "{said}");
+    }
+    let nowhere = said(check("probe: {tcp: {address: \"10.0.0.1:1\"}}, from: moon"));
+    assert!(nowhere.contains("from"), "{nowhere}");
 }

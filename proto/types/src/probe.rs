@@ -152,6 +152,9 @@ pub struct HostFacts {
     pub machine_id: String,
     /// Seconds since boot.
     pub uptime_s: u64,
+    /// Digest of the node's policy as the agent obeys it: read at the agent's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Sha256>,
 }
 
 /// A unit as systemd and the process table have it.
@@ -243,7 +246,8 @@ impl EtcdStatus {
 /// Facts as `key: value`, for `node show`.
 #[must_use]
 pub fn fact_lines(facts: &HostFacts) -> BTreeMap<&'static str, String> {
-    BTreeMap::from([
+    let policy = facts.policy.map(|digest| ("policy", alloc::format!("sha256:{}", digest.short())));
+    let lines = BTreeMap::from([
         ("os", facts.os.clone()),
         ("kernel", facts.kernel.clone()),
         ("arch", facts.arch.clone()),
@@ -251,5 +255,6 @@ pub fn fact_lines(facts: &HostFacts) -> BTreeMap<&'static str, String> {
         ("cpus", facts.cpus.to_string()),
         ("bootId", facts.boot_id.clone()),
         ("machineId", facts.machine_id.clone()),
-    ])
+    ]);
+    lines.into_iter().chain(policy).collect()
 }

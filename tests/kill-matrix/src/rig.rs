@@ -252,13 +252,13 @@ impl Rig {
         logs.map(|(text, from)| text.get(from..).unwrap_or_default().to_owned()).collect()
     }
 
-    /// Starts the run and sees it through: what has died is started again, what holds is resumed.
+    /// Types what begins a run, and sees it through: what has died is started again, what holds is resumed.
     ///
     /// # Errors
     /// When it does not end as wanted, or the armed point was never passed; with everything that was logged.
     pub(crate) fn see_through(
         &mut self,
-        plan: &str,
+        words: &[&str],
         cell: Option<&Cell>,
         wanted: &dyn Fn(&RunView) -> bool,
     ) -> Result<Settled, String> {
@@ -266,7 +266,7 @@ impl Rig {
         let kills = cell.is_some_and(|cell| cell.action.kills());
         let last = self.fleet.try_run(0).map_or(0, |view| view.number);
         let mut settled = Settled::default();
-        let mut start = Some(self.type_start(plan));
+        let mut start = Some(self.type_in(words));
         let until = Instant::now() + CELL;
         loop {
             for side in Side::ALL {
@@ -310,7 +310,7 @@ impl Rig {
                 // It was not taken: the operator types it again.
                 _ if said.is_some_and(|status| !status.success()) && self.answering() => {
                     self.disarm();
-                    start = Some(self.type_start(plan));
+                    start = Some(self.type_in(words));
                 }
                 _ => {}
             }
@@ -327,8 +327,8 @@ impl Rig {
         node::get(self.fleet.coordinator.health, "/healthz").is_some_and(|(code, _)| code == 200)
     }
 
-    fn type_start(&self, plan: &str) -> Process {
-        self.fleet.drydock_in_background("start.log", &["run", "start", plan])
+    fn type_in(&self, words: &[&str]) -> Process {
+        self.fleet.drydock_in_background("start.log", words)
     }
 
     /// Everything, for a message.

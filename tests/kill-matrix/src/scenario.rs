@@ -2,6 +2,7 @@
 
 mod enrolment;
 mod first_start;
+mod rollback;
 mod take_back;
 mod torn_tail;
 mod upgrade;
@@ -16,7 +17,8 @@ use crate::{
 };
 
 use self::{
-    enrolment::Enrolment, first_start::FirstStart, take_back::TakeBack, torn_tail::TornTail, upgrade::Upgrade,
+    enrolment::Enrolment, first_start::FirstStart, rollback::Rollback, take_back::TakeBack,
+    torn_tail::TornTail, upgrade::Upgrade,
 };
 
 /// How often each point was passed, by program.
@@ -109,6 +111,12 @@ pub(crate) const ALL: &[Named] = &[
         what: "a version that is ill is taken back by its agent",
         missing: toy::missing,
         begin: || Box::new(TakeBack::begin()),
+    },
+    Named {
+        name: "rollback",
+        what: "a change that was done is taken back by command",
+        missing: toy::missing,
+        begin: || Box::new(Only { inner: Rollback::begin(), points: &["agent."] }),
     },
 ];
 

@@ -95,17 +95,28 @@ impl<'lab> Fleet<'lab> {
         self.dir.join("state")
     }
 
+    /// Where operators' contexts are.
+    #[must_use]
+    pub fn config_dir(&self) -> PathBuf {
+        self.dir.join("config")
+    }
+
+    /// Where the coordinator is reached, inside the lab.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("{}:{PORT}", self.lab.host_address())
+    }
+
     /// Starts the coordinator; it serves a moment later.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn start_coordinator(&mut self) -> Result<()> {
-        let host = self.lab.host_address();
         let mut command = exec::command(&self.drydock);
         command
             .arg("--config-dir")
-            .arg(self.dir.join("config"))
-            .args(["serve", "--log", "json", "--listen", &format!("{host}:{PORT}"), "--state-dir"])
+            .arg(self.config_dir())
+            .args(["serve", "--log", "json", "--listen", &self.address(), "--state-dir"])
             .arg(self.state_dir());
         self.coordinator = Some(self.lab.spawn_in_netns(&self.log_name(), &command)?);
         Ok(())
@@ -217,7 +228,23 @@ impl<'lab> Fleet<'lab> {
     /// When it does not end in time.
     pub fn cli_within(&self, deadline: Duration, words: &[&str]) -> Result<Output> {
         let mut command = exec::command(&self.drydock);
-        command.arg("--config-dir").arg(self.dir.join("config")).args(words).current_dir(&self.dir);
+        command.arg("--config-dir").arg(self.config_dir()).args(words).current_dir(&self.dir);
+        self.lab.run_in_netns(&command, deadline)
+    }
+
+    /// Types a line into a shell in the fleet's directory, as the operator whose context has that name.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn shell(&self, who: &str, line: &str, deadline: Duration) -> Result<Output> {
+        let programs = self.drydock.parent().unwrap_or(Path::new("/"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = exec::command("sh");
+        command
+            .args(["-c", line])
+            .current_dir(&self.dir)
+            .env("PATH", format!("{}:{path}", programs.display()));
+        command.env("DRYDOCK_CONFIG_DIR", self.config_dir()).env("DRYDOCK_CONTEXT", who);
         self.lab.run_in_netns(&command, deadline)
     }
 

@@ -71,6 +71,8 @@ enum Command {
         #[arg(long, conflicts_with = "variants")]
         all: bool,
     },
+    /// A night of an operator: every power that he has, typed from the screens, on a lab of its own.
+    Operate,
     /// Print the path of a newer etcd server: Debian 13's 3.5, or a version built by Go.
     EtcdBinary {
         /// Such as 3.6.8; without it Debian 13's.
@@ -174,12 +176,13 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Etcd { variants, all } => {
             let scenarios = match (all, variants.as_slice()) {
-                (true, _) => &Scenario::ALL[..],
+                (true, _) => &Scenario::ALL[..Scenario::ORDINARY],
                 (false, []) => &[Scenario::Upgrade],
                 (false, some) => some,
             };
             scenarios.iter().try_for_each(|scenario| scenario.play())?;
         }
+        Command::Operate => Scenario::Operate.play()?,
         Command::EtcdBinary { version } => {
             let cache = cache::Cache::open()?;
             let binary = match version {

@@ -7,6 +7,7 @@ mod confirm;
 mod corrupt_artifact;
 mod dice;
 mod kills;
+mod operate;
 mod partitioned_member;
 mod past_no_return;
 mod proofs;
@@ -40,15 +41,19 @@ pub enum Scenario {
     Rehearse,
     /// A run is taken back by command, and refuses to be past the point of no return.
     Rollback,
+    /// A night of an operator: every power that he has, typed from the screens.
+    Operate,
     /// Changes that cut their node off are taken back by the node alone.
     CutOff,
     /// Agents upgrade themselves, also while the coordinator is away; a node starts anew.
     Agents,
+    /// Agent and reverter are killed at every write and every unit of a revert; wants an agent with failpoints.
+    RevertPoints,
 }
 
 impl Scenario {
     /// All, the main one first.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Upgrade,
         Self::Kills,
         Self::BetweenRenameAndRestart,
@@ -58,9 +63,14 @@ impl Scenario {
         Self::PastNoReturn,
         Self::Rehearse,
         Self::Rollback,
+        Self::Operate,
         Self::CutOff,
         Self::Agents,
+        Self::RevertPoints,
     ];
+
+    /// So many of them, from the first on, want nothing but the ordinary programs.
+    pub const ORDINARY: usize = Self::ALL.len() - 1;
 
     /// What `--variant` calls it.
     #[must_use]
@@ -75,8 +85,10 @@ impl Scenario {
             Self::PastNoReturn => "past-no-return",
             Self::Rehearse => "rehearse",
             Self::Rollback => "rollback",
+            Self::Operate => "operate",
             Self::CutOff => "cut-off",
             Self::Agents => "agents",
+            Self::RevertPoints => "revert-points",
         }
     }
 
@@ -97,8 +109,10 @@ impl Scenario {
             Self::PastNoReturn => past_no_return::play(),
             Self::Rehearse => rehearse::play(),
             Self::Rollback => rollback::play(),
+            Self::Operate => operate::play(),
             Self::CutOff => confirm::cut_off::play(),
             Self::Agents => confirm::agents::play(),
+            Self::RevertPoints => confirm::points::play(),
         };
         let verdict = if played.is_ok() { "holds" } else { "DOES NOT HOLD" };
         println!("== {} {verdict} ({:.0} s)\n", self.name(), started.elapsed().as_secs_f32());

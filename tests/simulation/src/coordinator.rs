@@ -14,6 +14,7 @@ use drydock_coordinator::{
 };
 use drydock_core::{
     Now,
+    inventory::Seen,
     view::{Phase, RunStatus},
 };
 use drydock_types::{InstanceId, NodeName};
@@ -23,11 +24,12 @@ use crate::{
     rules::decided::Evidence,
     shared::{Mail, Shared},
     store::WitnessStore,
+    word,
 };
 
 /// What was last seen of a run.
 #[derive(Debug, Clone)]
-pub(crate) struct Known {
+pub struct Known {
     pub(crate) status: RunStatus,
     pub(crate) phases: Vec<Phase>,
     pub(crate) holds: usize,
@@ -94,7 +96,8 @@ impl Coordinator {
         let clock_ms = store.load()?.clock_ms;
         let began_ms = shared.now_ms();
         let now = Now { clock_ms, wall_ms: self.wall_ms + began_ms };
-        let (driver, mut outputs) = Driver::open(store, fence, now)?;
+        let (mut driver, mut outputs) = Driver::open(store, fence, now)?;
+        driver.decide_with(word::step);
         let mut running = Running {
             driver,
             sessions: Sessions::new(fence),
@@ -142,6 +145,7 @@ impl Running {
                 node: request.node.to_string(),
                 asked_ms: shared.now_ms(),
                 results: Vec::new(),
+                seen: Seen { version: None, exe_sha256: None, role: None },
                 started_ms: self.began_evidence_ms,
             },
         );

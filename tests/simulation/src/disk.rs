@@ -7,7 +7,10 @@ use drydock_agent::journal::{JournalDisk, memory::MemoryDisk};
 use drydock_types::{EffectId, Epoch, Fence, InstanceId};
 use tokio::time::sleep;
 
-use crate::shared::{Life, Shared};
+use crate::{
+    faults::Kind,
+    shared::{Life, Shared},
+};
 
 /// What a record says that the rules ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +180,14 @@ impl JournalDisk for SimDisk {
 
     async fn reserve(&mut self, bytes: u64) -> io::Result<()> {
         self.shared.point(self.life).await;
+        let stalls_ms = {
+            let now_ms = self.shared.now_ms();
+            let mut inner = self.shared.lock();
+            if inner.happens(Kind::JournalStalls, now_ms) { inner.dice.between(1000, 12_000) } else { 0 }
+        };
+        if stalls_ms > 0 {
+            sleep(Duration::from_millis(stalls_ms)).await;
+        }
         self.disk.reserve(bytes).await
     }
 

@@ -102,6 +102,18 @@ kinds! {
     OperatorRollsBack = "operator rolls back",
     /// An operator sets a node aside, and releases it later.
     OperatorSetsAside = "operator sets a node aside",
+    /// Somebody puts another build of the same version on a node.
+    RebuiltByOthers = "another build by others",
+    /// Right after it has begun a change an agent loses its journal, and the coordinator dies.
+    JournalLostMidway = "journal lost in mid-change",
+    /// An agent's process is killed between an effect and its record.
+    AgentKilledMidStep = "agent killed in a step",
+    /// An artifact is gone from an agent's store.
+    ArtifactLost = "artifact lost",
+    /// An agent's disk stands still for seconds.
+    JournalStalls = "journal: disk stands still",
+    /// A look that came back stands in the coordinator's queue.
+    LookLate = "look told late",
 }
 
 /// One fault at one moment.
@@ -157,6 +169,9 @@ impl Fault {
 }
 
 impl Kind {
+    /// So many, from the first, are drawn for any story; those behind them belong to stories that are aimed.
+    pub const DRAWN: usize = Self::RebuiltByOthers as usize;
+
     /// Does it need older copies of disks?
     #[must_use]
     pub const fn wants_copies(self) -> bool {

@@ -147,7 +147,7 @@ impl Ground {
         }
         let Some(process) = host.process else { return false };
         match self.releases.get(&process.exe).map(|release| release.quality) {
-            Some(Quality::Good | Quality::SaysAnother) => true,
+            Some(Quality::Good | Quality::SaysAnother | Quality::Rebuilt) => true,
             Some(Quality::Crashes(after_ms)) => now_ms < process.since_ms + after_ms,
             Some(Quality::Unwell | Quality::DoesNotStart) | None => false,
         }

@@ -4,23 +4,27 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`scenario`], [`faults`], [`plans`] | what a seed is about: machines, plans, what goes wrong and when |
+//! | [`scenario`], [`aim`], [`faults`], [`plans`] | what a seed is about: machines, plans, what goes wrong and when |
 //! | [`dice`] | chance from a seed |
 //! | [`ground`] | what the machines really are |
 //! | [`rules`] | the rules, and what they remember |
 //! | `world` | whoever moves the story on, and the network, the people and the faults in it |
+//! | `word` | what the reducer decides, before the limiter has judged it |
 //! | `agent`, `disk`, `workshop`, `eyes` | the real executor and journal over a simulated machine |
 //! | `coordinator`, `store` | the real driver, sessions and checks over the store in memory |
+//! | [`explore`] | a small world of its own, explored whole |
 //! | [`coverage`], [`many`], `story` | what took place, over one story and over many |
 //!
 //! What stands in for real code, and could be wrong in its place: a stream's two ends (`rpc/attach.rs`,
 //! `link/session.rs`) and the actions themselves (`agent/src/actions`). See `docs/adr/0010-simulation.md`.
 
 mod agent;
+pub mod aim;
 mod coordinator;
 pub mod coverage;
 pub mod dice;
 mod disk;
+pub mod explore;
 mod eyes;
 pub mod faults;
 pub mod ground;
@@ -31,6 +35,7 @@ pub mod scenario;
 mod shared;
 mod store;
 mod story;
+pub mod word;
 mod workshop;
 mod world;
 

@@ -1,5 +1,7 @@
 //! `cargo sim`: many seeds, or one story.
 
+mod exploration;
+
 use std::{
     io::Write as _,
     process::ExitCode,
@@ -39,6 +41,11 @@ struct Args {
     /// Do not judge how often everything took place
     #[arg(long)]
     no_coverage: bool,
+    /// Stop at the first seed that fails, and say no more than which it is
+    #[arg(long, requires = "seeds")]
+    until_failure: bool,
+    #[command(flatten)]
+    exploration: exploration::Exploration,
 }
 
 /// How many waves are measured beside the seeds.
@@ -48,6 +55,9 @@ const ENOUGH_SEEDS: u64 = 2000;
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
+    if args.exploration.explore {
+        return exploration::run(&args.exploration);
+    }
     let options = Options { faults: !args.no_faults, trace: args.trace, plain_wave: None };
     if let Some(seed) = args.seed {
         return one(seed, &options);
@@ -56,7 +66,22 @@ fn main() -> Result<ExitCode> {
         println!("waves={waves} waves_per_minute={}", waves_per_minute(waves)?);
         return Ok(ExitCode::SUCCESS);
     }
+    if args.until_failure {
+        return until_failure(&args, &options);
+    }
     all(&args, &options)
+}
+
+/// Seeds until one fails.
+fn until_failure(args: &Args, options: &Options) -> Result<ExitCode> {
+    let seeds = args.seeds.unwrap_or_default();
+    let failed = many::first_failed(args.from..args.from.saturating_add(seeds), options)?;
+    let Some(many::Failed { seed, violation }) = failed else {
+        println!("seeds={seeds} failed=0");
+        return Ok(ExitCode::SUCCESS);
+    };
+    println!("seed {seed}: rule {} did not hold: {}", violation.rule, violation.what);
+    Ok(ExitCode::FAILURE)
 }
 
 /// One story.
@@ -123,9 +148,10 @@ fn all(args: &Args, options: &Options) -> Result<ExitCode> {
     );
     let took = began.elapsed().as_secs_f64();
     println!(
-        "{} nodes done, {} steps, {} h of stories in {took:.1} s",
+        "{} nodes done, {} steps (at most {} in a story), {} h of stories in {took:.1} s",
         sum.nodes_done,
         sum.steps,
+        sum.most_steps,
         sum.story.as_secs() / 3600
     );
     let mut bad = !sum.failed.is_empty();

@@ -7,12 +7,14 @@
 //! |---|---|
 //! | 1 budget, 4 one after another, 6 quorum | [`leaving`] : whenever a service goes out of service by our doing |
 //! | 2 intent first, 3 once, 7 lapse | [`effects`]: whenever an agent accepts, begins or changes something |
+//! | 1 budget, 6 quorum | [`said`]: whenever a reducer decides a section, before the limiter has judged it |
 //! | 7 pause, 8 unknown, 11 no way down | [`decided`]: whenever a coordinator hands out a section |
 //! | 9 no silent wait, 10 every way out, 12 seen in the target | [`told`]: whenever a run's state changes |
 
 pub mod decided;
 pub mod effects;
 pub mod leaving;
+pub mod said;
 pub mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,6 +105,12 @@ pub struct Rules {
     pub frozen: Option<usize>,
     /// Hosts that a person set aside.
     pub aside: BTreeSet<usize>,
+    /// Hosts that a person ever set aside.
+    pub was_aside: BTreeSet<usize>,
+    /// What the etcd cluster has raised.
+    pub alarm: Option<said::Alarm>,
+    /// Effects that an agent had accepted and not ended when its journal was lost.
+    pub lost: BTreeSet<EffectId>,
     /// Versions that a coordinator called rolled back on a host, and that nobody has released there since.
     pub quarantined: BTreeSet<(usize, Version)>,
     /// Two coordinators have been at work at once: what one cannot know of the other is not held against it.
@@ -141,8 +149,8 @@ impl Rules {
     }
 
     /// Is a node that is to be taken back neither what it was nor what it was to be, as far as anybody was told? It
-    /// counts as out of service, whether or not it serves; it is taken back in the slot that it occupies, and the
-    /// recipe's gates, which would only tell that it is not well, are not asked.
+    /// counts as out of service, whether or not it serves. Where it does not, the recipe's gates, which would only
+    /// tell that, are not asked.
     #[must_use]
     pub fn is_half_way(&self, by: usize, intent: &Intent) -> bool {
         let undoes = self.runs.get(&intent.run).and_then(|run| run.plan.undoes);

@@ -5,6 +5,7 @@
 
 use crate::{
     Options,
+    aim::Aim,
     dice::Dice,
     faults::{Fault, Kind},
 };
@@ -29,6 +30,8 @@ pub struct HostSpec {
     pub role: Role,
     /// Its failure domain, where it has a label for it.
     pub zone: Option<String>,
+    /// What runs there at first, where it is not the usual.
+    pub runs: Option<(&'static str, Quality)>,
 }
 
 /// How good a release is.
@@ -44,6 +47,8 @@ pub enum Quality {
     Unwell,
     /// It answers another version than the one that it was signed for.
     SaysAnother,
+    /// As good, and another build of the same version.
+    Rebuilt,
 }
 
 /// A wave.
@@ -118,11 +123,19 @@ impl Scenario {
         if let Some(nodes) = options.plain_wave {
             return Self::plain_wave(nodes);
         }
+        if let Some(aim) = Aim::of(seed).filter(|_| options.faults) {
+            let mut dice = Dice::new(seed, "aim");
+            let mut scenario = aim.draw(&mut dice);
+            if dice.chance(250) {
+                scenario.draw_faults(&mut Dice::new(seed, "faults"), scenario.span_ms());
+            }
+            return scenario;
+        }
         let mut dice = Dice::new(seed, "scenario");
         let hosts = hosts(&mut dice);
         let plans = plans(&mut dice, &hosts);
-        let span_ms = span_ms(&plans);
         let mut scenario = Self { hosts, plans, faults: Vec::new(), rates: Vec::new(), calm_ms: 0 };
+        let span_ms = scenario.span_ms();
         let with_faults = options.faults && (seed == 0 || dice.chance(930));
         if with_faults {
             scenario.draw_faults(&mut Dice::new(seed, "faults"), span_ms);
@@ -132,7 +145,12 @@ impl Scenario {
 
     /// One wave of so many services, nothing going wrong: what a wave costs to simulate.
     fn plain_wave(nodes: usize) -> Self {
-        let host = |i: usize| HostSpec { name: format!("n{:02}", i + 1), role: Role::Service, zone: None };
+        let host = |i: usize| HostSpec {
+            name: format!("n{:02}", i + 1),
+            role: Role::Service,
+            zone: None,
+            runs: None,
+        };
         let hosts: Vec<HostSpec> = (0..nodes).map(host).collect();
         let wave = WaveSpec {
             hosts: hosts.iter().map(|host| host.name.clone()).collect(),
@@ -156,7 +174,7 @@ impl Scenario {
     fn draw_faults(&mut self, dice: &mut Dice, span_ms: u64) {
         let last = span_ms + span_ms / 2;
         for _ in 0..dice.between(1, 6) {
-            let kind = Kind::ALL[dice.index(Kind::ALL.len())];
+            let kind = Kind::ALL[dice.index(Kind::DRAWN)];
             if let Some(rate) = kind.rate(dice) {
                 self.rates.push((kind, rate));
                 continue;
@@ -169,7 +187,17 @@ impl Scenario {
         }
         self.faults.sort_by_key(|(at, _)| *at);
         let longest = self.faults.iter().map(|(at, fault)| at + fault.lasts_ms()).max().unwrap_or(0);
-        self.calm_ms = longest.max(last);
+        self.calm_ms = longest.max(last).max(self.calm_ms);
+    }
+
+    /// About how long the plans take when nothing goes wrong.
+    #[must_use]
+    pub fn span_ms(&self) -> u64 {
+        let of_wave = |wave: &WaveSpec| wave.hosts.len() as u64 * (4000 + wave.soak_ms);
+        let of_plan = |plan: &PlanSpec| {
+            plan.at_ms + plan.stages.iter().flat_map(|stage| &stage.waves).map(of_wave).sum::<u64>()
+        };
+        self.plans.iter().map(of_plan).max().unwrap_or(0).max(10_000)
     }
 }
 
@@ -192,7 +220,7 @@ fn hosts(dice: &mut Dice) -> Vec<HostSpec> {
             let zone = zones[usize::try_from(i).unwrap_or(0) % zones.len()].to_string();
             // A label is forgotten now and then: whose domain is not known may be in any.
             let zone = (zoned && !dice.chance(30)).then_some(zone);
-            hosts.push(HostSpec { name: format!("{name}-{}", i + 1), role, zone });
+            hosts.push(HostSpec { name: format!("{name}-{}", i + 1), role, zone, runs: None });
         }
     }
     hosts
@@ -261,13 +289,4 @@ fn waves(dice: &mut Dice, mut names: Vec<String>, role: Role, budget: u32) -> Ve
     let approval = dice.chance(80);
     waves.push(WaveSpec { hosts: names, soak_ms: soak(dice), concurrency, approval });
     waves
-}
-
-/// About how long the plans take when nothing goes wrong.
-fn span_ms(plans: &[PlanSpec]) -> u64 {
-    let of_wave = |wave: &WaveSpec| wave.hosts.len() as u64 * (4000 + wave.soak_ms);
-    let of_plan = |plan: &PlanSpec| {
-        plan.at_ms + plan.stages.iter().flat_map(|stage| &stage.waves).map(of_wave).sum::<u64>()
-    };
-    plans.iter().map(of_plan).max().unwrap_or(0).max(10_000)
 }

@@ -1,5 +1,8 @@
 //! The actions, on a machine that is only simulated. They demand, note, see, probe and take back as the real
-//! ones in `agent/src/actions` do; what they can do wrong beside is drawn.
+//! ones in `agent/src/actions` do; what they can do wrong beside is drawn. What the service itself shows is in
+//! [`service`].
+
+mod service;
 
 use std::{future::pending, time::Duration};
 
@@ -10,16 +13,18 @@ use drydock_agent::{
 };
 use drydock_types::{
     AbsPath, EffectId, Section, Sha256, Step,
-    outcome::{Evidence, RunningUnit},
+    outcome::Evidence,
     step::{SwapBinary, UndoGuard},
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
+pub(crate) use self::service::{answers, running};
 use crate::{
     faults::Kind,
     ground::{By, Job},
-    scenario::Role,
+    plans,
+    scenario::{Quality, Role, SERVICE_VERSIONS},
     shared::{Inner, Life, Mail, Shared},
 };
 
@@ -82,6 +87,13 @@ impl SimWorkshop {
         kinds.into_iter().find(|(kind, _)| inner.happens(*kind, now_ms)).map(|(_, wrong)| wrong)
     }
 
+    /// The effect has begun to take place, and the journal does not say yet how it ended: the agent may die here.
+    fn in_mid_step(&self, inner: &mut Inner, now_ms: u64) {
+        if inner.happens(Kind::AgentKilledMidStep, now_ms) {
+            inner.dies_in[self.life.host] = Some(inner.dice.below(4));
+        }
+    }
+
     /// Everything about to be changed is known to the rules first.
     fn begins(&self, section: &Section, step: &Step) {
         let steps = section.steps.iter().chain(&section.verify);
@@ -105,7 +117,17 @@ impl SimWorkshop {
         self.pause(1, 30).await;
         let effect = section.effect;
         if wrong != Some(Wrong::Lies) {
-            self.at(|inner, host, now_ms| exchange(inner, host, effect, &file, now_ms))?;
+            self.at(|inner, host, now_ms| {
+                exchange(inner, host, effect, &file, now_ms)?;
+                self.in_mid_step(inner, now_ms);
+                // And somebody else had a file of their own ready.
+                let theirs = plans::digest(Role::Service, SERVICE_VERSIONS[0], Quality::Rebuilt);
+                if inner.dies_in[host].is_some() && theirs != file.old && inner.dice.chance(800) {
+                    let there = &mut inner.ground.hosts[host];
+                    (there.file, there.others_ms) = (theirs, Some(now_ms));
+                }
+                Ok::<(), Problem>(())
+            })?;
         }
         if wrong == Some(Wrong::Half) {
             return Err(Problem::new("the directory could not be fsynced"));
@@ -127,6 +149,7 @@ impl SimWorkshop {
         let (stops_at_ms, ends_ms) = self.at(|inner, host, now_ms| {
             let stops_at_ms = now_ms + stop_ms;
             let starts_at_ms = (start && !half).then_some(stops_at_ms + start_ms);
+            self.in_mid_step(inner, now_ms);
             inner.ground.hosts[host].touched_by = Some(effect);
             inner.ground.hosts[host].job =
                 Some(Job { stops_at_ms, starts_at_ms, by: By::Us(effect), stopped: false });
@@ -155,8 +178,8 @@ impl SimWorkshop {
             return Ok(vec![Evidence::Healthy { source: "a job that says done".to_string() }]);
         }
         self.at(|inner, host, now_ms| {
-            // Restarting what is down already does no harm; what runs is restarted once.
-            if inner.ground.hosts[host].process.is_some_and(|it| it.invocation == before.invocation) {
+            // Restarting what is down already does no harm; what runs is restarted once, whichever start it is of.
+            if inner.ground.hosts[host].process.is_some() {
                 inner.rules.changed(&inner.ground, host, section.effect, "restartUnit", now_ms);
             }
         });
@@ -168,77 +191,6 @@ impl SimWorkshop {
             }
             Some(_) => Err(Problem::new("the unit still runs the invocation of before")),
             None => Err(Problem::new("the unit is failed and has no main process")),
-        }
-    }
-
-    /// Waits until it is so, at most that long.
-    async fn until(
-        &self,
-        within_ms: u64,
-        mut so: impl FnMut(&mut Inner, usize, u64) -> Result<Evidence, String>,
-    ) -> Result<Vec<Evidence>, Problem> {
-        let end = self.shared.now_ms() + within_ms;
-        loop {
-            self.shared.point(self.life).await;
-            match self.at(&mut so) {
-                Ok(evidence) => return Ok(vec![evidence]),
-                Err(why) if self.shared.now_ms() >= end => return Err(Problem::new(why)),
-                Err(_) => sleep(LOOK_AGAIN).await,
-            }
-        }
-    }
-
-    async fn looks(&self, section: &Section, step: &Step) -> Result<Vec<Evidence>, Problem> {
-        let to = section.to.clone();
-        match step {
-            Step::RunningExecutable(config) => {
-                let (stable_ms, due) = (config.stable_for.0, section.artifact.as_ref().map(|it| it.sha256));
-                self.until(config.within.0, |inner, host, now_ms| {
-                    let there = &inner.ground.hosts[host];
-                    match there.process {
-                        Some(it) if now_ms < it.since_ms + stable_ms => {
-                            Err("it does not live long enough".into())
-                        }
-                        // A section that takes a change back names no artifact: what lies there is what runs.
-                        Some(it) if it.exe != there.file || due.is_some_and(|due| due != it.exe) => {
-                            Err("it runs another file".into())
-                        }
-                        Some(_) => running(inner, host).map(Evidence::Running).ok_or_else(|| "gone".into()),
-                        None => Err("no process".into()),
-                    }
-                })
-                .await
-            }
-            Step::EtcdMemberHealthy(config) => {
-                self.until(config.within.0, |inner, host, now_ms| {
-                    let version = answers(inner, host, now_ms)?;
-                    if version != to || inner.ground.cluster.leader.is_none() {
-                        return Err(format!("it answers {version}"));
-                    }
-                    Ok(Evidence::Version { version, source: "etcd member".into() })
-                })
-                .await
-            }
-            Step::ServiceVersion(config) => {
-                self.until(config.within.0, |inner, host, now_ms| {
-                    let version = answers(inner, host, now_ms)?;
-                    if version != to {
-                        return Err(format!("it answers {version}, expected {to}"));
-                    }
-                    Ok(Evidence::Version { version, source: "it".into() })
-                })
-                .await
-            }
-            Step::Healthy(config) => {
-                self.until(config.within.0, |inner, host, now_ms| {
-                    if !inner.ground.serves(host, now_ms) {
-                        return Err("it is not well".into());
-                    }
-                    Ok(Evidence::Healthy { source: "it".into() })
-                })
-                .await
-            }
-            _ => Ok(Vec::new()),
         }
     }
 
@@ -295,32 +247,15 @@ fn exchange(
     Ok(())
 }
 
-/// The main process as the process table has it.
-pub(crate) fn running(inner: &Inner, host: usize) -> Option<RunningUnit> {
-    let process = inner.ground.hosts[host].process?;
-    Some(RunningUnit {
-        unit: drydock_types::UnitName::parse("thing.service").ok()?,
-        pid: u32::try_from(process.invocation).ok()?,
-        invocation: process.invocation.to_string(),
-        exe_inode: process.invocation,
-        exe_sha256: process.exe,
-    })
-}
-
-/// The version that the service itself answers.
-pub(crate) fn answers(inner: &Inner, host: usize, now_ms: u64) -> Result<drydock_types::Version, String> {
-    let process = inner.ground.hosts[host].process.ok_or("connection refused")?;
-    let unwell = inner.ground.hosts[host].role == Role::Etcd && !inner.ground.serves(host, now_ms);
-    let release = inner.ground.releases.get(&process.exe).filter(|_| !unwell).ok_or("it does not answer")?;
-    Ok(release.answers.clone())
-}
-
 #[async_trait]
 impl Workshop for SimWorkshop {
     async fn check(&self, section: &Section, step: &Step) -> Result<(), Problem> {
         self.shared.point(self.life).await;
         let artifact = section.artifact.as_ref().map(|artifact| artifact.sha256);
-        let problem = self.at(|inner, host, _| {
+        let problem = self.at(|inner, host, now_ms| {
+            if matches!(step, Step::SwapBinary(_)) && inner.happens(Kind::ArtifactLost, now_ms) {
+                inner.ground.hosts[host].fetched.clear();
+            }
             let there = &inner.ground.hosts[host];
             match step {
                 Step::CheckSwap(_) | Step::SwapBinary(_)
@@ -458,6 +393,13 @@ impl Workshop for SimWorkshop {
         }
     }
 
+    async fn undo_note(&self, section: &Section, step: &Step) -> Result<Note, Problem> {
+        match step {
+            Step::RestartUnit(_) | Step::StartUnit(_) => self.note(section, step).await,
+            _ => Ok(Note::none()),
+        }
+    }
+
     async fn undo(&self, section: &Section, step: &Step, note: &Note) -> Result<Vec<Evidence>, Problem> {
         self.shared.point(self.life).await;
         match self.wrong() {
@@ -465,7 +407,9 @@ impl Workshop for SimWorkshop {
             Some(Wrong::Fails | Wrong::Half) => {
                 return Err(Problem::new("it cannot be taken back, by chance"));
             }
-            Some(Wrong::Lies) | None => {}
+            // Said, and nothing was taken back.
+            Some(Wrong::Lies) => return Ok(Vec::new()),
+            None => {}
         }
         match step {
             Step::SwapBinary(_) => {
@@ -490,6 +434,20 @@ impl Workshop for SimWorkshop {
                 self.put_back(section, note).await
             }
             _ => Ok(Vec::new()),
+        }
+    }
+
+    async fn undo_probe(&self, _section: &Section, _step: &Step, note: &Note, before: &Note) -> Found {
+        self.shared.point(self.life).await;
+        self.settled().await;
+        let (Ok(first), Ok(last)) = (note.read::<Unit>(), before.read::<Unit>()) else {
+            return Found::NotBegun;
+        };
+        match self.at(|inner, host, _| running(inner, host)) {
+            Some(running) if first.active && running.invocation != last.invocation.to_string() => {
+                Found::Seen(vec![Evidence::Running(running)])
+            }
+            _ => Found::NotBegun,
         }
     }
 

@@ -5,10 +5,12 @@
 //! | [`network`] | streams: what travels, how long, and what is lost |
 //! | [`agents`] | agents' processes: start, dial, death |
 //! | [`coordinators`] | coordinators: start, inputs, outputs, death |
+//! | [`compare`] | what a run has become, beside what it was |
 //! | [`operators`], [`powers`] | people: start, pause, resume, abort; freeze, amend, roll back, set aside |
 //! | [`trouble`] | faults |
 
 mod agents;
+mod compare;
 mod coordinators;
 mod network;
 mod operators;
@@ -20,7 +22,10 @@ use std::{
     collections::{BTreeMap, BinaryHeap},
 };
 
-use drydock_coordinator::{driver::FleetNode, store::memory::MemoryStore};
+use drydock_coordinator::{
+    driver::{FleetNode, Input},
+    store::memory::MemoryStore,
+};
 use drydock_core::run::Run;
 use drydock_types::{FleetId, Label, NodeName, Sha256, Version};
 use tokio::time::sleep_until;
@@ -39,12 +44,13 @@ use crate::{
     scenario::{ETCD_VERSIONS, Quality, Role, SERVICE_VERSIONS, Scenario},
     shared::{Inner, Life, Mail, Shared, Up},
     story::Story,
+    word,
 };
 
 /// A run that is not over so long after the last fault will never be.
 const PATIENCE_MS: u64 = 48 * 3600 * 1000;
 /// No story has more steps.
-const MOST_STEPS: u64 = 3_000_000;
+const MOST_STEPS: u64 = 1_500_000;
 
 /// Something that is due at a time.
 pub(crate) enum What {
@@ -86,6 +92,8 @@ pub(crate) enum What {
     Thaw,
     /// A node that was set aside is released.
     Release(usize),
+    /// A look that came back has stood in the queue.
+    Looked { coordinator: usize, start: u32, input: Box<Input> },
     /// Operators look at the runs.
     Desk,
     /// Copies of disks are made.
@@ -135,6 +143,8 @@ pub(crate) struct World {
     last_due: u64,
     desk: Desk,
     steps: u64,
+    /// When a driver was last told of the time, and how often of that very millisecond.
+    ticks: (u64, u32),
     /// The story keeps copies of disks, for it contains a restore.
     keeps_copies: bool,
     over: bool,
@@ -163,6 +173,8 @@ impl World {
     pub(crate) fn new(seed: u64, options: &Options) -> Self {
         let scenario = Scenario::draw(seed, options);
         let ground = ground(&scenario);
+        // What the last story of this thread has left.
+        drop(word::take());
         let hosts = ground.hosts.len();
         let inner = Inner {
             rules: Rules::new(hosts),
@@ -208,6 +220,7 @@ impl World {
             queue: BinaryHeap::new(),
             last_due: 0,
             steps: 0,
+            ticks: (0, 0),
             keeps_copies,
             over: false,
         }
@@ -301,7 +314,7 @@ impl World {
             Mail::GivenUp(stream) => self.seat_ends(stream),
             Mail::Attached { life, stream } => self.attached(life, stream),
             Mail::Hung { stream, why } => self.hung(stream, &why),
-            Mail::Looked { coordinator, start, input } => self.looked(coordinator, start, *input),
+            Mail::Looked { coordinator, start, input } => self.look_came_back(coordinator, start, input),
             Mail::Surveyed { coordinator, start, plan, seen } => {
                 self.surveyed(coordinator, start, plan, &seen)
             }
@@ -330,6 +343,7 @@ impl World {
             What::Plan(index) => self.start_plan(index),
             What::Thaw => self.thaw(),
             What::Release(host) => self.release(host),
+            What::Looked { coordinator, start, input } => self.looked(coordinator, start, *input),
             What::Desk => self.desk_looks(),
             What::Copies => self.copies(),
         }
@@ -428,6 +442,7 @@ fn ground(scenario: &Scenario) -> Ground {
     for (role, versions) in [(Role::Service, SERVICE_VERSIONS), (Role::Etcd, ETCD_VERSIONS)] {
         for version in versions {
             release(role, version, Quality::Good);
+            release(role, version, Quality::Rebuilt);
         }
     }
     for stage in scenario.plans.iter().flat_map(|plan| &plan.stages) {
@@ -436,7 +451,8 @@ fn ground(scenario: &Scenario) -> Ground {
     for (index, spec) in scenario.hosts.iter().enumerate() {
         let Ok(name) = NodeName::parse(&spec.name) else { continue };
         let first = if spec.role == Role::Etcd { ETCD_VERSIONS[0] } else { SERVICE_VERSIONS[0] };
-        let file = plans::digest(spec.role, first, Quality::Good);
+        let (version, quality) = spec.runs.unwrap_or((first, Quality::Good));
+        let file = plans::digest(spec.role, version, quality);
         ground.hosts.push(Host {
             key: Sha256::of(spec.name.as_bytes()),
             name,

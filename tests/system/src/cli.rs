@@ -89,6 +89,12 @@ impl Ran {
         )
     }
 
+    /// Prints the screen, for whoever reads the test's output.
+    pub fn show(&self) -> &Self {
+        println!("{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
     /// Checks the exit code.
     ///
     /// # Panics

@@ -23,6 +23,8 @@ pub struct Coordinator {
     pub health: SocketAddr,
     /// How agents are told to reach it, where that is not its own address.
     pub advertise: Option<SocketAddr>,
+    /// Settings beside these: variables of its environment.
+    pub settings: Vec<(&'static str, String)>,
     /// Its process.
     pub process: Option<Process>,
 }
@@ -32,7 +34,7 @@ impl Coordinator {
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         let (address, health) = (place::free(), place::free());
-        Self { dir: dir.into(), address, health, advertise: None, process: None }
+        Self { dir: dir.into(), address, health, advertise: None, settings: Vec::new(), process: None }
     }
 
     /// Where its store is.
@@ -68,6 +70,7 @@ impl Coordinator {
         command.arg("--state-dir").arg(self.state_dir());
         command
             .args(self.advertise.iter().flat_map(|address| ["--advertise".to_owned(), address.to_string()]));
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command.env("DRYDOCK_LOG_FILTER", "info,drydock_coordinator=debug");
         command
     }
@@ -98,7 +101,7 @@ impl Coordinator {
     /// When they cannot be copied.
     #[must_use]
     pub fn copy_to(&self, dir: &Path) -> Self {
-        let copy = Self { advertise: self.advertise, ..Self::new(dir) };
+        let copy = Self { advertise: self.advertise, settings: self.settings.clone(), ..Self::new(dir) };
         for (from, to) in [(self.state_dir(), copy.state_dir()), (self.config_dir(), copy.config_dir())] {
             place::copy(&from, &to);
         }

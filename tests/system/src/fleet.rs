@@ -13,7 +13,7 @@ use crate::{
     Behaviour, Ran, binaries, cli,
     coordinator::Coordinator,
     node::{COMPONENT, Node, UNIT},
-    release, wait,
+    process, release, wait,
 };
 
 /// A fleet. Its processes end and its files go when it is dropped.
@@ -111,6 +111,18 @@ impl Fleet {
         self.drydock(&typed).exits(0).json()["token"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// Adds an operator beside `admin`, whom commands still are typed by: `--context NAME` is the other one.
+    ///
+    /// # Panics
+    /// When it cannot be issued.
+    pub fn second_operator(&self, name: &str) {
+        let mut command = process::command(&binaries::path("second-operator"), self.dir());
+        command.arg(self.coordinator.state_dir()).arg(self.coordinator.config_dir());
+        command.args([&self.coordinator.address.to_string(), name]);
+        cli::run(command, wait::SOON).exits(0);
+        self.drydock(&["context", "use", "admin"]).exits(0);
+    }
+
     /// A command typed by the operator, in the fleet's directory.
     #[must_use]
     pub fn drydock(&self, args: &[&str]) -> Ran {
@@ -119,10 +131,10 @@ impl Fleet {
 
     /// The same, as a process that goes on.
     #[must_use]
-    pub fn drydock_in_background(&self, log: &str, args: &[&str]) -> crate::process::Process {
-        let mut command = crate::process::command(&binaries::path("drydock"), self.dir());
+    pub fn drydock_in_background(&self, log: &str, args: &[&str]) -> process::Process {
+        let mut command = process::command(&binaries::path("drydock"), self.dir());
         command.current_dir(self.dir()).arg("--config-dir").arg(self.coordinator.config_dir()).args(args);
-        crate::process::Process::start(&format!("drydock {}", args.join(" ")), command, &self.dir().join(log))
+        process::Process::start(&format!("drydock {}", args.join(" ")), command, &self.dir().join(log))
     }
 
     /// Writes and signs a version of the service: `demo-VERSION` in the fleet's directory.

@@ -145,6 +145,23 @@ impl Node {
         (code == 200).then(|| body["version"].as_str().map(str::to_owned))?
     }
 
+    /// From now on the service says that it is ill, or is well again.
+    ///
+    /// # Panics
+    /// When the file that tells it cannot be written or removed.
+    pub fn make_ill(&self, ill: bool) {
+        let file = self.dir.join("ill");
+        let done = if ill { fs::write(&file, "") } else { fs::remove_file(&file) };
+        done.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+
+    /// The process of the service that was started last, by its own count.
+    #[must_use]
+    pub fn service_pid(&self) -> Option<i32> {
+        let text = fs::read_to_string(self.dir.join("starts")).unwrap_or_default();
+        text.lines().last()?.split_once(' ')?.1.parse().ok()
+    }
+
     /// The versions that the service was started with, counted by itself.
     #[must_use]
     pub fn starts(&self) -> Vec<String> {

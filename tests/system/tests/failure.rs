@@ -70,7 +70,7 @@ fn a_held_run_that_is_resumed_tries_the_node_again_with_a_new_attempt_once_it_is
     fleet.drydock(&["run", "resume", "1"]).exits(0);
     fleet.drydock(&["run", "watch", "1"]).exits(3).says(&["quarantine", "drydock node release n1"]);
     assert_eq!(fleet.nodes[0].starts(), ["1.0.0", "2.0.0", "1.0.0"]);
-    fleet.drydock(&["node", "release", "n1"]).exits(0).says(&["demo 2.0.0 failed here in run 1"]);
+    fleet.drydock(&["node", "release", "n1"]).exits(0).says(&["demo 2.0.0 is quarantined here since run 1"]);
     fleet.drydock(&["run", "resume", "1"]).exits(0);
     fleet.drydock(&["run", "watch", "1"]).exits(3);
     let view = fleet.run(1);

@@ -5,12 +5,7 @@
 
 use std::time::Duration;
 
-use drydock_coordinator::{
-    credentials,
-    trust::{Ca, SealingKey, SealingSources},
-};
 use drydock_core::view::{Phase, RunStatus};
-use drydock_proto::tls::{Address, Clock};
 use drydock_system_tests::{Behaviour, Fleet, Ran, fleet, wait};
 
 /// The usual plan with more in its spec.
@@ -82,17 +77,15 @@ fn an_amendment_stands_in_the_run_with_both_digests_over_a_restart_of_the_coordi
 #[test]
 fn a_wave_begins_when_somebody_else_has_approved_it_and_not_before() {
     let fleet = Fleet::start(1);
-    let sources = SealingSources::of_process(None, fleet.coordinator.config_dir());
-    let sealing = SealingKey::find(&sources, false).unwrap();
-    let ca = Ca::open(&fleet.coordinator.state_dir().join("ca"), &sealing).unwrap();
-    let (issued, key) = ca.issue_operator("bert", 3600, Clock::default().now_unix_s()).unwrap();
-    let address = Address::parse(&fleet.coordinator.address.to_string()).unwrap();
-    let context = credentials::Context::new(&address, &ca, &issued, &key);
-    credentials::save(&fleet.coordinator.config_dir(), "bert", &context).unwrap();
-    typed(&fleet, "context use admin").exits(0);
+    fleet.second_operator("bert");
 
     let approval = "          approval: {by: somebodyElse, within: 1h}\n";
     let file = plan(&fleet, Behaviour::Well, "", approval);
+    // Whose certificate was never used is not known to be there.
+    let alone = "this coordinator has heard no other one";
+    fleet.drydock(&["plan", &file]).exits(0).says(&[alone, "other than admin"]);
+    typed(&fleet, "--context bert node list").exits(0);
+    assert!(!fleet.drydock(&["plan", &file]).exits(0).stdout.contains(alone));
     fleet.drydock(&["run", "start", &file]).exits(0);
     fleet.until_run("the approval to be waited for", wait::SOON, |view| view.waiting.is_some());
     typed(&fleet, "why 1").says(&["wave demo/all to be approved", "drydock run approve 1 --wave demo/all"]);

@@ -108,6 +108,24 @@ fn a_start_says_what_changed_since_the_rehearsal() {
 }
 
 #[test]
+fn a_start_says_on_which_nodes_the_policy_was_changed_since_the_rehearsal() {
+    let mut fleet = Fleet::start(2);
+    let plan = fleet.plan("2.0.0", Behaviour::Well);
+    rehearsal(&fleet, &plan, 0);
+    let policy = fleet.nodes[1].policy(&fleet.public_key);
+    fleet.nodes[1].write_policy(&format!("# somebody was here\n{policy}"));
+    fleet.nodes[1].kill();
+    fleet.nodes[1].start();
+    fleet.all_connected();
+    let started = fleet.drydock(&["-o", "json", "run", "start", &plan, "--detach"]).exits(0).json();
+    let warnings = started["warnings"].as_array().cloned().unwrap_or_default();
+    assert_eq!((warnings.len(), &warnings[0]["node"]), (1, &"n2".into()), "{started:#}");
+    let told = warnings[0]["what"].as_str().unwrap_or_default();
+    assert!(told.contains("policy was changed"), "{told}");
+    fleet.until_status(drydock_core::view::RunStatus::Done);
+}
+
+#[test]
 fn a_bad_file_and_a_coordinator_that_is_away_have_their_exit_codes() {
     let mut fleet = Fleet::start(1);
     let plan = fleet.plan("2.0.0", Behaviour::Well);

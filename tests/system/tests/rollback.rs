@@ -47,12 +47,13 @@ fn a_run_is_taken_back_last_out_first_one_at_a_time_and_each_service_restarts_on
     }
 
     // Both runs name each other.
+    fleet.drydock(&["run", "list"]).exits(0).says(&["takes run 1 back"]);
     assert_eq!(fleet.run(1).undone_by, [2]);
     fleet.drydock(&["run", "show", "1"]).exits(0).says(&["taken back by run 2"]);
     fleet.drydock(&["run", "show", "2"]).exits(0).says(&["takes run 1 back", "2.0.0 → 1.0.0"]);
 
     // It is not taken back twice, and the version is not put there again unasked.
-    fleet.drydock(&["run", "rollback", "1"]).exits(1).says(&["told to forget", "allowDowngrade"]);
+    fleet.drydock(&["run", "rollback", "1"]).exits(1).says(&["nothing to take back", "n2: it is back on"]);
     fleet.drydock(&["node", "show", "n1"]).exits(0).says(&["demo 2.0.0", "drydock node release n1"]);
     fleet.drydock(&["run", "start", &plan, "--wait"]).exits(3);
     assert!(fleet.nodes.iter().all(|node| node.starts().len() == 3), "nobody was touched");
@@ -93,6 +94,28 @@ fn one_node_of_an_open_run_is_taken_back_and_the_run_is_ended_first() {
 }
 
 #[test]
+fn a_run_of_which_one_node_was_taken_back_already_is_taken_back_without_it() {
+    let fleet = upgraded();
+    fleet.drydock(&["run", "rollback", "1", "--node", "n2", "--wait"]).exits(0);
+    let asked = fleet.drydock(&["run", "rollback", "1", "--wait"]);
+    asked.exits(0).says(&[
+        "1. n3: demo 2.0.0 back to 1.0.0",
+        "2. n1: demo 2.0.0",
+        "n2 (demo): it is back on",
+    ]);
+    for node in &fleet.nodes {
+        is_on(node, "1.0.0", &["1.0.0", "2.0.0", "1.0.0"]);
+    }
+    let report = fleet.drydock(&["run", "report", "3"]);
+    report.exits(0).says(&[
+        "2 nodes back to demo 1.0.0",
+        "takes run 1 back",
+        "## demo / all: demo back to 1.0.0",
+    ]);
+    fleet.drydock(&["run", "report", "1"]).exits(0).says(&["taken back by runs 2, 3"]);
+}
+
+#[test]
 fn what_a_later_run_has_changed_is_never_taken_along() {
     let fleet = upgraded();
     let later = fleet.plan("3.0.0", Behaviour::Well);
@@ -103,6 +126,7 @@ fn what_a_later_run_has_changed_is_never_taken_along() {
     for node in &fleet.nodes {
         is_on(node, "2.0.0", &["1.0.0", "2.0.0", "3.0.0", "2.0.0"]);
     }
+    fleet.drydock(&["run", "rollback", "1"]).exits(1).says(&["told to forget", "allowDowngrade"]);
     fleet.drydock(&["run", "rollback", "9"]).exits(1).says(&["no run 9"]);
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    let packages = ["drydock-cli", "drydock-agent", "drydock-witness", "drydock-lab"];
+    let packages = ["drydock-cli", "drydock-agent", "drydock-witness", "drydock-lab", "drydock-system-tests"];
     let built = cargo::build(Profile::Dev, &packages)?;
     let mut command = Command::new(built.join("drydock-lab"));
     command.args(args.words);

@@ -17,6 +17,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -26,8 +27,6 @@ use crate::cargo;
 
 /// The environment's name for the mutant that is switched on; read by the copy only.
 const SWITCH: &str = "DRYDOCK_SIM_MUTANT";
-/// The first portion of seeds.
-const FIRST_SEEDS: u64 = 50;
 
 /// What is wanted.
 #[derive(Debug, Clone)]
@@ -60,7 +59,6 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
         bail!("no mutant is called like that; tests/simulation/mutants.toml names them");
     }
     let simulation = build(&root, &mutants)?;
-    without_a_mutant(&simulation, wanted.seeds)?;
     let ended = try_all(&simulation, &chosen, wanted)?;
     let caught = ended.iter().filter(|(_, ended)| matches!(ended, Ended::Caught(_))).count();
     table(&ended);
@@ -90,30 +88,30 @@ fn build(root: &Path, mutants: &[Mutant]) -> Result<PathBuf> {
     Ok(built.join("sim/drydock-simulation"))
 }
 
-/// With no mutant switched on the copy is the ordinary code, and nobody may object.
-fn without_a_mutant(simulation: &Path, seeds: u64) -> Result<()> {
-    match try_one(simulation, 0, seeds)? {
-        Ended::Escaped => Ok(()),
-        Ended::Caught(why) => bail!("the simulation fails without any mutant: {why}"),
-    }
-}
-
+/// Every mutant, and none of them first: with no mutant switched on the copy is the ordinary code, and nobody may
+/// object.
 fn try_all<'a>(
     simulation: &Path,
     chosen: &[&'a Mutant],
     wanted: &Wanted,
 ) -> Result<Vec<(&'a Mutant, Ended)>> {
+    let tried: Vec<Option<&'a Mutant>> =
+        std::iter::once(None).chain(chosen.iter().copied().map(Some)).collect();
     let next = AtomicUsize::new(0);
     let ended = Mutex::new(BTreeMap::new());
     let work = || -> Result<()> {
-        while let Some(mutant) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let how = try_one(simulation, mutant.number, wanted.seeds)?;
-            eprintln!(
-                "{} {}",
-                if matches!(how, Ended::Escaped) { "ESCAPED" } else { "caught " },
-                mutant.name
-            );
-            ended.lock().unwrap_or_else(PoisonError::into_inner).insert(mutant.number, (*mutant, how));
+        while let Some(mutant) = tried.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let began = Instant::now();
+            let how = try_one(simulation, mutant.map_or(0, |mutant| mutant.number), wanted.seeds)?;
+            let Some(mutant) = *mutant else {
+                match how {
+                    Ended::Escaped => continue,
+                    Ended::Caught(why) => bail!("the simulation fails without any mutant: {why}"),
+                }
+            };
+            let word = if matches!(how, Ended::Escaped) { "ESCAPED" } else { "caught " };
+            eprintln!("{word} {:>4} s  {}", began.elapsed().as_secs(), mutant.name);
+            ended.lock().unwrap_or_else(PoisonError::into_inner).insert(mutant.number, (mutant, how));
         }
         Ok(())
     };
@@ -128,32 +126,26 @@ fn try_all<'a>(
     Ok(ended.into_values().collect())
 }
 
-/// In portions that grow: most mutants are caught by the first seeds.
+/// Seed after seed, until the checker objects. A story that does not end ends by its own limit of steps, and that is
+/// an objection too.
 fn try_one(simulation: &Path, number: usize, seeds: u64) -> Result<Ended> {
-    let (mut from, mut portion) = (1, FIRST_SEEDS);
-    while from <= seeds {
-        let some = portion.min(seeds + 1 - from);
-        if let Ended::Caught(why) = try_some(simulation, number, from, some)? {
-            return Ok(Ended::Caught(why));
-        }
-        (from, portion) = (from + some, portion * 2);
-    }
-    Ok(Ended::Escaped)
-}
-
-fn try_some(simulation: &Path, number: usize, from: u64, seeds: u64) -> Result<Ended> {
     let mut command = Command::new(simulation);
-    command.env(SWITCH, number.to_string()).arg("--no-coverage");
-    command.args(["--from", &from.to_string(), "--seeds", &seeds.to_string()]);
+    command.env(SWITCH, number.to_string()).args(["--until-failure", "--seeds", &seeds.to_string()]);
     let output = command.stdin(Stdio::null()).output().context("cannot start the simulation's copy")?;
     if output.status.success() {
         return Ok(Ended::Escaped);
     }
-    let said =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    let objection = said.lines().find(|line| line.contains("rule")).or_else(|| said.lines().last());
-    let objection = objection.unwrap_or("it ended without a word").trim();
-    Ok(Ended::Caught(objection.chars().take(160).collect()))
+    let said = String::from_utf8_lossy(&output.stdout);
+    match said.lines().find(|line| line.starts_with("seed ")) {
+        Some(objection) => Ok(Ended::Caught(objection.chars().take(160).collect())),
+        // An assertion of the code under test itself, or of the runtime.
+        None => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let panicked = said.lines().find(|line| line.contains("panicked"));
+            let last = panicked.or_else(|| said.lines().last()).unwrap_or("it ended without a word");
+            Ok(Ended::Caught(last.trim().chars().take(160).collect()))
+        }
+    }
 }
 
 fn table(ended: &[(&Mutant, Ended)]) {

@@ -1,5 +1,5 @@
 //! `cargo sim`: the simulation in a profile that is optimised and keeps every assertion; with `--mutants` as its
-//! first word, whether its checker bites.
+//! first word, whether its checker bites. `--explore`, the small worlds that are explored whole, is the program's own.
 
 use std::{ffi::OsString, process::Command};
 

@@ -7,8 +7,7 @@ use std::{
 };
 
 use drydock_types::{
-    ComponentName, EffectId, Millis, NodeName, RunId, Section, SectionKind, UnitName, Version,
-    section::ArtifactLabel,
+    ComponentName, EffectId, Section, SectionKind, UnitName, Version, section::ArtifactLabel,
 };
 
 use super::*;
@@ -17,6 +16,7 @@ use crate::{
     host::Host,
     policy::Policy,
     remote::remote,
+    section,
     sys::{files::tests::ground, units::Units},
 };
 
@@ -79,24 +79,11 @@ fn sign(pair: &minisign::KeyPair, component: &str, bytes: &[u8]) -> ArtifactRef 
 fn section(artifact: ArtifactRef) -> Section {
     Section {
         effect: EffectId([7; 32]),
-        run: RunId([1; 16]),
-        run_number: 1,
         stage: "x".into(),
-        node: NodeName::parse("n1").unwrap(),
-        kind: SectionKind::Apply,
         component: ComponentName::parse("x").unwrap(),
-        from: None,
         to: Version::parse("2.0.0").unwrap(),
-        allow_downgrade: false,
         artifact: Some(artifact),
-        steps: Vec::new(),
-        verify: Vec::new(),
-        can_undo: Vec::new(),
-        undoes: None,
-        commit_confirmed: None,
-        undo_on_failure: true,
-        deadline: Millis::secs(60),
-        requires: Vec::new(),
+        ..section::empty(SectionKind::Apply)
     }
 }
 

@@ -139,3 +139,35 @@ async fn a_unit_that_the_policy_does_not_list_or_the_node_lacks_is_refused() {
     assert!(Restart(&sshd).undo(&bench.cx(), &note).await.is_err());
     assert!(Start(&missing).check(&bench.cx()).await.unwrap_err().what.contains("no unit y.service"));
 }
+
+#[tokio::test]
+async fn whether_a_restart_was_taken_back_is_seen_by_the_invocation_from_right_before_that() {
+    let bench = bench();
+    let (step, cx) = (step(), bench.cx());
+    bench.run(&Start(&step)).await.unwrap();
+    let (note, _) = bench.run(&Restart(&step)).await.unwrap();
+    let restart = Restart(&step);
+    let before = restart.undo_note(&cx).await.unwrap();
+    assert_eq!(restart.undo_probe(&cx, &note, &before).await, Found::NotBegun);
+    let seen = restart.undo(&cx, &note).await.unwrap();
+    assert_eq!(restart.undo_probe(&cx, &note, &before).await, Found::Seen(seen));
+    // Where nothing could be noted nothing tells, and it is taken back again.
+    assert_eq!(restart.undo_probe(&cx, &note, &Note::none()).await, Found::NotBegun);
+    // Nor is what is down by now back, whoever stopped it.
+    let (_, _) = bench.run(&Stop(&step)).await.unwrap();
+    assert_eq!(restart.undo_probe(&cx, &note, &before).await, Found::NotBegun);
+}
+
+#[tokio::test]
+async fn a_unit_that_was_stopped_before_is_not_back_because_it_runs() {
+    let bench = bench();
+    let (step, cx) = (step(), bench.cx());
+    for action in [&Start(&step) as &dyn Action, &Restart(&step)] {
+        let (note, _) = bench.run(action).await.unwrap();
+        let before = action.undo_note(&cx).await.unwrap();
+        bench.run(&Restart(&step)).await.unwrap();
+        assert_eq!(action.undo_probe(&cx, &note, &before).await, Found::NotBegun, "another invocation runs");
+        action.undo(&cx, &note).await.unwrap();
+        assert!(info(&bench).await.is_stopped());
+    }
+}

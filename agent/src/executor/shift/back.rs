@@ -10,11 +10,11 @@ use drydock_types::{
 };
 use tokio::time::Instant;
 
-use super::{Shift, Throttle, in_undo_order, within};
+use super::{Back, Shift, Throttle, in_undo_order, within};
 use crate::{
     actions::{Note, Problem},
     executor::{admit, bounds, undoes},
-    journal::{JournalError, Past, Record, Stored},
+    journal::{JournalError, Past, Stored},
 };
 
 impl Shift<'_> {
@@ -24,20 +24,17 @@ impl Shift<'_> {
             // Judged right before the section was accepted, and kept while it is open.
             return Ok(refused(Problem::new("the notes of what is to be undone are gone from the journal")));
         };
-        let going_on = self.open.steps.values().any(|state| state.undo_begun);
+        let going_on = self.open.steps.values().any(|state| state.undo_begun.is_some());
         if !going_on && let Some(result) = self.not_to_be_begun(&past.section).await {
             return Ok(result);
         }
         let deadline = self.started + self.allowed();
         for (index, step, note) in changed(&past) {
-            if self.open.steps.get(&index).is_some_and(|state| state.undone.is_some()) {
+            if self.is_back(index, &step) {
                 continue;
             }
-            self.write(&[Record::UndoBegun { effect: self.effect(), index }], true).await?;
-            if step.disrupts() && self.out_since.is_none() {
-                self.out_since = Some(Instant::now());
-            }
-            if let Err(what) = self.undo(&past.section, index, &step, &note, deadline).await? {
+            let back = Back { section: &past.section, index, step: &step, note: &note, deadline };
+            if let Err(what) = self.undo(back, None).await? {
                 let because = bounds::text(format!("{} could not be taken back: {what}", step.name()));
                 let failure = bounds::failure(step.name(), Problem::new(what));
                 return Ok(SectionResult::LeftAlone { failure, because });

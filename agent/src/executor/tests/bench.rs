@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use drydock_types::{
-    AbsPath, ComponentName, Epoch, InstanceId, Millis, RunId, SectionKind, Step, UnitName, Version,
+    AbsPath, Epoch, InstanceId, Millis, SectionKind, Step, UnitName, Version,
     document::encode,
     outcome::Evidence,
     step::{HealthProbe, Healthy, SwapBinary, UndoGuard, UnitStep},
@@ -18,8 +18,9 @@ use tokio::sync::Notify;
 use crate::executor::*;
 use crate::{
     actions::{Found, Note, Problem},
-    journal::memory::MemoryDisk,
+    journal::memory::{Fault, MemoryDisk, Survives},
     revert::{Report, Standing},
+    section,
 };
 
 /// The node: what is on its disk and what runs. Outlives crashes of the agent.
@@ -154,6 +155,11 @@ impl Workshop for Node {
         if took_place { Found::Done } else { Found::NotBegun }
     }
 
+    async fn undo_note(&self, _: &Section, step: &Step) -> Result<Note, Problem> {
+        self.phase(step, "undo_note").await?;
+        Note::of(&self.with(|world| world.starts))
+    }
+
     async fn undo(&self, _: &Section, step: &Step, note: &Note) -> Result<Vec<Evidence>, Problem> {
         self.phase(step, "undo").await?;
         let (file, _): (String, u32) = note.read().unwrap();
@@ -161,12 +167,24 @@ impl Workshop for Node {
             world.undone.push(step.name());
             match step {
                 Step::SwapBinary(_) => world.file = file,
-                Step::RestartUnit(_) => world.running = world.file.clone(),
+                Step::RestartUnit(_) => {
+                    world.running = world.file.clone();
+                    world.starts += 1;
+                }
                 _ => {}
             }
         });
         self.point().await;
-        Ok(vec![])
+        Ok(vec![Evidence::Healthy { source: format!("{} back", step.name()) }])
+    }
+
+    async fn undo_probe(&self, _: &Section, step: &Step, _: &Note, before: &Note) -> Found {
+        let Ok(starts) = before.read::<u32>() else { return Found::NotBegun };
+        let back = vec![Evidence::Healthy { source: format!("{} back", step.name()) }];
+        match self.with(|world| matches!(step, Step::RestartUnit(_)) && world.starts != starts) {
+            true => Found::Seen(back),
+            false => Found::NotBegun,
+        }
     }
 
     async fn may_take_back(&self, _: &Section) -> Result<(), Problem> {
@@ -273,6 +291,60 @@ impl Bench {
     }
 }
 
+/// Where an agent dies.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Death {
+    /// At the node's nth point from now, from 1.
+    AtPoint(u64),
+    /// At the nth write of its journal from now, from 0.
+    AtWrite(u64, Fault),
+}
+
+impl Bench {
+    /// From now on.
+    pub(super) fn arm(&self, death: Death) {
+        match death {
+            Death::AtPoint(point) => self.node.with(|world| world.dies_at = Some(world.points + point)),
+            Death::AtWrite(write, fault) => self.disk.fail(self.disk.operations() + write, fault),
+        }
+    }
+}
+
+/// Works until it ends (`false`) or nothing goes on any more (`true`).
+pub(super) async fn dies<T: std::fmt::Debug>(bench: &Bench, work: impl Future<Output = T>) -> bool {
+    tokio::select! {
+        biased;
+        _ = work => false,
+        () = bench.node.1.notified() => true,
+        () = bench.disk.died() => true,
+    }
+}
+
+/// The agent dies once while it is at work on a section, is started again and brings it to its outcome. `None`: it
+/// was never there where it was to die.
+pub(super) async fn carried_on(
+    bench: Bench,
+    section: &Section,
+    death: Death,
+    left: Survives,
+) -> Option<(Bench, Outcome)> {
+    bench.arm(death);
+    if !dies(&bench, bench.executor.take(bench.dispatch(section))).await {
+        return None;
+    }
+    let before = bench.executor.memory().await.length;
+    bench.disk.crash(left);
+    bench.node.with(|world| world.dies_at = None);
+    let bench = Bench::on(bench.disk, bench.node).await;
+    assert!(bench.executor.memory().await.length >= before, "the length never falls");
+    let outcome = match bench.executor.recover().await.unwrap() {
+        Some(outcome) => outcome,
+        None => bench.done(section).await,
+    };
+    assert_eq!(bench.done(section).await, outcome, "and the same outcome ever after");
+    Some((bench, outcome))
+}
+
 pub(super) fn fence(epoch: u64, instance: u8) -> Fence {
     Fence { epoch: Epoch(epoch), instance: InstanceId([instance; 16]) }
 }
@@ -289,24 +361,12 @@ pub(super) fn section() -> Section {
     let probe = HealthProbe::Tcp { address: "127.0.0.1:1".into() };
     Section {
         effect: EffectId([5; 32]),
-        run: RunId([1; 16]),
-        run_number: 1,
-        stage: "etcd".into(),
-        node: NodeName::parse("n1").unwrap(),
-        kind: SectionKind::Apply,
-        component: ComponentName::parse("etcd").unwrap(),
         from: Some(Version::parse("3.4.23").unwrap()),
-        to: Version::parse("3.5.16").unwrap(),
-        allow_downgrade: false,
-        artifact: None,
         steps: vec![swap(), Step::RestartUnit(unit())],
         verify: vec![Step::Healthy(Healthy { probe, within: Millis::secs(1) })],
         can_undo: vec![UndoGuard::EtcdClusterNotRisen {}],
-        undoes: None,
-        commit_confirmed: None,
-        undo_on_failure: true,
-        deadline: Millis::secs(60),
         requires: vec!["canUndo".into()],
+        ..section::empty(SectionKind::Apply)
     }
 }
 

@@ -1,7 +1,5 @@
 //! The agent dies anywhere, once or in a row, and starts again.
 
-use std::future::Future;
-
 use drydock_types::outcome::SectionResult;
 use proptest::prelude::*;
 
@@ -11,44 +9,12 @@ use crate::{
     journal::memory::{Fault, MemoryDisk, Survives},
 };
 
-/// Works until it ends (`false`) or nothing goes on any more (`true`).
-async fn dies<T: std::fmt::Debug>(bench: &Bench, work: impl Future<Output = T>) -> bool {
-    tokio::select! {
-        biased;
-        _ = work => false,
-        () = bench.node.1.notified() => true,
-        () = bench.disk.died() => true,
-    }
-}
-
 /// Lets the agent die once, at a point of the node's or at a write of the journal's, and starts it again.
 /// `false` when there was no such point any more.
-async fn die_and_recover(
-    node: Node,
-    point: Option<u64>,
-    write: Option<(u64, Fault)>,
-    left: Survives,
-) -> bool {
+async fn die_and_recover(node: Node, death: Death, left: Survives) -> bool {
     let bench = Bench::on(MemoryDisk::new(), node).await;
-    bench.node.with(|world| world.dies_at = point);
-    if let Some((write, fault)) = write {
-        bench.disk.fail(bench.disk.operations() + write, fault);
-    }
-    if !dies(&bench, bench.executor.take(bench.dispatch(&section()))).await {
-        return false;
-    }
-    let before = bench.executor.memory().await.length;
-    bench.disk.crash(left);
-    bench.node.with(|world| world.dies_at = None);
-    let bench = Bench::on(bench.disk, bench.node).await;
-    assert!(bench.executor.memory().await.length >= before, "the length never falls");
-    let recovered = bench.executor.recover().await.unwrap();
-    let outcome = match recovered {
-        Some(outcome) => outcome,
-        None => bench.done(&section()).await,
-    };
+    let Some((bench, outcome)) = carried_on(bench, &section(), death, left).await else { return false };
     judge(&bench.node, &outcome);
-    assert_eq!(bench.done(&section()).await, outcome, "and the same outcome ever after");
     true
 }
 
@@ -62,6 +28,8 @@ fn judge(node: &Node, outcome: &Outcome) {
         SectionResult::Undone { .. } => {
             let done = |step| world.applied.get(step).copied().unwrap_or(0);
             assert!(done("swapBinary") == 1 && done("restartUnit") <= 1, "{outcome:?}");
+            let back = world.undone.iter().filter(|step| **step == "restartUnit").count();
+            assert_eq!(back, done("restartUnit") as usize, "restarted back once: {outcome:?}");
             assert_eq!((world.file.as_str(), world.running.as_str()), ("old", "old"), "{outcome:?}");
         }
         SectionResult::Undecidable { .. } => {
@@ -84,10 +52,10 @@ fn an_agent_that_dies_anywhere_does_each_step_once() {
                 node.with(|world| world.failing.extend(failing.map(str::to_owned)));
                 node
             };
-            let died = |point, write| run(die_and_recover(script(), point, write, left));
-            assert!((1..).take_while(|point| died(Some(*point), None)).count() > 8);
-            for fault in [Fault::DeathBefore, Fault::DeathWithin, Fault::DeathBehind] {
-                assert!((0..).take_while(|write| died(None, Some((*write, fault)))).count() >= 6);
+            let died = |death| run(die_and_recover(script(), death, left));
+            assert!((1..).take_while(|point| died(Death::AtPoint(*point))).count() > 8);
+            for fault in Fault::DEATHS {
+                assert!((0..).take_while(|write| died(Death::AtWrite(*write, fault))).count() >= 6);
             }
         }
     }
@@ -145,12 +113,8 @@ proptest! {
             let mut bench = Bench::new().await;
             bench.node.with(|world| if fails { world.failing.insert("healthy.apply".into()); });
             for (at_write, point, left, fault) in deaths {
-                let fault = [Fault::DeathBefore, Fault::DeathWithin, Fault::DeathBehind][fault];
-                if at_write {
-                    bench.disk.fail(bench.disk.operations() + point, fault);
-                } else {
-                    bench.node.with(|world| world.dies_at = Some(world.points + 1 + point));
-                }
+                let death = if at_write { Death::AtWrite(point, Fault::DEATHS[fault]) } else { Death::AtPoint(1 + point) };
+                bench.arm(death);
                 let work = async {
                     bench.executor.recover().await.unwrap();
                     bench.executor.take(bench.dispatch(&section())).await.unwrap();

@@ -1,13 +1,17 @@
 //! An earlier section's change is taken back by command.
 
-use std::future::Future;
-
-use drydock_types::{SectionKind, Sha256, Step, Version, outcome::SectionResult};
+use drydock_types::{
+    Millis, SectionKind, Sha256, Step, Version,
+    outcome::{Evidence, SectionResult},
+};
 
 use super::bench::*;
 use crate::{
     executor::*,
-    journal::memory::{Fault, MemoryDisk, Survives},
+    journal::{
+        JournalDisk as _,
+        memory::{Fault, Survives},
+    },
 };
 
 /// The undo of an apply section, as a coordinator sends it.
@@ -294,56 +298,53 @@ fn what_is_being_taken_back_is_kept_though_it_is_forgotten_meanwhile() {
     });
 }
 
-/// Works until it ends (`false`) or nothing goes on any more (`true`).
-async fn dies<T: std::fmt::Debug>(bench: &Bench, work: impl Future<Output = T>) -> bool {
-    tokio::select! {
-        biased;
-        _ = work => false,
-        () = bench.node.1.notified() => true,
-        () = bench.disk.died() => true,
-    }
-}
-
-/// Done once; then its undo dies at a point of the node's or at a write of the journal's, and is carried on.
-async fn undo_dies_and_is_carried_on(
-    point: Option<u64>,
-    write: Option<(u64, Fault)>,
-    left: Survives,
-) -> bool {
-    let bench = Bench::on(MemoryDisk::new(), Node::new()).await;
+/// Done once; then its undo dies, and is carried on.
+async fn undo_dies_and_is_carried_on(death: Death, left: Survives) -> bool {
+    let bench = Bench::new().await;
     bench.done(&section()).await;
     let undo = undo_of(&section(), 9);
-    bench.node.with(|world| world.dies_at = point.map(|point| world.points + point));
-    if let Some((write, fault)) = write {
-        bench.disk.fail(bench.disk.operations() + write, fault);
-    }
-    if !dies(&bench, bench.executor.take(bench.dispatch(&undo))).await {
-        return false;
-    }
-    let before = bench.executor.memory().await.length;
-    bench.disk.crash(left);
-    bench.node.with(|world| world.dies_at = None);
-    let bench = Bench::on(bench.disk, bench.node).await;
-    assert!(bench.executor.memory().await.length >= before, "the length never falls");
-    let outcome = match bench.executor.recover().await.unwrap() {
-        Some(outcome) => outcome,
-        None => bench.done(&undo).await,
-    };
+    let Some((bench, outcome)) = carried_on(bench, &undo, death, left).await else { return false };
     assert_eq!(outcome.result, SectionResult::Done {}, "{outcome:?}");
     assert_eq!(versions(&bench.node), old());
     assert_eq!(bench.node.with(|world| world.applied["swapBinary"]), 1, "nothing goes forwards again");
-    assert_eq!(bench.done(&undo).await, outcome, "and the same outcome ever after");
+    let restarts =
+        bench.node.with(|world| world.undone.iter().filter(|step| **step == "restartUnit").count());
+    assert_eq!(restarts, 1, "restarted back once: {outcome:?}");
+    // Whichever life of the agent saw it, what was seen of it stands in the outcome.
+    for step in ["swapBinary", "restartUnit"] {
+        assert!(outcome.steps.iter().any(|told| told.undo && told.step == step), "{outcome:?}");
+        let back = Evidence::Healthy { source: format!("{step} back") };
+        assert!(outcome.evidence.contains(&back), "{outcome:?}");
+    }
     true
 }
 
 #[test]
-fn an_agent_that_dies_anywhere_while_it_takes_back_ends_with_everything_back() {
+fn an_agent_that_dies_anywhere_while_it_takes_back_ends_with_everything_back_and_restarts_once() {
     for left in [Survives::Nothing, Survives::Prefix(30), Survives::AllBut(40), Survives::Everything] {
-        let died = |point, write| run(undo_dies_and_is_carried_on(point, write, left));
-        assert!((1..).take_while(|point| died(Some(*point), None)).count() >= 4);
-        for fault in [Fault::DeathBefore, Fault::DeathWithin, Fault::DeathBehind] {
-            assert!((0..).take_while(|write| died(None, Some((*write, fault)))).count() >= 4);
+        let died = |death| run(undo_dies_and_is_carried_on(death, left));
+        assert!((1..).take_while(|point| died(Death::AtPoint(*point))).count() >= 6);
+        for fault in Fault::DEATHS {
+            assert!((0..).take_while(|write| died(Death::AtWrite(*write, fault))).count() >= 4);
         }
+    }
+}
+
+#[test]
+fn a_look_before_an_undo_that_fails_or_hangs_does_not_keep_the_node_half_way() {
+    for hangs in [false, true] {
+        run(async {
+            let bench = Bench::new().await;
+            let applied = Section { deadline: Millis::secs(4), ..section() };
+            bench.done(&applied).await;
+            bench.node.with(|world| {
+                let script = if hangs { &mut world.hanging } else { &mut world.failing };
+                script.insert("swapBinary.undo_note".into());
+            });
+            let outcome = bench.done(&undo_of(&applied, 9)).await;
+            assert_eq!(outcome.result, SectionResult::Done {}, "{outcome:?}");
+            assert_eq!(versions(&bench.node), old());
+        });
     }
 }
 

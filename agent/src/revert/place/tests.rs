@@ -101,3 +101,22 @@ fn a_file_that_others_can_read_or_write_is_not_believed() {
     std::os::unix::fs::symlink("/etc/passwd", &armed).unwrap();
     assert!(place.state().is_err());
 }
+
+#[test]
+fn a_revert_that_has_reported_is_not_gone_on_with_whoever_puts_it_away() {
+    let (_dir, place) = place();
+    for by_the_agent in [false, true] {
+        place.arm(&plan(1)).unwrap();
+        place.claim_revert().unwrap().unwrap();
+        // The reverter dies behind its report: both lie there.
+        place.write(REVERTED, &encode(&report(1))).unwrap();
+        assert!(place.dir().join(REVERTING).exists());
+        if by_the_agent {
+            place.put_away(plan(1).effect).unwrap();
+        }
+        assert_eq!(place.claim_revert().unwrap(), None);
+        assert!(!place.dir().join(REVERTING).exists());
+        place.put_away(plan(1).effect).unwrap();
+        assert_eq!(place.state().unwrap(), State::Nothing);
+    }
+}

@@ -16,6 +16,25 @@ use crate::{
 
 const EFFECT: EffectId = EffectId([7; 32]);
 
+/// With nothing to put back.
+pub(super) fn plan_of(boot_id: &str) -> Plan {
+    Plan {
+        effect: EFFECT,
+        run_number: 7,
+        component: ComponentName::parse("x").unwrap(),
+        to: Version::parse("2.0.0").unwrap(),
+        boot_id: boot_id.into(),
+        armed_unix_ms: unix_ms(),
+        armed_age_ms: 0,
+        within: Millis::secs(30),
+        witness: vec!["10.0.0.1:22".into()],
+        program_sha256: Sha256::of(b"the reverter"),
+        files: Vec::new(),
+        units: Vec::new(),
+        network: Network::default(),
+    }
+}
+
 /// A node with one file that was exchanged, and a revert armed for it in that boot.
 struct Node {
     dir: tempfile::TempDir,
@@ -42,22 +61,8 @@ impl Node {
 
         let place = Place::of(dir.path());
         place.make().unwrap();
-        let plan = Plan {
-            effect: EFFECT,
-            run_number: 7,
-            component: ComponentName::parse("x").unwrap(),
-            to: Version::parse("2.0.0").unwrap(),
-            boot_id: boot_id.into(),
-            armed_unix_ms: unix_ms(),
-            armed_age_ms: 0,
-            within: Millis::secs(30),
-            witness: vec!["10.0.0.1:22".into()],
-            program_sha256: new_sha256,
-            files: vec![FileBack { path: path.clone(), old_sha256, new_sha256 }],
-            units: Vec::new(),
-            network: Network::default(),
-        };
-        place.arm(&plan).unwrap();
+        let files = vec![FileBack { path: path.clone(), old_sha256, new_sha256 }];
+        place.arm(&Plan { files, ..plan_of(boot_id) }).unwrap();
         Self { dir, path }
     }
 

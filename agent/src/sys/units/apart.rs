@@ -15,6 +15,8 @@ pub struct Apart<'a> {
     pub description: &'a str,
     /// The program by its absolute path, and its arguments.
     pub command: &'a [String],
+    /// Is it started again when somebody or something kills it? Only what goes on where it was interrupted may be.
+    pub until_done: bool,
 }
 
 impl Apart<'_> {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use drydock_core::{
-    standing::Decision,
-    view::{ArtifactView, ComponentView, NodeView, TokenView},
+    standing::{Decision, OnRecord},
+    view::{ArtifactView, CommandView, ComponentView, NodeView, TokenView},
 };
 use drydock_types::{Label, probe};
 
-use super::{Canvas, Line, Page, Paint, standing, time};
+use super::{Canvas, Line, Page, Paint, hold, standing, time};
 
 fn header<const N: usize>(names: [&str; N]) -> Vec<Line> {
     names.map(|name| Line::painted(name, Paint::Dim)).into()
@@ -96,7 +96,7 @@ pub(crate) fn node(node: &NodeView, now: u64, canvas: Canvas) -> Page {
         ),
         ("Certificate", format!("until {} ({ends})", time::date_clock(until))),
     ];
-    fields.extend(node.standing.iter().flat_map(|standing| standing.lines()).map(|line| ("On record", line)));
+    fields.extend(on_record(node).map(|(what, _)| ("On record", what)));
     if let Some(run) = node.run {
         fields.push(("Run", format!("{run}   drydock run show {run} --node {}", node.name)));
     }
@@ -105,11 +105,13 @@ pub(crate) fn node(node: &NodeView, now: u64, canvas: Canvas) -> Page {
         let problem = item.problem.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         fields.push(("Runs", format!("{}{problem}   (seen {seen})", component(item))));
     }
-    if !node.connected {
-        let next = format!("systemctl status drydock-agent   (type it on {})", node.name);
-        fields.push(("Next", next));
-    }
     page.fields(&fields, canvas);
+    let mut can: Vec<CommandView> = on_record(node).filter_map(|(_, ends)| ends).collect();
+    if !node.connected {
+        let does = format!("type it on {}: does its agent run?", node.name);
+        can.push(CommandView { does, command: "systemctl status drydock-agent".to_owned() });
+    }
+    hold::commands("You can", 16, &can, &mut page, canvas);
     if let Some(facts) = &node.facts {
         page.gap();
         page.line(Line::painted("  What the host says of itself; never trusted as a label", Paint::Dim));
@@ -120,6 +122,20 @@ pub(crate) fn node(node: &NodeView, now: u64, canvas: Canvas) -> Page {
         page.fields(&lines, canvas);
     }
     page
+}
+
+/// What stands on record, and the command that ends it. Of two machines a person has to think first: what can be
+/// done about them stands in the text.
+fn on_record(node: &NodeView) -> impl Iterator<Item = (String, Option<CommandView>)> {
+    node.standing.iter().flat_map(|standing| {
+        standing.on_record().into_iter().zip(standing.lines()).map(|(item, line)| match item {
+            OnRecord::Twins(_) => (line, None),
+            _ => {
+                let does = "end this, and nothing else on record".to_owned();
+                (item.what(), Some(CommandView { does, command: standing.release_of(&[item]) }))
+            }
+        })
+    })
 }
 
 /// `token list`.
@@ -267,7 +283,7 @@ Node ctl-2   ○ silent for 12 min, since 22:04Z
   Run           42   drydock run show 42 --node ctl-2
   Runs          etcd 3.4.23   (seen 20 s ago)
   Runs          etcd ?: connection refused   (seen 20 s ago)
-  Next          systemctl status drydock-agent   (type it on ctl-2)
+  You can       systemctl status drydock-agent   type it on ctl-2: does its agent run?
 
   What the host says of itself; never trusted as a label
   arch

@@ -3,7 +3,7 @@
 use drydock_core::view::{CommandView, HoldView, RunStatus, RunView};
 use drydock_types::NodeName;
 
-use super::{Canvas, Line, Page, Paint, time};
+use super::{Canvas, Line, Page, Paint, run, time};
 
 /// `drydock run show` of a held run, and the last words of `run watch`.
 pub(crate) fn page(view: &RunView, hold: &HoldView, canvas: Canvas) -> Page {
@@ -19,6 +19,7 @@ pub(crate) fn page(view: &RunView, hold: &HoldView, canvas: Canvas) -> Page {
     let place = hold.node.as_ref().map_or_else(|| "On the node".to_owned(), |node| format!("On {node}"));
     fields.extend(hold.on_the_node.iter().map(|text| (place.as_str(), text.clone())));
     fields.push(("State now", hold.state_now.clone()));
+    fields.extend(run::outages(view));
     if let Some(evidence) = evidence(view, hold) {
         fields.push(("Evidence", evidence));
     }

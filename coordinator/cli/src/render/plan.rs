@@ -31,7 +31,7 @@ pub(crate) fn page(view: &PlanView, file: &str, canvas: Canvas) -> Page {
         findings(&view.warnings, ("! ", Paint::Warn), &mut page, canvas);
     }
     page.gap();
-    page.line(next(view, file));
+    next(view, file, &mut page, canvas);
     page
 }
 
@@ -83,15 +83,28 @@ pub(crate) fn blockers(view: &PlanView, canvas: Canvas) -> Page {
     page
 }
 
-fn next(view: &PlanView, file: &str) -> Line {
-    match view.blockers.len() {
-        0 => Line::of("Next:  ").plus(format!("drydock run start {file}"), Paint::Bold),
-        n => {
-            let many = time::count(n, "blocker", "blockers");
-            Line::of(format!("{many}: no run is started while there is one. Look again:  "))
-                .plus(format!("drydock plan {file}"), Paint::Bold)
-        }
+fn next(view: &PlanView, file: &str, page: &mut Page, canvas: Canvas) {
+    if !view.blockers.is_empty() {
+        let many = time::count(view.blockers.len(), "blocker", "blockers");
+        let head = Line::of(format!("{many}: no run is started while there is one. Look again:  "));
+        page.line(head.plus(format!("drydock plan {file}"), Paint::Bold));
+        return;
     }
+    let [rehearse, start] = ["drydock rehearse", "drydock run start"].map(|verb| format!("{verb} {file}"));
+    let head = Line::of("Next:  ").plus(rehearse, Paint::Bold);
+    let beside = head.width() + 3 + start.chars().count();
+    // A command is never broken: it is there to be copied.
+    if canvas.width.is_none_or(|width| beside <= width) {
+        page.line(head.and("   ").plus(start, Paint::Bold));
+    } else {
+        page.line(head);
+        page.line(Line::of("       ").plus(start, Paint::Bold));
+    }
+}
+
+/// What should be known of a plan that is started all the same.
+pub(crate) fn warnings(view: &PlanView, page: &mut Page, canvas: Canvas) {
+    findings(&view.warnings, ("! ", Paint::Warn), page, canvas);
 }
 
 fn stages(view: &PlanView, page: &mut Page, canvas: Canvas) {
@@ -220,7 +233,7 @@ Plan etcd-3.5.16 · digest 07070707 · 3 nodes in 1 stage · nothing has been ch
              zone b already has one (edge-7: agent silent for 12 min)
   Estimate   about 1 min 40 s (3 × 33 s, from 6 earlier nodes on this fleet)
 
-Next:  drydock run start etcd.yaml
+Next:  drydock rehearse etcd.yaml   drydock run start etcd.yaml
 ";
         assert_eq!(text, want);
     }

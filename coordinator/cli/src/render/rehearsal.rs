@@ -2,7 +2,7 @@
 
 use drydock_core::view::{FoundView, RehearsalView, StartedView};
 
-use super::{Canvas, Line, Page, Paint, time, watch};
+use super::{Canvas, Line, Page, Paint, plan, time, watch};
 
 /// As many names as a person reads; the rest are counted.
 const READ: usize = 6;
@@ -120,9 +120,11 @@ fn names(found: &FoundView) -> String {
     if names.is_empty() { "the plan".to_string() } else { names.join(", ") }
 }
 
-/// Of a start: that it was not rehearsed, or what changed since. Nothing where there is nothing to say.
+/// Of a start: what the plan warns of, that it was not rehearsed, or what changed since. Nothing where there is
+/// nothing to say.
 pub(crate) fn since(view: &StartedView, canvas: Canvas) -> Page {
     let mut page = Page::default();
+    plan::warnings(&view.plan, &mut page, canvas);
     for warning in &view.warnings {
         let name = warning.node.as_ref().map(|node| format!("{node}   ")).unwrap_or_default();
         let head = Line::of("  ").plus("! ", Paint::Warn).plus(name, Paint::Bold);

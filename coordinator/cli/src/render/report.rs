@@ -5,17 +5,19 @@ use std::fmt::Write as _;
 use drydock_core::view::{Phase, RunNodeView, RunStatus, RunView};
 use drydock_types::{Version, outcome::Evidence};
 
-use super::{node_of_run, run, time};
+use super::{node_of_run, rollback, run, time};
 
 /// The whole report. A text in a table's cell has its `|` escaped.
 pub(crate) fn markdown(view: &RunView) -> String {
     let mut out = String::new();
-    title(view, &mut out);
+    let to = if view.undoes.is_some() { "back to" } else { "to" };
+    title(view, to, &mut out);
     summary(view, &mut out);
+    decisions(view, &mut out);
     for stage in &view.stages {
         for wave in &stage.waves {
             let _ =
-                writeln!(out, "\n## {} / {}: {} to {}\n", stage.name, wave.name, stage.component, stage.to);
+                writeln!(out, "\n## {} / {}: {} {to} {}\n", stage.name, wave.name, stage.component, stage.to);
             table(&wave.nodes, &mut out);
             if let Some(text) = &wave.point_of_no_return {
                 let _ = writeln!(out, "\nPoint of no return: {text}");
@@ -28,9 +30,9 @@ pub(crate) fn markdown(view: &RunView) -> String {
     out
 }
 
-fn title(view: &RunView, out: &mut String) {
+fn title(view: &RunView, to: &str, out: &mut String) {
     let nodes = time::count(run::total(view), "node", "nodes");
-    let to: Vec<String> =
+    let versions: Vec<String> =
         view.stages.iter().map(|stage| format!("{} {}", stage.component, stage.to)).collect();
     let end = view.ended_unix_ms.unwrap_or(view.now_unix_ms);
     let until = match (view.ended_unix_ms, time::date(end) == time::date(view.started_unix_ms)) {
@@ -41,10 +43,10 @@ fn title(view: &RunView, out: &mut String) {
     let planned = planned_ms(view).map(|ms| format!(", planned {}", time::rough(ms))).unwrap_or_default();
     let _ = writeln!(
         out,
-        "# Run {}: {}, {nodes} to {}, {} – {until} ({}{planned})\n",
+        "# Run {}: {}, {nodes} {to} {}, {} – {until} ({}{planned})\n",
         view.number,
         view.file,
-        to.join(", "),
+        versions.join(", "),
         time::date_clock(view.started_unix_ms),
         time::rough(end.saturating_sub(view.started_unix_ms)),
     );
@@ -75,11 +77,34 @@ fn summary(view: &RunView, out: &mut String) {
         (status, ..) => run::status(status).0.to_owned(),
     };
     let _ = writeln!(out, "State: {state}");
+    if let Some(others) = rollback::of(view) {
+        let _ = writeln!(out, "Rollback: {others}");
+    }
     let _ = writeln!(
         out,
         "Record: plan {} (digest {}), run id {}, started by {}",
         view.name, view.digest, view.id, view.started_by
     );
+}
+
+/// What operators changed and who approved what. The events below have it too, but of a long run not all of them
+/// are shown.
+fn decisions(view: &RunView, out: &mut String) {
+    if view.amendments.is_empty() && view.approvals.is_empty() {
+        return;
+    }
+    out.push_str("\n## Decided meanwhile\n\n");
+    for made in &view.amendments {
+        let (from, to) = (made.from.short(), made.to.short());
+        let (what, by, at) = (&made.what, &made.by, time::date_clock(made.unix_ms));
+        let _ = writeln!(out, "- {what}, by {by}, {at}: digest {from} → {to}");
+    }
+    for given in &view.approvals {
+        let stands = if given.stands { "" } else { ", amended since" };
+        let (wave, by, at) = (&given.wave, &given.by, time::date_clock(given.unix_ms));
+        let _ =
+            writeln!(out, "- wave {wave} approved by {by}, {at}: digest {}{stands}", given.digest.short());
+    }
 }
 
 fn table(nodes: &[RunNodeView], out: &mut String) {
@@ -95,7 +120,7 @@ fn table(nodes: &[RunNodeView], out: &mut String) {
             version(node.from.as_ref()),
             version(node.now.as_ref()),
             length(node.planned_ms, time::rough),
-            length(run::took_ms(node), time::rough),
+            length(run::took_ms(node).filter(|_| node.phase != Phase::Skipped), time::rough),
             length(node.out_of_service_ms, time::measured),
             node.note.replace('|', "\\|"),
         ];
@@ -154,6 +179,8 @@ fn events(view: &RunView, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use drydock_core::view::{AmendmentView, ApprovalView};
+
     use super::*;
     use crate::render::samples;
 
@@ -185,6 +212,47 @@ Point of no return: when",
         assert!(text.contains("\n## What went wrong\n\nNothing.\n"), "{text}");
         assert!(text.contains("  - etcd.service runs inode 131077, sha256:09090909 in memory"), "{text}");
         assert!(text.contains(&format!("    sha256:{}\n", "09".repeat(32))), "{text}");
+    }
+
+    #[test]
+    fn a_report_names_what_was_decided_meanwhile_however_long_the_record_is() {
+        let mut view = samples::done_run();
+        let digests = [view.digest, drydock_types::Sha256([8; 32])];
+        let unix_ms = view.started_unix_ms;
+        let what = "soak of etcd/members from 30s to 5s".to_owned();
+        view.amendments =
+            vec![AmendmentView { by: "alice".into(), unix_ms, what, from: digests[1], to: digests[0] }];
+        let approval = |by: &str, digest, stands| ApprovalView {
+            wave: "etcd/members".into(),
+            by: by.into(),
+            unix_ms,
+            digest,
+            stands,
+        };
+        view.approvals = vec![approval("bob", digests[1], false), approval("carl", digests[0], true)];
+        let text = markdown(&view);
+        let want = "
+## Decided meanwhile
+
+- soak of etcd/members from 30s to 5s, by alice, 2026-11-20 22:04Z: digest 08080808 → 07070707
+- wave etcd/members approved by bob, 2026-11-20 22:04Z: digest 08080808, amended since
+- wave etcd/members approved by carl, 2026-11-20 22:04Z: digest 07070707
+";
+        assert!(text.contains(want), "{text}");
+    }
+
+    #[test]
+    fn the_report_of_a_rollback_says_what_it_went_back_to_and_of_which_run() {
+        let mut view = samples::done_run();
+        view.undoes = Some(41);
+        let text = markdown(&view);
+        for line in [
+            "# Run 42: etcd.yaml, 3 nodes back to etcd 3.5.16, ",
+            "Rollback: takes run 41 back",
+            "etcd back to",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
     }
 
     #[test]

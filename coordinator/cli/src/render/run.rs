@@ -1,7 +1,7 @@
 //! `run show`, `run list`, what `run start` and `run pause` answer, and how a run ended.
 
 use drydock_core::view::{
-    ControlView, Phase, RunLineView, RunNodeView, RunStatus, RunView, RunWaveView, StartedView,
+    ControlView, OutageView, Phase, RunLineView, RunNodeView, RunStatus, RunView, RunWaveView, StartedView,
 };
 
 use super::{
@@ -27,16 +27,7 @@ pub(crate) fn total(view: &RunView) -> usize {
 
 /// Is something being done to, or looked at on, the node?
 pub(crate) const fn is_at_work(phase: Phase) -> bool {
-    matches!(
-        phase,
-        Phase::Staging
-            | Phase::Gating
-            | Phase::Protecting
-            | Phase::Rechecking
-            | Phase::Applying
-            | Phase::Returning
-            | Phase::Soaking
-    )
+    matches!(phase, Phase::Staging) || phase.is_at_work()
 }
 
 /// How long the node took from its gate to its end.
@@ -110,6 +101,7 @@ pub(crate) fn doing(node: &RunNodeView, now: u64, median: Option<u64>, said: boo
     if let Some(out) = node.out_of_service_ms {
         parts.push(format!("out of service {}", time::measured(out)));
     }
+    parts.extend(node.outage.as_ref().map(|out| outage(out, now)));
     if node.attempt > 1 {
         parts.push(format!("attempt {}", node.attempt));
     }
@@ -117,6 +109,23 @@ pub(crate) fn doing(node: &RunNodeView, now: u64, median: Option<u64>, said: boo
         parts.push(node.note.clone());
     }
     parts.join(" · ")
+}
+
+/// `etcd out 2 min 10 s of 5 min accepted`
+pub(crate) fn outage(out: &OutageView, now: u64) -> String {
+    let lasted = time::rough(now.saturating_sub(out.since_unix_ms));
+    format!("{} out {lasted} of {} accepted", out.what, time::rough(out.accepted_ms))
+}
+
+/// Services that are out with the plan's leave, and how long they may be yet.
+pub(crate) fn outages(view: &RunView) -> Vec<(&'static str, String)> {
+    let one = |node: &RunNodeView| {
+        let out = node.outage.as_ref()?;
+        let left = out.left_ms.map(|left| format!("; in {} the run holds", time::rough(left)));
+        let said = outage(out, view.now_unix_ms);
+        Some(("Outage", format!("{}: {said}{}", node.node, left.unwrap_or_default())))
+    };
+    nodes(view).filter_map(one).collect()
 }
 
 /// Does the wait that is shown with the run tell what this node waits for?
@@ -201,11 +210,20 @@ fn wave_nodes(view: &RunView, wave: &RunWaveView, page: &mut Page, canvas: Canva
         vec![
             Line::painted(mark, paint).and(" ").plus(node.node.as_str(), Paint::Bold),
             Line::painted(node.phase.word(), paint),
-            Line::of(change(node.from.as_ref(), &node.to)),
+            Line::of(versions(node)),
             Line::of(node_times(view, node, said)),
         ]
     });
     page.table(4, rows.collect(), canvas);
+}
+
+/// `3.4.23 → 3.5.16`; of a node that is left out what it runs.
+fn versions(node: &RunNodeView) -> String {
+    match (node.phase, node.now.as_ref().or(node.from.as_ref())) {
+        (Phase::Skipped, Some(runs)) => runs.to_string(),
+        (Phase::Skipped, None) => "unknown".to_owned(),
+        _ => change(node.from.as_ref(), &node.to),
+    }
 }
 
 fn node_times(view: &RunView, node: &RunNodeView, said: Option<&str>) -> String {
@@ -213,7 +231,7 @@ fn node_times(view: &RunView, node: &RunNodeView, said: Option<&str>) -> String 
         return doing(node, view.now_unix_ms, None, is_told(view, node));
     }
     let mut parts = Vec::new();
-    if let Some(took) = took_ms(node) {
+    if let Some(took) = took_ms(node).filter(|_| node.phase != Phase::Skipped) {
         parts.push(time::rough(took));
     }
     if let Some(out) = node.out_of_service_ms {
@@ -272,11 +290,19 @@ pub(crate) fn ended(view: &RunView, canvas: Canvas) -> Page {
     page
 }
 
-/// `3 nodes left out: already runs 3.5.16`, with the first reason.
+/// `3 nodes left out: already runs 3.5.16`, for each reason.
 fn left_out(view: &RunView) -> String {
-    let count = time::count(in_phase(view, Phase::Skipped), "node", "nodes");
-    let why = nodes(view).find(|node| node.phase == Phase::Skipped).map(|node| node.note.as_str());
-    format!("{count} left out: {}", why.unwrap_or_default())
+    let mut reasons: Vec<(&str, usize)> = Vec::new();
+    for node in nodes(view).filter(|node| node.phase == Phase::Skipped) {
+        match reasons.iter_mut().find(|(why, _)| *why == node.note) {
+            Some((_, count)) => *count += 1,
+            None => reasons.push((&node.note, 1)),
+        }
+    }
+    let said = reasons
+        .iter()
+        .map(|(why, count)| format!("{} left out: {why}", time::count(*count, "node", "nodes")));
+    said.collect::<Vec<_>>().join("; ")
 }
 
 /// `run list`.

@@ -114,6 +114,20 @@ Run 42 is done: nothing to do. 1 node is left out, and no other is named:
 }
 
 #[test]
+fn nodes_that_were_left_out_are_told_with_each_reason_and_with_what_they_run() {
+    let mut view = samples::done_run();
+    for (node, why) in view.stages[0].waves[0].nodes.iter_mut().zip(["not asked for", "left out by alice"]) {
+        (node.phase, node.note) = (Phase::Skipped, why.into());
+    }
+    let text = ended(&view, FILE).to_text(FILE);
+    assert!(text.contains("; 1 node left out: not asked for; 1 node left out: left out by alice."), "{text}");
+    view.stages[0].waves[0].nodes[0].now = view.stages[0].waves[0].nodes[0].from.clone();
+    let text = page(&view, WIDE).to_text(WIDE);
+    assert!(text.contains("– ctl-2   skipped   3.4.23 "), "{text}");
+    assert!(text.contains("not asked for") && !text.contains("ctl-2   skipped   3.4.23 →"), "{text}");
+}
+
+#[test]
 fn a_run_that_cannot_be_ended_by_itself_is_shown_as_what_it_asks() {
     let mut view = samples::held_run();
     view.status = RunStatus::Aborting;

@@ -114,6 +114,7 @@ fn run_node(name: &str, phase: Phase) -> RunNodeView {
         ended_unix_ms: None,
         planned_ms: Some(33_000),
         out_of_service_ms: None,
+        outage: None,
         soak_ms: 10_000,
         note: String::new(),
         attempt: 1,

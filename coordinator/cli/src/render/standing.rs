@@ -24,7 +24,7 @@ pub(crate) fn page(view: &StandingView, verb: Verb, canvas: Canvas) -> Page {
         page.line(Line::of(what).plus(format!("drydock why {run}"), Paint::Bold));
     }
     let next = match verb {
-        Verb::SetAside => format!("drydock node release {node}"),
+        Verb::SetAside => format!("drydock node release {node} --aside"),
         Verb::Retire => format!("drydock token create {node}"),
         Verb::Release | Verb::Unspecified => format!("drydock node show {node}"),
     };

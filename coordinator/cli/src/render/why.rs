@@ -1,6 +1,9 @@
 //! `drydock why`: the whole answer in one command.
 
-use drydock_core::view::{RunStatus, RunView, WaitingView};
+use drydock_core::{
+    hold_kind::WaitKind,
+    view::{RunLineView, RunStatus, RunView, WaitingView},
+};
 
 use super::{Canvas, Line, Page, Paint, hold, run, time};
 
@@ -19,7 +22,9 @@ pub(crate) fn page(view: &RunView, canvas: Canvas) -> Page {
         (RunStatus::Aborted | RunStatus::Done, _) => page.append(run::ended(view, canvas)),
         (_, None) => at_work(view, &mut page, canvas),
     }
-    if view.frozen.is_some() && !view.status.is_closed() {
+    // Where the freeze is what is waited for, it stands above.
+    let told = view.waiting.as_ref().is_some_and(|waiting| waiting.kind == WaitKind::Freeze);
+    if view.frozen.is_some() && !view.status.is_closed() && !told {
         page.gap();
         run::freeze(view, &mut page);
     }
@@ -68,10 +73,12 @@ pub(crate) fn fields(waiting: &WaitingView, now: u64) -> Vec<(&'static str, Stri
 
 /// Beneath a heading of its own: the rows of a wait and what can be typed.
 pub(crate) fn details(view: &RunView, waiting: &WaitingView, page: &mut Page, canvas: Canvas) {
-    page.fields(&fields(waiting, view.now_unix_ms), canvas);
+    let rows: Vec<_> = fields(waiting, view.now_unix_ms).into_iter().chain(run::outages(view)).collect();
+    page.fields(&rows, canvas);
     hold::commands("You can", 16, &waiting.can, page, canvas);
+    // In the column of the rows above.
     let besides: Vec<(&str, String)> =
-        waiting.others.iter().map(|other| ("Besides", other.clone())).collect();
+        waiting.others.iter().map(|other| ("Besides    ", other.clone())).collect();
     page.fields(&besides, canvas);
 }
 
@@ -99,6 +106,23 @@ pub(crate) fn ahead(view: &RunView, canvas: Canvas) -> Page {
     page
 }
 
+/// Other runs that are open, a line each.
+pub(crate) fn others(runs: &[RunLineView], canvas: Canvas) -> Page {
+    let mut page = Page::default();
+    page.gap();
+    let rows = runs.iter().map(|other| {
+        let (word, paint) = run::status(other.status);
+        vec![
+            Line::of("Also open"),
+            Line::of(format!("run {} ({}) is ", other.number, other.name)).plus(word, paint),
+            Line::of(other.summary.clone()),
+            Line::painted(format!("drydock why {}", other.number), Paint::Bold),
+        ]
+    });
+    page.table(2, rows.collect(), canvas);
+    page
+}
+
 fn at_work(view: &RunView, page: &mut Page, canvas: Canvas) {
     page.line(Line::of(format!("Run {} waits for nothing: it is at work.", view.number)));
     page.gap();
@@ -119,6 +143,8 @@ fn at_work(view: &RunView, page: &mut Page, canvas: Canvas) {
 
 #[cfg(test)]
 mod tests {
+    use drydock_core::view::OutageView;
+
     use super::*;
     use crate::render::samples::{self, FILE, NARROW, WIDE};
 
@@ -174,6 +200,24 @@ Run 42 waits for nothing: it is at work.
     }
 
     #[test]
+    fn an_accepted_outage_says_how_much_of_it_is_over_before_it_is() {
+        let mut view = samples::waiting_run();
+        let since = view.now_unix_ms - 130_000;
+        view.stages[0].waves[0].nodes[1].outage = Some(OutageView {
+            what: "etcd".into(),
+            since_unix_ms: since,
+            accepted_ms: 300_000,
+            left_ms: Some(170_000),
+        });
+        let text = text(&view, WIDE);
+        let want =
+            "  Outage        ctl-3: etcd out 2 min 10 s of 5 min accepted; in 2 min 50 s the run holds\n";
+        assert!(text.contains(want), "{text}");
+        let doing = run::doing(&view.stages[0].waves[0].nodes[1], view.now_unix_ms, None, true);
+        assert!(doing.contains(" · etcd out 2 min 10 s of 5 min accepted"), "{doing}");
+    }
+
+    #[test]
     fn a_queued_run_names_the_run_ahead() {
         let mut view = samples::run();
         (view.status, view.queued_behind) = (RunStatus::Queued, Some(41));
@@ -187,6 +231,17 @@ Run 42 has waited 45 s in the queue.
   You can       drydock why 41   do something
 ";
         assert_eq!(text(&view, WIDE), want);
+    }
+
+    #[test]
+    fn a_freeze_is_told_once_and_beside_any_other_wait() {
+        let mut view = samples::waiting_run();
+        let (by, why) = ("alice".to_owned(), "the core router".to_owned());
+        view.frozen = Some(drydock_core::standing::Decision { by, why, unix_ms: view.now_unix_ms });
+        let told = |view: &RunView| text(view, WIDE).matches("The fleet is frozen").count();
+        assert_eq!(told(&view), 1);
+        view.waiting.as_mut().unwrap().kind = WaitKind::Freeze;
+        assert_eq!(told(&view), 0);
     }
 
     #[test]

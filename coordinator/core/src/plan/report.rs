@@ -48,7 +48,7 @@ pub(super) fn report(plan: &Plan, inventory: &Inventory) -> PlanView {
             let next = format!("drydock run show {run}");
             view.warnings.push(FindingView {
                 node: None,
-                what: format!("run {run} holds some of these nodes: this one would be queued behind it"),
+                what: format!("run {run} has some of these nodes: this one is queued behind it"),
                 next,
             });
         }
@@ -172,8 +172,8 @@ fn look_for_blockers(stage: &PlanStage, node: &PlanNode, known: &InventoryNode, 
         let (component, version, run, why) = (&bad.component, &bad.version, bad.run, &bad.why);
         view.warnings.push(FindingView {
             node: Some(name.clone()),
-            what: format!("{component} {version} failed on it in run {run}, and its gate refuses it: {why}"),
-            next: format!("drydock node release {name}, or leave it out: nodes: {{exclude: [{name}]}}"),
+            what: format!("{component} {version} is quarantined there since run {run}, and its gate refuses it: {why}"),
+            next: format!("leave it out, nodes: {{exclude: [{name}]}}, or let it go:  drydock node release {name} --quarantine {component}@{version}"),
         });
     }
 }

@@ -68,6 +68,18 @@ fn stage(
             spec.name, bundle.stage
         )));
     }
+    let names = core::iter::once(&spec.name).chain(spec.waves.iter().map(|wave| &wave.name));
+    if let Some(name) = names.into_iter().find(|name| name.as_str().contains('/')) {
+        return Err(PlanError::Bundle(format!(
+            "the name {name} has a slash in it, and waves are named STAGE/WAVE"
+        )));
+    }
+    if let Some((name, _)) = spec.outage.iter().find(|(_, length)| length.0 == 0) {
+        let stage = &spec.name;
+        return Err(PlanError::Bundle(format!(
+            "stage {stage} accepts that {name} is out for 0s, which is not at all"
+        )));
+    }
     let artifact = bundle.artifact.as_ref().map(|artifact| artifact.sha256);
     let mut taken: BTreeMap<NodeName, Label> = BTreeMap::new();
     let mut planned = Vec::new();

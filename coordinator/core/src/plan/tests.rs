@@ -256,7 +256,7 @@ fn a_version_that_failed_on_a_node_is_said_before_its_gate_refuses_it() {
     let (_, view) = plan(&usual(), &fleet).unwrap();
     let [warning] = view.warnings.as_slice() else { panic!("{:?}", view.warnings) };
     assert_eq!(warning.node.as_ref().map(|node| node.as_str()), Some("ctl-3"));
-    assert!(warning.what.contains("failed on it in run 7"), "{}", warning.what);
+    assert!(warning.what.contains("is quarantined there since run 7"), "{}", warning.what);
     assert!(warning.next.contains("drydock node release ctl-3"), "{}", warning.next);
 }
 
@@ -315,6 +315,7 @@ fn an_agent_that_does_not_know_commit_confirmed_is_a_blocker_only_where_it_is_as
     assert!(blocker(&bundle, &fleet, "ctl-3").contains("commitConfirmed"));
     let manner = plan(&bundle, &fleet).unwrap().1.stages[0].waves[0].manner.clone();
     assert!(manner.contains("taken back by the node itself after 30s unless confirmed"), "{manner}");
+    assert!(manner.contains("goes back by a plan, not by `run rollback`"), "{manner}");
 }
 
 #[test]

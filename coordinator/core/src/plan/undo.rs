@@ -4,7 +4,10 @@
 //! rolls back at three in the morning means it), approvals, anything to stage or to protect, and a way of its own
 //! to fail further: an undo that fails is held.
 
+mod confirmed;
+
 use alloc::{
+    boxed::Box,
     collections::BTreeMap,
     format,
     string::{String, ToString},
@@ -14,6 +17,7 @@ use alloc::{
 
 use drydock_types::{EffectId, NodeName, SectionKind};
 
+pub use self::confirmed::Confirmed;
 use super::{Plan, PlanNode, PlanStage, PlanWave, UndoOf, digest};
 use crate::{
     plan_file::{Allow, OnFailure, Order},
@@ -50,6 +54,9 @@ pub enum UndoError {
         /// The name.
         node: NodeName,
     },
+    /// It is commit-confirmed.
+    #[error("{0}")]
+    Confirmed(Box<Confirmed>),
 }
 
 /// How a node of a run stands towards being taken back.
@@ -90,6 +97,9 @@ pub fn undo_plan(run: &Run, only: Option<&NodeName>) -> Result<Plan, UndoError> 
     }
     if let Some(node) = only.filter(|only| run.nodes.iter().all(|node| node.name != **only)) {
         return Err(UndoError::NoSuchNode { run: run.number, node: node.clone() });
+    }
+    if let Some(confirmed) = confirmed::way_back(run, only) {
+        return Err(UndoError::Confirmed(Box::new(confirmed)));
     }
     let stages = run.plan.stages.iter().enumerate().rev();
     let stages: Vec<PlanStage> =

@@ -12,7 +12,7 @@ use crate::{
     inventory::Seen,
     plan_file::Allow,
     run::{Hold, NodeRun, Run},
-    standing::Standing,
+    standing::{OnRecord, Standing},
     view::{CommandView, HoldView, Phase, RunStatus},
 };
 
@@ -53,11 +53,15 @@ fn next(run: &Run, hold: &Hold, live: &Live) -> Vec<CommandView> {
             let skip = format!("drydock run skip {number} --node {name} && drydock run resume {number}");
             next.push(command("leave this node out and go on with the others", skip));
         }
-        if let Some(node) = node.filter(|_| hold.kind == HoldKind::LeftAlone && run.plan.undoes.is_none()) {
+        if let Some(node) = node.filter(|node| can_go_back(run, hold, node)) {
             let back = format!("drydock run rollback {number} --node {}", node.name);
             next.push(command("end the run, and let the agent take this node back", back));
         }
-        next.push(command(&format!("leave it here: {}", stays(run)), abort));
+        let left = matches!(hold.kind, HoldKind::LeftAlone | HoldKind::NotBack | HoldKind::Unwell);
+        let doubt = node
+            .filter(|_| left)
+            .map(|node| format!(", and {} is in doubt until a run sees it well", node.name));
+        next.push(command(&format!("leave it here: {}{}", stays(run), doubt.unwrap_or_default()), abort));
         if run.plan.undoes.is_none() && run.nodes.iter().any(|node| node.phase == Phase::Done) {
             let back = format!("drydock run rollback {number}");
             next.push(command("end the run, and take back what it changed", back));
@@ -67,11 +71,21 @@ fn next(run: &Run, hold: &Hold, live: &Live) -> Vec<CommandView> {
     next
 }
 
+/// Was the node changed, and is the change there for its agent to take back by command?
+fn can_go_back(run: &Run, hold: &Hold, node: &NodeRun) -> bool {
+    let changed = matches!(hold.kind, HoldKind::LeftAlone | HoldKind::NotBack | HoldKind::Unwell);
+    let confirmed = run.stage_of(node).recipe.spec.commit_confirmed.is_some();
+    changed && !confirmed && !node.undone && run.plan.undoes.is_none()
+}
+
 /// Where a person has to see for themselves before anything is tried.
 fn look_first(run: &Run, hold: &Hold, node: &NodeRun) -> Option<CommandView> {
-    let doubtful =
-        matches!(hold.kind, HoldKind::Undecidable | HoldKind::LeftAlone | HoldKind::ChangedByOthers);
-    if hold.kind == HoldKind::NotReported {
+    let doubtful = matches!(
+        hold.kind,
+        HoldKind::Undecidable | HoldKind::LeftAlone | HoldKind::ChangedByOthers | HoldKind::OutageTooLong
+    );
+    let unheard = hold.kind == HoldKind::OutageTooLong && node.open.is_some();
+    if hold.kind == HoldKind::NotReported || unheard {
         let does = format!("type it on {}: does its agent run?", node.name);
         return Some(command(&does, "systemctl status drydock-agent".to_string()));
     }
@@ -96,25 +110,30 @@ fn resume(run: &Run, hold: &Hold, node: Option<&NodeRun>, live: &Live) -> Comman
             "once you have seen to {name}: judge it anew, as attempt {}",
             node.attempt.saturating_add(1)
         ),
+        (HoldKind::OutageTooLong, _) => {
+            let accepted = run.stage_of(node).accepted_outage().map(|(_, length)| length).unwrap_or_default();
+            format!("accept it for {accepted} more, and go on if {name} is well by then")
+        }
         (_, true) => format!("try {name} again, as attempt {}", node.attempt.saturating_add(1)),
         (_, false) => format!("look at {name} again and go on if it is well"),
     };
-    match live.standings.get(name).filter(|standing| keeps_out(run, node, standing)) {
-        Some(Standing { twins: Some(twins), .. }) if !twins.look_alike() => {
-            let id = twins.machines.first().map_or("", |machine| machine.machine_id.as_str());
-            command(&does, format!("drydock node release {name} --machine {id} && {resume}"))
-        }
-        Some(_) => command(&does, format!("drydock node release {name} && {resume}")),
+    match live.standings.get(name).and_then(|standing| release(run, node, standing)) {
+        Some(release) => command(&does, format!("{release} && {resume}")),
         None => command(&does, resume),
     }
 }
 
-/// Would the node's gate refuse it again for what stands on record?
-fn keeps_out(run: &Run, node: &NodeRun, standing: &Standing) -> bool {
+/// The command that ends what stands on record and for which the node's gate would refuse it again; nothing else.
+fn release(run: &Run, node: &NodeRun, standing: &Standing) -> Option<String> {
     let stage = run.stage_of(node);
-    standing.set_aside.is_some()
-        || standing.twins.is_some()
-        || (run.plan.undoes.is_none() && standing.quarantine_of(&stage.component, &stage.to).is_some())
+    let bad = standing.quarantine_of(&stage.component, &stage.to).filter(|_| run.plan.undoes.is_none());
+    let keeps_out = |item: &OnRecord<'_>| match item {
+        OnRecord::Aside(_) | OnRecord::Twins(_) => true,
+        OnRecord::Quarantine(this) => Some(*this) == bad,
+        OnRecord::Doubt(_) | OnRecord::OnlyMachine(_) => false,
+    };
+    let these: Vec<OnRecord<'_>> = standing.on_record().into_iter().filter(keeps_out).collect();
+    (!these.is_empty()).then(|| standing.release_of(&these))
 }
 
 /// How things stand at the node and at the others, and what else it holds for: that has its own decision after
@@ -149,9 +168,7 @@ fn others(run: &Run, hold: &Hold) -> Option<String> {
             }
         },
     );
-    let under_way =
-        |phase: Phase| !phase.is_ended() && !matches!(phase, Phase::Pending | Phase::Staging | Phase::Staged);
-    let at_work = group(&others, under_way, |_| "still at work".to_string());
+    let at_work = group(&others, Phase::is_at_work, |_| "still at work".to_string());
     let stopped = |phase| matches!(phase, Phase::Held | Phase::RolledBack);
     let stopped = group(&others, stopped, |nodes| {
         if nodes.len() == 1 { nodes[0].phase.word().to_string() } else { "held or rolled back".to_string() }

@@ -54,9 +54,17 @@ fn narrate(was: &Run, is: &Run, event: &Event) -> (Option<NodeName>, String) {
         Event::OutcomeRefused { effect, why } => {
             about(was, is, *effect, &|kind| format!("{kind} section: {why}"))
         }
-        Event::Forgot { effect } => about(was, is, *effect, &|kind| {
-            format!("{kind} section was in its agent's journal, which does not know of it any more")
-        }),
+        Event::Accepted { effect } => about(was, is, *effect, &|kind| format!("{kind} section accepted")),
+        Event::NotKnown { effect } => {
+            let accepted =
+                was.with_open(*effect).and_then(|node| node.open.as_ref()).is_some_and(|open| open.accepted);
+            let text = if accepted {
+                "was in its agent's journal, which does not know of it any more"
+            } else {
+                "lapsed: its agent never accepted it"
+            };
+            about(was, is, *effect, &|kind| format!("{kind} section {text}"))
+        }
         Event::Lapsed { effect, why } => {
             about(was, is, *effect, &|kind| format!("{kind} section lapsed: {why}"))
         }
@@ -96,9 +104,8 @@ fn moved(was: &Run, is: &Run) -> Option<(NodeName, String)> {
 }
 
 fn about(was: &Run, is: &Run, effect: EffectId, text: &dyn Fn(&str) -> String) -> (Option<NodeName>, String) {
-    let opened = |node: &NodeRun| {
-        node.open.as_ref().filter(|open| open.effect == effect).map(|open| open.kind.as_str())
-    };
+    let opened =
+        |node: &NodeRun| node.open.as_ref().filter(|_| node.has_open(effect)).map(|open| open.kind.as_str());
     let found =
         was.nodes.iter().zip(&is.nodes).find_map(|(was, is)| Some((opened(was).or_else(|| opened(is))?, is)));
     match found {

@@ -61,6 +61,17 @@ pub(super) fn waiting(run: &Run, live: &Live, now: Now) -> Option<WaitingView> {
     Some(view)
 }
 
+/// What one node waits for: what is in its own way, else what the run waits for before it comes to this node.
+pub(super) fn of_node(run: &Run, index: usize, live: &Live, now: Now) -> Option<WaitingView> {
+    let node = run.nodes.get(index).filter(|node| !node.phase.is_ended())?;
+    let at_work = matches!(run.status, RunStatus::Running | RunStatus::Aborting);
+    match blocker(node, live).filter(|_| at_work) {
+        Some(blocker) => Some(at_node(run, index, &blocker, live, now)),
+        None if node.phase.is_at_work() && at_work => None,
+        None => waiting(run, live, now),
+    }
+}
+
 /// What is told first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
@@ -87,7 +98,9 @@ const fn rank(node: &NodeRun, blocker: &Blocker) -> Rank {
 fn until_ms(run: &Run, node: &NodeRun) -> Option<u64> {
     let patience = run.stage_of(node).recipe.spec.deadlines.gate;
     let lapsing = node.lapses.filter(|_| matches!(node.phase, Phase::Pending | Phase::Staged));
-    node.deadline_ms.or_else(|| Some(lapsing?.since.clock_ms.saturating_add(patience.0)))
+    let phase = node.deadline_ms.or_else(|| Some(lapsing?.since.clock_ms.saturating_add(patience.0)));
+    let accepted = node.outage.as_ref().map(|outage| outage.until_ms);
+    phase.into_iter().chain(accepted).min()
 }
 
 fn at_node(run: &Run, index: usize, blocker: &Blocker, live: &Live, now: Now) -> WaitingView {
@@ -144,6 +157,15 @@ fn can(run: &Run, index: usize, blocker: &Blocker, live: &Live) -> Vec<CommandVi
     let mut list: Vec<CommandView> = silent.take(3).map(ask).collect();
     if blocker.kind == WaitKind::Freeze {
         list.push(command("let nodes leave service again", "drydock thaw".to_string()));
+    }
+    // What another run has out is said as `run 41 is at it`.
+    let because = node.waiting.as_ref().map_or("", |it| it.because.as_str());
+    let other = because.split("run ").skip(1).find_map(|rest| {
+        let (digits, rest) = rest.split_once(' ')?;
+        rest.starts_with("is at it").then(|| digits.parse::<u64>().ok()).flatten()
+    });
+    if let Some(other) = other.filter(|other| *other != number) {
+        list.push(command(&format!("see what run {other} is at"), format!("drydock why {other}")));
     }
     let on_record = live.standings.iter().filter(|(other, _)| named(other)).take(3);
     list.extend(on_record.map(|(other, _)| {
@@ -253,9 +275,13 @@ fn of_run(run: &Run, waiting: &RunWaiting, now: Now) -> WaitingView {
                 format!("{who} must approve it before its first node leaves service"),
                 Some(deadline_ms.saturating_sub(now.clock_ms)),
                 "the run holds and asks you".to_string(),
+                // With the digest that was read: a plan that is amended meanwhile is not approved unseen.
                 Some(command(
-                    &format!("approve it as it stands: digest {}", run.plan.digest.short()),
-                    format!("drydock run approve {number} --wave {place}"),
+                    "approve it as it stands",
+                    format!(
+                        "drydock run approve {number} --wave {place} --digest {}",
+                        run.plan.digest.short()
+                    ),
                 )),
             )
         }

@@ -166,7 +166,7 @@ pub(super) fn dispatch(run: &mut Run, index: usize, kind: SectionKind, now: Now,
     let section = section(run, index, kind);
     let effect = section.effect;
     let node = &mut run.nodes[index];
-    node.open = Some(OpenEffect { effect, kind, sent_ms: now.clock_ms });
+    node.open = Some(OpenEffect { effect, kind, sent_ms: now.clock_ms, accepted: false });
     if !node.effects.contains(&effect) {
         node.effects.push(effect);
     }

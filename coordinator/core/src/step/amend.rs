@@ -72,7 +72,8 @@ impl Run {
             }
             Some(Some(wanted)) if wanted.by == ApprovalBy::SomebodyElse && by == self.started_by => {
                 Err(format!(
-                    "{by} started run {number}, and wave {place} wants the approval of somebody else: ask another operator to type  drydock run approve {number} --wave {place}"
+                    "{by} started run {number}, and wave {place} wants the approval of somebody else: ask another operator to type  drydock run approve {number} --wave {place} --digest {}",
+                    self.plan.digest.short()
                 ))
             }
             Some(Some(_)) => Ok(()),
@@ -168,6 +169,9 @@ pub(super) fn extended(run: &mut Run, index: usize, more: Millis) {
     }
     let Some(node) = run.nodes.get_mut(index) else { return };
     node.deadline_ms = node.deadline_ms.map(|deadline| deadline.saturating_add(more.0));
+    if let Some(outage) = &mut node.outage {
+        outage.until_ms = outage.until_ms.saturating_add(more.0);
+    }
 }
 
 pub(super) fn amended(run: &mut Run, by: &str, change: &Change, now: Now) {

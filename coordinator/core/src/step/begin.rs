@@ -190,7 +190,7 @@ fn shut_for(run: &Run, spec: &WindowSpec, stage: usize, wave: usize, now: Now) -
     let until_ms = match window::state(spec, now.wall_ms) {
         Err(because) => return Some(WaitFor::Window { opens_ms: None, because }),
         Ok(State::Shut { opens_ms }) => {
-            let because = format!("it opens {}", window::moment(spec, opens_ms));
+            let because = format!("it opens {} ({})", window::moment(spec, opens_ms), spec.time_zone);
             return Some(WaitFor::Window { opens_ms: Some(opens_ms), because });
         }
         Ok(State::Open { until_ms }) => until_ms,
@@ -203,7 +203,8 @@ fn shut_for(run: &Run, spec: &WindowSpec, stage: usize, wave: usize, now: Now) -
         Ok(State::Open { .. }) | Err(_) => None,
     };
     let takes = Millis(takes_ms.div_ceil(1000) * 1000);
-    let because = format!("it shuts {}, and a node takes about {takes}", window::moment(spec, until_ms));
+    let shuts = format!("{} ({})", window::moment(spec, until_ms), spec.time_zone);
+    let because = format!("it shuts {shuts}, and a node takes about {takes}");
     Some(WaitFor::Window { opens_ms, because })
 }
 

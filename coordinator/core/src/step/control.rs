@@ -4,7 +4,10 @@ use alloc::{collections::BTreeMap, format, string::ToString, vec::Vec};
 
 use drydock_types::{Millis, SectionKind};
 
-use super::hold::{HoldBecause, hold};
+use super::{
+    hold::{HoldBecause, hold},
+    outage,
+};
 use crate::{
     Now,
     hold_kind::HoldKind,
@@ -95,6 +98,7 @@ pub(super) fn resumed(run: &mut Run, by: &str, now: Now, effects: &mut Vec<Effec
                 return;
             }
             run.status = RunStatus::Running;
+            outage::accepted_anew(run, now);
             // No deadline ran while a person was asked: everybody has the whole of it again.
             for index in 0..run.nodes.len() {
                 if run.nodes[index].deadline_ms.is_some() {
@@ -198,6 +202,9 @@ pub(super) fn section_deadline(kind: SectionKind, deadlines: &crate::recipe::Dea
 /// A wait that has lasted too long holds the run, with the blocker's name.
 pub(super) fn deadlines(run: &mut Run, now: Now) {
     if !matches!(run.status, RunStatus::Running | RunStatus::Paused | RunStatus::Aborting) {
+        return;
+    }
+    if outage::too_long(run, now) {
         return;
     }
     let late = |deadline: Option<u64>| deadline.is_some_and(|deadline| now.clock_ms >= deadline);

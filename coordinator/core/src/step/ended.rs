@@ -24,10 +24,8 @@ const GUARDS: &str = "canUndo";
 
 /// The node that has this effect open.
 fn open_at(run: &Run, effect: EffectId) -> Option<(usize, SectionKind)> {
-    let has = |node: &crate::run::NodeRun| {
-        node.open.as_ref().filter(|open| open.effect == effect).map(|open| open.kind)
-    };
-    run.nodes.iter().enumerate().find_map(|(index, node)| Some((index, has(node)?)))
+    let index = run.nodes.iter().position(|node| node.has_open(effect))?;
+    Some((index, run.nodes[index].open.as_ref()?.kind))
 }
 
 pub(super) fn ended(run: &mut Run, outcome: &Outcome, now: Now) {
@@ -286,16 +284,24 @@ pub(super) fn lapsed(run: &mut Run, effect: EffectId, why: &str, now: Now) {
     }
 }
 
-/// It was in its agent's journal, and is not any more. What changes nothing in service is simply done again.
-pub(super) fn forgot(run: &mut Run, effect: EffectId, now: Now) {
-    let Some((index, kind)) = open_at(run, effect) else { return };
+/// From now on a journal that does not know of it is an older one.
+pub(super) fn accepted(run: &mut Run, effect: EffectId) {
+    let open = run.nodes.iter_mut().filter_map(|node| node.open.as_mut());
+    open.filter(|open| open.effect == effect).for_each(|open| open.accepted = true);
+}
+
+/// Its agent's journal does not hold it. Where it did, what changes nothing in service is simply done again.
+pub(super) fn not_known(run: &mut Run, effect: EffectId, now: Now) {
+    let Some(index) = open_at(run, effect).map(|(index, _)| index) else { return };
+    let Some(open) = run.nodes[index].open.clone() else { return };
+    if !open.accepted {
+        return lapsed(run, effect, "its agent never accepted it", now);
+    }
     let why = "its agent had it in its journal, and came back with an older one that does not know of it";
-    if matches!(kind, SectionKind::Stage | SectionKind::Protect) {
+    if matches!(open.kind, SectionKind::Stage | SectionKind::Protect) {
         return lapsed(run, effect, why, now);
     }
-    if let Some(open) = run.nodes[index].open.clone() {
-        memory_lost(run, index, &open, why, now);
-    }
+    memory_lost(run, index, &open, why, now);
 }
 
 /// Whoever would know what became of a section does not remember it.

@@ -2,6 +2,7 @@
 
 use alloc::{string::String, vec::Vec};
 
+use super::outage;
 use crate::{
     Now,
     hold_kind::HoldKind,
@@ -44,9 +45,12 @@ pub(super) fn hold(run: &mut Run, index: usize, because: HoldBecause, now: Now) 
     node.enter(if rolled_back { Phase::RolledBack } else { Phase::Held }, now);
     if rolled_back {
         node.unsettled = None;
-    } else if leaves_in_doubt(kind) && !matches!(from, Phase::Staging | Phase::Protecting) {
+    } else if leaves_in_doubt(kind, from) && !matches!(from, Phase::Staging | Phase::Protecting) {
         // Staging and protecting touch no service, whatever became of them.
         node.unsettled = Some(reason.clone());
+    }
+    if !outage::may_go_on(kind) {
+        node.outage = None;
     }
     node.note.clone_from(&reason);
     before.push(Hold {
@@ -63,9 +67,11 @@ pub(super) fn hold(run: &mut Run, index: usize, because: HoldBecause, now: Now) 
     stop(run, before);
 }
 
-/// Is the node, left as this kind of hold leaves it, not known to be well?
-const fn leaves_in_doubt(kind: HoldKind) -> bool {
+/// Is the node, left as this kind of hold leaves it, not known to be well? Of a section that is at work its agent
+/// will tell.
+const fn leaves_in_doubt(kind: HoldKind, from: Phase) -> bool {
     matches!(kind, HoldKind::NotBack | HoldKind::Unwell | HoldKind::LeftAlone | HoldKind::Undecidable)
+        || (matches!(kind, HoldKind::OutageTooLong) && !matches!(from, Phase::Applying))
 }
 
 /// Stops the run at no node: what it waited for did not come. Nobody is held by it, and resuming waits anew.

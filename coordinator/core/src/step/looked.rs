@@ -16,6 +16,7 @@ use super::{
     control::phase_deadline,
     ended::{enter_returning, rolled_back},
     hold::{HoldBecause, hold},
+    outage,
     soak::{interval_ms, soak},
 };
 use crate::{
@@ -125,8 +126,8 @@ enum Gate {
 fn judge_gate(run: &Run, answer: &Looked<'_>) -> Gate {
     let node = &run.nodes[answer.node];
     let stage = run.stage_of(node);
-    if node.half_way {
-        return judge_half_way(&stage.recipe.spec.gate, answer);
+    if node.half_way && answer.seen.is_down(&stage.recipe.spec.detect) {
+        return judge_down(&stage.recipe.spec.gate, answer);
     }
     if let Some((what, verdict)) = first_unclear(&stage.recipe.spec.gate, answer.results) {
         let because = verdict.reason().unwrap_or_default().to_string();
@@ -172,10 +173,11 @@ fn judge_gate(run: &Run, answer: &Looked<'_>) -> Gate {
     Gate::Open
 }
 
-/// A node that is down already, or half-way, by a change of ours: the recipe's checks would only tell that, and it
-/// is worked on in the slot of the budget that it occupies. What the driver adds to them (frozen, set aside)
-/// still counts.
-fn judge_half_way(gate: &[Check], answer: &Looked<'_>) -> Gate {
+/// A node that was left half-way and is down by a change of ours: the recipe's checks would only tell that, and it
+/// is worked on in the slot of the budget that it occupies. What the driver adds to them (set aside, retired)
+/// still counts. One that was left half-way and serves is taken out of service by being taken back: it has the gate
+/// of an upgrade.
+fn judge_down(gate: &[Check], answer: &Looked<'_>) -> Gate {
     let of_recipe = |result: &&CheckResult| gate.iter().any(|check| check.name() == result.check);
     let unclear = answer.results.iter().filter(|result| !of_recipe(result));
     match unclear.into_iter().find(|result| !result.verdict.is_clear()) {
@@ -291,6 +293,9 @@ fn open(run: &mut Run, index: usize, purpose: LookFor, now: Now, effects: &mut V
     node.from = from;
     node.enter(if needs_protection { Phase::Protecting } else { Phase::Applying }, now);
     run.nodes[index].deadline_ms = phase_deadline(run, index, now);
+    if !needs_protection {
+        outage::begins(run, index, now);
+    }
     dispatch(run, index, kind, now, effects);
 }
 
@@ -368,6 +373,7 @@ fn returned(run: &mut Run, answer: &Looked<'_>, now: Now) {
         None if watched.0 == 0 || run.status == RunStatus::Aborting => finish(run, index, now),
         None => {
             run.nodes[index].enter(Phase::Soaking, now);
+            run.nodes[index].outage = None;
             run.nodes[index].regressions = 0;
             run.nodes[index].deadline_ms = phase_deadline(run, index, now);
             run.nodes[index].look_again_ms = Some(now.clock_ms.saturating_add(interval_ms(watched)));
@@ -398,8 +404,14 @@ pub(super) fn not_well(run: &Run, node: &NodeRun, answer: &Looked<'_>) -> Option
     if let Some(because) = version {
         return Some(("the version".to_string(), because));
     }
-    let artifact = stage.artifact.as_ref().filter(|_| spec.detect.unit.is_some() && !node.undone)?;
+    let artifact = stage.artifact.as_ref().filter(|_| spec.detect.unit.is_some())?;
     let because = match answer.seen.exe_sha256 {
+        // Whose it is, is judged when it is called rolled back.
+        Some(_) if node.undone => return None,
+        // An old process goes on over whatever lies on the disk, and the next start would be of that.
+        None if node.undone => {
+            "no process of the unit could be seen that runs what lies on the disk".to_string()
+        }
         Some(runs) if run.plan.undoes.is_some() && runs == artifact.sha256 => {
             format!("{} is in memory still, which was to be taken back", runs.short())
         }

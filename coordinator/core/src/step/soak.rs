@@ -17,6 +17,7 @@ use super::{
     advance::finish,
     hold::{HoldBecause, hold},
     looked::{Looked, look_again, not_well},
+    outage,
 };
 use crate::{
     Now,
@@ -43,6 +44,10 @@ pub(super) fn soak(run: &mut Run, answer: &Looked<'_>, look: &Look, now: Now) {
     let own = Looked { results: &own, ..*answer };
     let regressed = regressed(run, index, &around, look);
     let unwell = not_well(run, &run.nodes[index], &own).map(|unwell| (unwell, false));
+    match &unwell {
+        Some(_) => outage::begins(run, index, now),
+        None => run.nodes[index].outage = None,
+    }
     match unwell.or(regressed.map(|regressed| (regressed, true))) {
         Some(((what, because), stops)) => not_clear(run, index, (&what, &because), stops, now),
         None if run.nodes[index].unclear > 0 && run.status != RunStatus::Aborting => {

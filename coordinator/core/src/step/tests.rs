@@ -6,6 +6,7 @@ mod control;
 mod failures;
 mod leaving;
 mod life;
+mod outages;
 mod properties;
 mod restarts;
 mod rollback;

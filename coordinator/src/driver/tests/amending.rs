@@ -98,8 +98,9 @@ fn a_wave_waits_for_somebody_else_and_the_proposer_s_own_word_is_no_event() {
     let mut world = world(serde_json::json!({"allow": ["soak"]}), wanted);
     world.tick(1000);
     let wait = world.driver.show(1, world.now).unwrap().waiting.unwrap();
-    assert_eq!(wait.can[0].command, "drydock run approve 1 --wave s/w");
-    let digest = Some(world.run(1).plan.digest);
+    let digest = world.run(1).plan.digest;
+    assert_eq!(wait.can[0].command, format!("drydock run approve 1 --wave s/w --digest {}", digest.short()));
+    let digest = Some(digest);
     let approve = |digest| Asked::Approve { place: None, digest };
     let lines = world.store.events(1, 100).unwrap().len();
     let why = amend(&mut world, &approve(digest), "anna").unwrap_err();

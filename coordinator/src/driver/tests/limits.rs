@@ -35,7 +35,8 @@ fn everything_at_once(mut run: Run, event: &Event, now: Now) -> (Run, Vec<Effect
     let wants = |node: &&mut NodeRun| node.open.is_none() && node.phase != Phase::Done;
     for node in run.nodes.iter_mut().filter(wants) {
         let effect = EffectId(Sha256::of(node.name.as_str().as_bytes()).0);
-        node.open = Some(OpenEffect { effect, kind: SectionKind::Apply, sent_ms: now.clock_ms });
+        node.open =
+            Some(OpenEffect { effect, kind: SectionKind::Apply, sent_ms: now.clock_ms, accepted: false });
         node.effects = vec![effect];
         node.phase = Phase::Applying;
         let mut section = TEMPLATE.with_borrow(|template| template.clone().unwrap());

@@ -1,6 +1,9 @@
 //! What stands on record beyond any run, and what it keeps from leaving service.
 
-use drydock_core::{standing::FleetRecorded, view::StandingView};
+use drydock_core::{
+    standing::{FleetRecorded, Release},
+    view::StandingView,
+};
 use drydock_types::outcome::Failure;
 
 use super::*;
@@ -25,7 +28,7 @@ fn undone() -> SectionResult {
 }
 
 fn release(world: &mut World, of: &str) -> Result<StandingView, OperatorError> {
-    world.driver.release(&name(of), None, "bert", world.now)
+    world.driver.release(&name(of), &Release::default(), "bert", world.now)
 }
 
 /// Restarted, with everybody back.
@@ -73,7 +76,7 @@ fn a_node_that_is_set_aside_is_out_of_the_count_and_is_not_worked_on() {
     world.clear(1, "b");
     let hold = world.driver.show(1, world.now).unwrap().hold.unwrap();
     assert!(hold.reason.contains("setAside") && hold.happened.contains("disk is being replaced"), "{hold:?}");
-    assert!(hold.next[0].command.starts_with("drydock node release b && "), "{:?}", hold.next);
+    assert!(hold.next[0].command.starts_with("drydock node release b --aside && "), "{:?}", hold.next);
     assert!(world.sent().is_empty());
     again(&mut world);
     assert!(world.driver.standing(key("b")).unwrap().set_aside.is_some(), "it outlives the coordinator");
@@ -85,7 +88,7 @@ fn a_node_that_is_set_aside_is_out_of_the_count_and_is_not_worked_on() {
         told(&world),
         [
             "b was set aside by bert: its disk is being replaced",
-            "b was released by bert from: set aside by bert: its disk is being replaced; until drydock node release b"
+            "b was released by bert from: set aside by bert: its disk is being replaced"
         ]
     );
     assert!(matches!(world.store.verify_chain().unwrap(), crate::store::record::RecordCheck::Whole { .. }));
@@ -158,17 +161,48 @@ fn a_version_that_failed_on_a_node_is_not_tried_there_again_until_a_person_relea
     world.clear(1, "a");
     assert_eq!(world.phase(1, "a"), Phase::RolledBack);
     let hold = world.driver.show(1, world.now).unwrap().hold.unwrap();
-    assert_eq!(hold.next[0].command, "drydock node release a && drydock run resume 1");
+    assert_eq!(hold.next[0].command, "drydock node release a --quarantine thing@2.0 && drydock run resume 1");
     again(&mut world);
     world.control(1, ControlVerb::Resume);
     world.clear(1, "a");
     let hold = world.driver.show(1, world.now).unwrap().hold.unwrap();
     assert!(world.sent().is_empty());
-    assert!(hold.happened.contains("thing 2.0 failed on a in run 1: restartUnit: exit 1"), "{hold:?}");
+    assert!(
+        hold.happened.contains("thing 2.0 is quarantined on a since run 1: restartUnit: exit 1"),
+        "{hold:?}"
+    );
     release(&mut world, "a").unwrap();
     world.control(1, ControlVerb::Resume);
     world.clear(1, "a");
     assert_eq!(world.sent(), [("a".to_string(), SectionKind::Apply)]);
+}
+
+#[test]
+fn a_node_tells_why_it_counts_what_it_waits_for_and_what_ends_each_thing_on_record() {
+    let mut world = applying();
+    ended_with(&mut world, "a", undecidable());
+    let why = |world: &World, of: &str| world.driver.why_node(&name(of), world.now).unwrap();
+    let at_a = why(&world, "a");
+    assert!(at_a.out_of_service[0].starts_with("run 1 is at it (held: "), "{at_a:?}");
+    assert_eq!(at_a.runs[0].hold.as_ref().unwrap().node, Some(name("a")));
+    world.control(1, ControlVerb::Abort);
+    world.driver.set_aside(&name("a"), "bert", "disk", world.now).unwrap();
+    let at_a = why(&world, "a");
+    assert_eq!(at_a.out_of_service, ["run 1 left thing in doubt there"]);
+    assert!(at_a.uncounted.is_some() && at_a.runs.is_empty());
+    let commands: Vec<&str> = at_a.on_record.iter().map(|item| item.command.as_str()).collect();
+    assert_eq!(commands, ["drydock node release a --aside", "drydock node release a --doubt=thing"]);
+    assert!(refused(release(&mut world, "a")).contains("say which ends"));
+    let doubt = Release { doubt: Some(None), ..Release::default() };
+    world.driver.release(&name("a"), &doubt, "bert", world.now).unwrap();
+    again(&mut world);
+    assert!(world.driver.standing(key("a")).unwrap().set_aside.is_some(), "the rest stands, also on disk");
+    assert_eq!(world.driver.standing(key("a")).unwrap().unsettled, []);
+    world.tell(Input::Disconnected { node: name("b"), session: 2 });
+    assert!(matches!(
+        world.driver.why_node(&name("z"), world.now),
+        Err(OperatorError::NoSuchNode(of)) if of == name("z")
+    ));
 }
 
 #[test]
@@ -251,6 +285,10 @@ mod machines {
 
     use super::*;
 
+    fn of_machine(id: &str) -> Release {
+        Release { machine: Some(id.to_string()), ..Release::default() }
+    }
+
     fn caller(start: u8, id: &str) -> Caller {
         let machine = Machine {
             machine_id: id.to_string(),
@@ -289,9 +327,9 @@ mod machines {
             [("a".to_string(), "two machines hold its identity".to_string())]
         );
         assert!(refused(release(&mut world, "a")).contains("--machine"));
-        let wrong = world.driver.release(&name("a"), Some("cc"), "bert", world.now);
+        let wrong = world.driver.release(&name("a"), &of_machine("cc"), "bert", world.now);
         assert!(refused(wrong).contains("not one of the two"));
-        world.driver.release(&name("a"), Some("bb"), "bert", world.now).unwrap();
+        world.driver.release(&name("a"), &of_machine("bb"), "bert", world.now).unwrap();
         assert_eq!(admit(&mut world, &caller(4, "bbbb")), Admission::Welcome);
         let Admission::Refused(why) = admit(&mut world, &caller(5, "aaaa")) else { panic!() };
         assert!(why.contains("only machine bbbb"), "{why}");

@@ -125,10 +125,43 @@ fn one_node_of_a_run_is_taken_back_and_the_others_can_be_later() {
     world.done(2, "a");
     world.clear(2, "a");
     let why = refusal(world.rollback(1, Some("a")));
-    assert!(matches!(why, NotTakenBack::Forgotten { run: 1, .. }), "{why}");
-    assert!(why.to_string().contains("told to forget"), "{why}");
+    assert!(matches!(why, NotTakenBack::Nothing(_)), "{why}");
+    assert!(why.to_string().contains("a: it is back on what it ran before"), "{why}");
     assert_eq!(names(&world.rollback(1, Some("b")).unwrap()), ["b"]);
     assert_eq!(world.driver.show(1, world.now).unwrap().undone_by, [2, 3]);
+}
+
+#[test]
+fn a_run_of_which_a_node_was_taken_back_alone_is_taken_back_without_that_node() {
+    let mut world = World::of(&["a", "b"]);
+    world.upgraded(&["a", "b"]);
+    world.rollback(1, Some("a")).unwrap();
+    world.clear(2, "a");
+    world.done(2, "a");
+    world.clear(2, "a");
+    let view = world.rollback(1, None).unwrap();
+    assert_eq!(names(&view), ["b"]);
+    let left: Vec<_> = view.left_out.iter().map(|left| (left.node.as_str(), left.why.as_str())).collect();
+    assert_eq!(left, [("a", "it is back on what it ran before")]);
+    world.clear(3, "b");
+    world.done(3, "b");
+    world.clear(3, "b");
+    let why = refusal(world.rollback(1, None)).to_string();
+    assert!(why.contains("nothing to take back") && why.contains("; b: it is back"), "{why}");
+}
+
+#[test]
+fn what_a_later_run_changed_and_took_back_again_has_no_notes_left() {
+    let mut world = World::of(&["a"]);
+    world.upgraded(&["a"]);
+    assert_eq!(world.upgraded(&["a"]), 2);
+    world.rollback(2, None).unwrap();
+    world.clear(3, "a");
+    world.done(3, "a");
+    world.clear(3, "a");
+    let why = refusal(world.rollback(1, None));
+    assert!(matches!(why, NotTakenBack::Forgotten { run: 1, .. }), "{why}");
+    assert!(why.to_string().contains("told to forget"), "{why}");
 }
 
 #[test]
@@ -181,27 +214,63 @@ fn a_rollback_that_waits_in_the_queue_survives_a_restart_and_still_sees_what_bec
     assert!(world.run(2).nodes.iter().any(|node| node.half_way), "{:?}", world.run(2).status);
 }
 
-#[test]
-fn a_node_that_is_half_way_is_taken_back_in_its_own_slot_and_its_gate_asks_every_node_of_the_stage() {
+/// A node was left half-way by a run that was aborted, another one is silent, and the first is to be taken back.
+/// What a look sees of it is its unit's process.
+fn left_half_way_beside_a_silent_one() -> World {
     let mut world = World::of(&["a", "b"]);
-    let plan = usual(&world.driver, &["a", "b"]);
+    let mut plan = usual(&world.driver, &["a", "b"]);
+    plan.stages[0].recipe.spec.detect.unit = Some("thing.service".parse().unwrap());
     world.start(plan);
     world.clear(1, "a");
     world.end(1, "a", left_alone());
     world.control(1, ControlVerb::Abort);
     world.tell(Input::Disconnected { node: name("b"), session: 2 });
     assert_eq!(names(&world.rollback(1, None).unwrap()), ["a"]);
+    world
+}
+
+/// The same as [`World::look`], with the process that runs there.
+fn look_at_running(world: &mut World, number: u64, verdict: Verdict) {
+    let round = world.run(number).nodes[0].look.as_ref().unwrap().round;
+    let results = vec![CheckResult { check: "health".to_string(), verdict }];
+    let seen = Seen { version: None, exe_sha256: Some(Sha256([7; 32])), role: None };
+    world.tell(Input::Looked { run: number, node: 0, round, results, seen });
+}
+
+#[test]
+fn a_node_that_is_half_way_and_down_is_taken_back_in_its_own_slot_and_its_gate_asks_every_node_of_the_stage()
+{
+    let mut world = left_half_way_beside_a_silent_one();
     let asked = world.out.iter().find_map(|output| match output {
         Output::Look(request) => Some(request.peers.len()),
         _ => None,
     });
     assert_eq!(asked, Some(2));
+    world.driver.freeze("anna", "a storm", world.now).unwrap();
     world.look(2, "a", Verdict::Refused("it is down".to_string()));
     assert_eq!(
         world.sent(),
         [("a".to_string(), SectionKind::Undo)],
         "b is out too, and nobody more is for this"
     );
+}
+
+#[test]
+fn a_node_that_is_half_way_and_serves_leaves_service_by_being_taken_back() {
+    let mut world = left_half_way_beside_a_silent_one();
+    look_at_running(&mut world, 2, Verdict::Waiting("not well".to_string()));
+    assert_eq!((world.sent().len(), world.run(2).nodes[0].phase), (0, Phase::Gating), "its gate is asked");
+    world.now.clock_ms += 1000;
+    world.tell(Input::Tick);
+    look_at_running(&mut world, 2, Verdict::Clear);
+    let because = world.run(2).nodes[0].waiting.as_ref().unwrap().because.clone();
+    assert!(world.sent().is_empty() && because.contains('b'), "the budget is full with b: {because}");
+    world.connect("b");
+    world.driver.freeze("anna", "a storm", world.now).unwrap();
+    world.now.clock_ms += 1000;
+    world.tell(Input::Tick);
+    look_at_running(&mut world, 2, Verdict::Clear);
+    assert_eq!((world.sent().len(), world.run(2).nodes[0].phase), (0, Phase::Staged), "a freeze keeps it");
 }
 
 #[test]
@@ -357,7 +426,7 @@ fn a_version_that_was_taken_back_is_quarantined_and_one_that_failed_is_not_tried
     world.clear(1, "a");
     assert_eq!(world.run(1).status, RunStatus::Held);
     let hold = world.run(1).hold.as_ref().unwrap();
-    assert!(hold.happened.contains("thing 2.0 failed on a in run 1"), "{hold:?}");
+    assert!(hold.happened.contains("thing 2.0 is quarantined on a since run 1"), "{hold:?}");
     assert!(hold.happened.contains("drydock node release a"), "{hold:?}");
 
     let mut world = World::of(&["a"]);
@@ -371,4 +440,72 @@ fn a_version_that_was_taken_back_is_quarantined_and_one_that_failed_is_not_tried
     assert_eq!(bad, [("2.0".to_string(), 2)]);
     world.restart();
     assert!(world.driver.standings.of(key("a")).is_some(), "it is remembered");
+}
+
+/// Two nodes upgraded by a change that they confirmed themselves, and what a rollback by command says to that.
+fn confirmed_by_its_nodes(recipe: &str, known: bool) -> (World, drydock_core::plan::undo::Confirmed) {
+    let mut world = World::of(&["a", "b"]);
+    let mut plan = usual(&world.driver, &["a", "b"]);
+    let spec = &mut plan.stages[0].recipe;
+    spec.metadata.name = recipe.parse().unwrap();
+    let witness = vec!["10.0.0.1:22".to_string(), "*:22".to_string()];
+    spec.spec.commit_confirmed =
+        Some(drydock_types::section::CommitConfirmed { within: Millis::secs(30), witness });
+    let number = world.start(plan);
+    for (index, of) in ["a", "b"].into_iter().enumerate() {
+        // What answers at the gate is what a plan back names.
+        let round = world.run(number).nodes[index].look.as_ref().unwrap().round;
+        let results = vec![CheckResult { check: "health".to_string(), verdict: Verdict::Clear }];
+        let version = known.then(|| Ok(Version::parse("1.0").unwrap()));
+        let seen = Seen { version, exe_sha256: None, role: None };
+        world.tell(Input::Looked { run: number, node: index, round, results, seen });
+        world.done(number, of);
+        world.clear(number, of);
+    }
+    let sent = world.store.load().unwrap().effects.len();
+    let refused = refusal(world.rollback(number, None));
+    assert_eq!(world.store.load().unwrap().effects.len(), sent, "nothing was begun");
+    assert_eq!(world.driver.last_run, number, "there is no run that would hold at the agent's refusal");
+    match refused {
+        NotTakenBack::Nothing(drydock_core::plan::undo::UndoError::Confirmed(why)) => (world, *why),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_change_that_its_nodes_confirmed_is_not_taken_back_by_command_and_the_plan_that_goes_back_can_be_read() {
+    let (mut world, why) = confirmed_by_its_nodes("drydock-agent", true);
+    assert_eq!(why.nodes, [name("a"), name("b")]);
+    assert!(!why.open && !why.others, "{why:?}");
+    let told = why.to_string();
+    for word in ["commitConfirmed", "drydock rehearse back-1.yaml", "drydock run start back-1.yaml --wait"] {
+        assert!(told.contains(word), "{told}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("back-1.yaml");
+    std::fs::write(&path, &why.plan).unwrap();
+    let read = crate::files::load_plan(&path).unwrap_or_else(|wrong| panic!("{wrong}\n{}", why.plan));
+    let stage = &read.plan.spec.stages[0];
+    assert!(stage.allow_downgrade && stage.with.contains_key("witness"), "{stage:?}");
+    assert_eq!(stage.to.to_string(), "1.0");
+    assert_eq!(stage.waves[0].nodes.names, [name("a"), name("b")]);
+
+    // Of one node alone the same is said, of that node.
+    let NotTakenBack::Nothing(one) = refusal(world.rollback(1, Some("b"))) else {
+        panic!("refused otherwise")
+    };
+    let one = one.to_string();
+    assert!(one.contains("names: [b]") && !one.contains("names: [a"), "{one}");
+}
+
+#[test]
+fn where_the_recipe_is_the_operators_own_the_plan_says_what_is_to_be_put_in() {
+    let (_, why) = confirmed_by_its_nodes("mine", false);
+    assert!(why.plan.contains("recipe: mine   # as in the plan of run 1"), "{}", why.plan);
+    // What ran before is not known: a file that was not filled in is refused with the place.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("back-1.yaml");
+    std::fs::write(&path, &why.plan).unwrap();
+    let wrong = crate::files::load_plan(&path).unwrap_err().to_string();
+    assert!(wrong.contains("VERSION") && wrong.contains("put it in"), "{wrong}");
 }

@@ -68,13 +68,6 @@ impl TakeBack {
             [first, second] => *first == ill && *second == well,
             // Its exchange failed and was taken back: the service was not touched.
             [] => failed_write,
-            // Between the unit's job that took it back and the record of that, nobody can tell that it was done.
-            [first, second, third] => {
-                let between = |cell: &Cell| {
-                    matches!(cell.point.as_str(), "agent.unit.systemd-job" | "agent.journal.write")
-                };
-                *first == ill && *second == well && *third == well && cell.is_some_and(between)
-            }
             _ => false,
         };
         if !right {
@@ -120,7 +113,7 @@ impl Scenario for TakeBack {
         let (plan, old) = (self.plan(), self.rig.node().installed());
         self.rig.forget_points();
         let before = self.rig.before();
-        self.rig.see_through(&plan, None, &rolled_back)?;
+        self.rig.see_through(&["run", "start", &plan], None, &rolled_back)?;
         let counted = self.rig.since(before);
         self.judge(&counted, old, None)?;
         let passed = passed_when_quiet(&self.rig);
@@ -139,7 +132,7 @@ impl Scenario for TakeBack {
         cell.arm(&self.rig);
         let may_be_left = !cell.action.kills() && cell.point.starts_with("agent.swap.");
         let wanted = |view: &RunView| rolled_back(view) || may_be_left && left_alone(view);
-        let settled = self.rig.see_through(&plan, Some(cell), &wanted)?;
+        let settled = self.rig.see_through(&["run", "start", &plan], Some(cell), &wanted)?;
         let left = left_alone(&self.rig.fleet.run(0));
         let counted = self.rig.since(before);
         let judged = cell

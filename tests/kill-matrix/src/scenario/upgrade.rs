@@ -211,7 +211,7 @@ impl Scenario for Upgrade {
         for _ in 0..3 {
             let plan = self.ready()?;
             let (before, kept) = (self.rig.before(), self.kept());
-            self.rig.see_through(&plan, None, &done)?;
+            self.rig.see_through(&["run", "start", &plan], None, &done)?;
             let counted = self.rig.since(before);
             self.judge(&counted, None)?;
             self.judge_etcd(kept, None)?;
@@ -223,7 +223,7 @@ impl Scenario for Upgrade {
         let plan = self.ready()?;
         let (before, kept, logged) = (self.rig.before(), self.kept(), self.rig.logged());
         cell.arm(&self.rig);
-        let settled = self.rig.see_through(&plan, Some(cell), &done)?;
+        let settled = self.rig.see_through(&["run", "start", &plan], Some(cell), &done)?;
         let counted = self.rig.since(before);
         let judged = cell
             .judge_end(settled.ended)

@@ -14,10 +14,43 @@ pub struct RunSeen {
     pub started_unix_ms: u64,
     /// When it ended.
     pub ended_unix_ms: Option<u64>,
+    /// Its plan as it stands, in hex.
+    pub digest: String,
+    /// Sections handed out and not ended: `apply on n1`.
+    pub handed_out: Vec<String>,
+    /// What it waits for.
+    pub waiting: Option<WaitingSeen>,
+    /// The run that it takes back.
+    pub undoes: Option<u64>,
+    /// What was recorded of it, oldest first.
+    pub log: Vec<LineSeen>,
     /// Its stages.
     pub stages: Vec<StageSeen>,
     /// Why it holds.
     pub hold: Option<HoldSeen>,
+}
+
+/// What a run waits for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingSeen {
+    /// `approval`, `gate`, `pause`, …
+    pub kind: String,
+    /// At which node.
+    pub node: Option<String>,
+    /// How long until its deadline, where there is one.
+    pub left_ms: Option<u64>,
+}
+
+/// A line of the record.
+#[derive(Debug, Clone, Deserialize)]
+pub struct LineSeen {
+    /// Its number.
+    pub seq: u64,
+    /// Which node it is about.
+    pub node: Option<String>,
+    /// For people.
+    pub text: String,
 }
 
 /// A stage.

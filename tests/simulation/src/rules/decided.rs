@@ -1,9 +1,9 @@
 //! What a coordinator hands out, and on what evidence.
 
-use drydock_core::run::CheckResult;
+use drydock_core::{inventory::Seen, run::CheckResult};
 use drydock_types::{EffectId, SectionKind};
 
-use super::Rules;
+use super::{Intent, Rules};
 
 /// How old a look may be when something is decided on it, with a second for the decision itself.
 const LOOK_MS: u64 = 31_000;
@@ -17,11 +17,26 @@ pub struct Evidence {
     pub asked_ms: u64,
     /// What it brought.
     pub results: Vec<CheckResult>,
+    /// What was seen to run there.
+    pub seen: Seen,
     /// When this coordinator started.
     pub started_ms: u64,
 }
 
 impl Rules {
+    /// A node that was left half-way, and did not serve when it was looked at: its gate would only tell that. One
+    /// that serves leaves service by being taken back, through the whole gate.
+    fn is_taken_back_while_down(&self, by: usize, intent: &Intent, evidence: Option<&Evidence>) -> bool {
+        let run = self.runs.get(&intent.run);
+        let mut stages = run.into_iter().flat_map(|run| &run.plan.stages);
+        let stage = stages.find(|stage| stage.node(&intent.node).is_some());
+        let down = stage.zip(evidence).is_some_and(|(stage, evidence)| match &evidence.seen.version {
+            Some(answer) => answer.is_err(),
+            None => stage.recipe.spec.detect.unit.is_some() && evidence.seen.exe_sha256.is_none(),
+        });
+        down && self.is_half_way(by, intent)
+    }
+
     /// A section goes out.
     pub fn handed_out(&mut self, by: usize, effect: EffectId, evidence: Option<&Evidence>, now_ms: u64) {
         let Some(intent) = self.intents.get(&effect).cloned() else {
@@ -48,8 +63,8 @@ impl Rules {
         if intent.kind == SectionKind::Stage {
             return;
         }
-        let half_way = self.is_half_way(by, &intent);
-        if self.frozen == Some(by) && !half_way {
+        let down = self.is_taken_back_while_down(by, &intent, evidence);
+        if self.frozen == Some(by) && !down {
             self.broken(7, now_ms, || {
                 format!("the fleet was frozen, and {:?} on {} was handed out", intent.kind, intent.node)
             });
@@ -87,8 +102,7 @@ impl Rules {
             let mut gates = run.into_iter().flat_map(|run| &run.plan.stages).map(|it| &it.recipe.spec.gate);
             gates.any(|gate| gate.iter().any(|known| known.name() == check))
         };
-        let counts =
-            |result: &&CheckResult| !(result.verdict.is_clear() || half_way && of_recipe(&result.check));
+        let counts = |result: &&CheckResult| !(result.verdict.is_clear() || down && of_recipe(&result.check));
         if let Some(unclear) = evidence.results.iter().find(counts) {
             self.broken(8, now_ms, || {
                 format!("{:?} on {} was handed out with {unclear:?}", intent.kind, intent.node)

@@ -47,6 +47,16 @@ impl Rules {
                 format!("{name} began effect {} received at {received:?} ms: it had lapsed", effect.short())
             });
         }
+        // A store that was copied or restored cannot know that it was handed out before.
+        let took_place = || self.changes.keys().any(|(of, _)| *of == effect);
+        if self.lost.contains(&effect) && !self.copied && took_place() {
+            self.broken(3, now_ms, || {
+                format!(
+                    "{name} begins effect {} once more, which changed it before its journal was lost",
+                    effect.short()
+                )
+            });
+        }
         if matches!(intent.kind, SectionKind::Apply | SectionKind::Undo) {
             self.began_ms.insert(host, now_ms);
             self.one_after_another(ground, host, &intent, now_ms);
@@ -172,6 +182,12 @@ impl Rules {
             let name = ground.hosts[host].name.clone();
             self.broken(11, now_ms, || format!("{new} failed on {name} and was applied again unasked"));
         }
+    }
+
+    /// A host's journal is gone with everything in it.
+    pub fn journal_lost(&mut self, host: usize) {
+        let truth = &self.journals[host];
+        self.lost.extend(truth.accepted.difference(&truth.ended).copied());
     }
 
     /// A version was seen to fail on a host.

@@ -1,5 +1,6 @@
 //! A service goes out of service: may it, by what the others are?
 
+use drydock_core::plan::Plan;
 use drydock_types::EffectId;
 
 use super::Rules;
@@ -9,6 +10,12 @@ use crate::ground::{By, Ground, Turn};
 /// has had its time: a stream's silence, a look's age, a section's lapse, and the steps before the first
 /// disruptive one.
 pub const NOTICED_MS: u64 = 150_000;
+
+/// Are two hosts in one failure domain of a plan? A domain that is not known may be any.
+pub(super) fn shares_domain(ground: &Ground, plan: &Plan, one: usize, other: usize) -> bool {
+    let (one, other) = (ground.hosts[one].zone.as_ref(), ground.hosts[other].zone.as_ref());
+    plan.budget.domain_label.is_none() || one.is_none() || other.is_none() || one == other
+}
 
 impl Rules {
     /// Looks at everything that turned.
@@ -25,13 +32,8 @@ impl Rules {
     fn budget(&mut self, ground: &Ground, host: usize, effect: EffectId, now_ms: u64) {
         let Some(intent) = self.intents.get(&effect) else { return };
         let Some(run) = self.runs.get(&intent.run) else { return };
-        let (budget, labelled) =
-            (run.plan.budget.per_failure_domain as usize, run.plan.budget.domain_label.is_some());
-        let zone = |of: usize| ground.hosts[of].zone.as_ref().filter(|_| labelled);
-        let shares = |of: usize| {
-            let (mine, theirs) = (zone(host), zone(of));
-            !labelled || mine.is_none() || theirs.is_none() || mine == theirs
-        };
+        let budget = run.plan.budget.per_failure_domain as usize;
+        let shares = |of: usize| shares_domain(ground, &run.plan, host, of);
         // Of what others did only a machine that is gone is seen by everybody: its agent is silent. A service that
         // somebody stopped beside a living agent is seen by the checks that look at it, and no other.
         // And only what was there when the section was accepted: an agent ends or takes back what it has begun

@@ -63,6 +63,7 @@ impl World {
                 || self.host_name(life.host),
                 || "operator: moves the damaged journal aside".to_string(),
             );
+            self.shared.lock().rules.journal_lost(life.host);
             self.agents[life.host].disk.edit(Vec::clear);
             disk::look_again(&self.agents[life.host].disk, life.host, &self.shared);
         }

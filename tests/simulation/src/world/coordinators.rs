@@ -8,11 +8,7 @@ use drydock_coordinator::{
     heard::{self, Signed},
     store::{RunStore as _, StoreError, memory::MemoryStore, record::RecordCheck},
 };
-use drydock_core::{
-    run::{JournalRef, Run},
-    run_view::Live,
-    view::{Phase, RunStatus},
-};
+use drydock_core::run::JournalRef;
 use drydock_proto::{PROTOCOL, agent, tls::peer::Shown};
 use drydock_types::{
     InstanceId, NodeName, Outcome, Sha256, Signature, Step, document, section::KNOWN_REQUIREMENTS,
@@ -21,16 +17,18 @@ use tokio::sync::mpsc;
 
 use super::{What, World, open_runs};
 use crate::{
-    coordinator::Known,
     coverage::Item,
     eyes,
     faults::Kind,
-    rules::{RunTruth, decided::Evidence},
+    rules::{decided::Evidence, said::Around},
     shared::Mail,
+    word,
 };
 
 /// How long agents are told to stay away from a coordinator that is fenced.
 const COME_BACK_AFTER: Duration = Duration::from_secs(1);
+/// So often a driver may be told of the same millisecond: each time it decides what is due.
+const MOST_TICKS: u32 = 10_000;
 /// Messages that wait for one stream.
 const STREAM_QUEUE: usize = drydock_proto::limits::STREAM_QUEUE;
 
@@ -178,9 +176,9 @@ impl World {
         let now = self.coordinators[index].now(now_ms);
         let Some(running) = &mut self.coordinators[index].running else { return };
         let evidence = match &input {
-            Input::Looked { run, node, round, results, .. } => {
+            Input::Looked { run, node, round, results, seen } => {
                 let asked = running.asked.remove(&(*run, *node, *round));
-                asked.map(|asked| Evidence { results: results.clone(), ..asked })
+                asked.map(|asked| Evidence { results: results.clone(), seen: seen.clone(), ..asked })
             }
             _ => None,
         };
@@ -193,9 +191,31 @@ impl World {
         if matches!(input, Input::Tick) {
             running.ticked_ms = now_ms;
         }
-        match running.driver.handle(input, now) {
+        drop(word::take());
+        let handled = running.driver.handle(input, now);
+        self.hear_words(index, evidence.as_ref());
+        match handled {
             Ok(outputs) => self.after(index, outputs, evidence.as_ref()),
             Err(error) => self.store_failed(index, &error),
+        }
+    }
+
+    /// What the reducer decided, before anything else has judged it.
+    fn hear_words(&self, index: usize, evidence: Option<&Evidence>) {
+        let words = word::take();
+        let Some(running) = self.coordinators[index].running.as_ref().filter(|_| !words.is_empty()) else {
+            return;
+        };
+        let mut silent = vec![true; self.agents.len()];
+        for stream in running.places.keys().filter_map(|number| self.streams.get(number)) {
+            silent[stream.life.host] = false;
+        }
+        let now_ms = self.now_ms();
+        let mut inner = self.shared.lock();
+        let inner = &mut *inner;
+        let around = Around { ground: &inner.ground, silent: &silent, evidence };
+        for word in &words {
+            inner.rules.said(word, &around, now_ms);
         }
     }
 
@@ -208,7 +228,7 @@ impl World {
 
     /// What is told, then what goes out.
     pub(super) fn after(&mut self, index: usize, outputs: Vec<Output>, evidence: Option<&Evidence>) {
-        self.compare(index);
+        self.compare(index, evidence);
         for output in outputs {
             let Some(running) = &mut self.coordinators[index].running else { return };
             if let Some(left) = &mut running.dies_after {
@@ -254,6 +274,19 @@ impl World {
         }
     }
 
+    /// A look's answer is handed to the driver; behind others, now and then.
+    pub(super) fn look_came_back(&mut self, coordinator: usize, start: u32, input: Box<Input>) {
+        let now_ms = self.now_ms();
+        let mut inner = self.shared.lock();
+        if !inner.happens(Kind::LookLate, now_ms) {
+            drop(inner);
+            return self.looked(coordinator, start, *input);
+        }
+        let in_ms = inner.dice.between(1000, 120_000);
+        drop(inner);
+        self.soon(in_ms, What::Looked { coordinator, start, input });
+    }
+
     pub(super) fn looked(&mut self, index: usize, start: u32, input: Input) {
         if self.coordinators[index].running.as_ref().is_some_and(|running| running.start == start) {
             self.tell(index, input);
@@ -265,122 +298,16 @@ impl World {
         let now_ms = self.now_ms();
         let due = |index: &usize| self.coordinators[*index].tick_ms().is_some_and(|at| at <= now_ms);
         let Some(index) = (0..self.coordinators.len()).find(due) else { return false };
+        if self.ticks.0 == now_ms {
+            self.ticks.1 += 1;
+        } else {
+            self.ticks = (now_ms, 1);
+        }
+        if self.ticks.1 > MOST_TICKS {
+            self.broken(9, || "a coordinator is due again and again, and decides nothing".to_string());
+        }
         self.tell(index, Input::Tick);
         true
-    }
-
-    // ---- what changed ----------------------------------------------------------------------------------------
-
-    /// Every run beside what it was: what is new is looked at by the rules.
-    fn compare(&mut self, index: usize) {
-        let now_ms = self.now_ms();
-        let now = self.coordinators[index].now(now_ms);
-        let Some(running) = &mut self.coordinators[index].running else { return };
-        let changes = running.driver.changes();
-        if std::mem::replace(&mut running.changes, changes) == changes {
-            return;
-        }
-        let mut inner = self.shared.lock();
-        let inner = &mut *inner;
-        let mut nodes_done = 0;
-        for run in running.driver.runs() {
-            let truth = inner.rules.runs.entry(run.id).or_insert_with(|| RunTruth::of(run));
-            truth.number = run.number;
-            let before = running.known.get(&run.number);
-            if before.is_some_and(|before| is_same(before, run)) {
-                continue;
-            }
-            for (node, is) in run.nodes.iter().enumerate() {
-                let was = before.map(|before| before.phases[node]);
-                if was == Some(is.phase) {
-                    continue;
-                }
-                if let Some(was) = was {
-                    inner.coverage.note(Item::Phase(was.word(), is.phase.word()));
-                    inner.story.say(now_ms, || {
-                        (
-                            is.name.to_string(),
-                            format!("run {}: {} → {}", run.number, was.word(), is.phase.word()),
-                        )
-                    });
-                }
-                if is.phase == Phase::Done {
-                    inner.rules.called_done.insert((index, run.number, is.name.clone()));
-                }
-                if was.is_some() && is.phase == Phase::Done && run.plan.undoes.is_some() {
-                    inner.rules.called_rolled_back(&inner.ground, run.stage_of(is), &is.name, now_ms);
-                } else if was.is_some() && is.phase == Phase::Done {
-                    nodes_done += 1;
-                    inner.rules.called_done(&inner.ground, run.stage_of(is), &is.name, now_ms);
-                }
-                if was.is_some() && is.phase == Phase::RolledBack {
-                    inner.rules.called_rolled_back(&inner.ground, run.stage_of(is), &is.name, now_ms);
-                }
-            }
-            if before.is_none_or(|before| before.status != run.status) {
-                inner.coverage.note(Item::Status(status(run.status)));
-                inner.story.say(now_ms, || {
-                    ("coordinator".to_string(), format!("run {} is {:?}", run.number, run.status))
-                });
-            }
-            if let Some(hold) = &run.hold {
-                inner.coverage.note(Item::Hold(hold.from.word(), hold.resume_at.word()));
-                if before.is_none_or(|before| before.holds == 0) {
-                    inner.story.say(now_ms, || {
-                        (
-                            "coordinator".to_string(),
-                            format!("run {} holds: {} ({})", run.number, hold.reason, hold.happened),
-                        )
-                    });
-                }
-            }
-            // The whole of what operators see is made for it: looked at whenever there is something to say, and now
-            // and then where there is not.
-            let says =
-                run.status != RunStatus::Running || run.nodes.iter().any(|node| node.waiting.is_some());
-            if says || changes.is_multiple_of(16) {
-                inner.rules.says_what_it_waits_for(run, &Live::default(), now, now_ms);
-            }
-            running.known.insert(run.number, known(run));
-        }
-        self.desk.nodes_done += nodes_done;
-        let open: Vec<u64> = running.driver.runs().map(|run| run.number).collect();
-        let closed: Vec<u64> =
-            running.known.keys().filter(|number| !open.contains(number)).copied().collect();
-        for number in closed {
-            let known = running.known.remove(&number);
-            let Ok(view) = running.driver.show(number, now) else { continue };
-            inner.coverage.note(Item::Status(status(view.status)));
-            inner.story.say(now_ms, || {
-                ("coordinator".to_string(), format!("run {number} is {:?}, and over", view.status))
-            });
-            let plan = inner.rules.runs.get_mut(&view.id).map(|truth| {
-                truth.closed = true;
-                std::sync::Arc::clone(&truth.plan)
-            });
-            inner.rules.closed(&inner.ground, &view, now_ms);
-            let (Some(plan), Some(known)) = (plan, known) else { continue };
-            // In the plan's order, like the run's nodes.
-            let planned = plan.stages.iter().flat_map(|stage| {
-                stage.waves.iter().flat_map(|wave| &wave.nodes).map(move |node| (stage, node))
-            });
-            for ((stage, node), was) in planned.zip(&known.phases) {
-                let is = view.stages.iter().filter(|it| it.name == stage.name);
-                let is =
-                    is.flat_map(|it| &it.waves).flat_map(|wave| &wave.nodes).find(|it| it.node == node.name);
-                let Some(is) = is.filter(|is| is.phase != *was) else { continue };
-                inner.coverage.note(Item::Phase(was.word(), is.phase.word()));
-                if is.phase == Phase::Done {
-                    inner.rules.called_done.insert((index, number, node.name.clone()));
-                }
-                if is.phase == Phase::Done && plan.undoes.is_some() {
-                    inner.rules.called_rolled_back(&inner.ground, stage, &node.name, now_ms);
-                } else if is.phase == Phase::Done {
-                    self.desk.nodes_done += 1;
-                    inner.rules.called_done(&inner.ground, stage, &node.name, now_ms);
-                }
-            }
-        }
     }
 
     /// The record of every store that is left is whole.
@@ -437,21 +364,6 @@ fn running_reports(coordinator: &mut crate::coordinator::Coordinator, node: &Nod
     }
 }
 
-fn known(run: &Run) -> Known {
-    Known {
-        status: run.status,
-        phases: run.nodes.iter().map(|node| node.phase).collect(),
-        holds: usize::from(run.hold.is_some()) + run.holds_behind.len(),
-    }
-}
-
-fn is_same(before: &Known, run: &Run) -> bool {
-    let holds = usize::from(run.hold.is_some()) + run.holds_behind.len();
-    before.status == run.status
-        && before.holds == holds
-        && before.phases.iter().zip(&run.nodes).all(|(was, is)| *was == is.phase)
-}
-
 const fn verdict(verdict: &drydock_types::Verdict) -> &'static str {
     use drydock_types::Verdict::{Clear, Refused, Unknown, Waiting};
     match verdict {
@@ -459,17 +371,5 @@ const fn verdict(verdict: &drydock_types::Verdict) -> &'static str {
         Waiting(_) => "waiting",
         Refused(_) => "refused",
         Unknown(_) => "unknown",
-    }
-}
-
-const fn status(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Queued => "queued",
-        RunStatus::Running => "running",
-        RunStatus::Paused => "paused",
-        RunStatus::Held => "held",
-        RunStatus::Aborting => "aborting",
-        RunStatus::Aborted => "aborted",
-        RunStatus::Done => "done",
     }
 }

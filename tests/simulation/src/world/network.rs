@@ -4,11 +4,12 @@
 use drydock_agent::{executor::Event, journal::Stored};
 use drydock_coordinator::{driver::Input, link::Seat};
 use drydock_proto::agent::{self, ToAgent, to_agent};
-use drydock_types::document;
+use drydock_types::{SectionKind, document};
 
 use super::{What, World};
 use crate::{
     faults::Kind,
+    rules::Intent,
     shared::{Life, Up},
 };
 
@@ -378,6 +379,13 @@ impl World {
             let kind =
                 inner.rules.intents.get(&outcome.effect).map_or("unknown", |intent| intent.kind.as_str());
             inner.coverage.note(crate::coverage::Item::Outcome(kind, outcome.result.word()));
+        }
+        if let Event::Accepted(effect) = &event {
+            let changes = |intent: &Intent| intent.kind == SectionKind::Apply;
+            let begins = self.shared.lock().rules.intents.get(effect).is_some_and(changes);
+            if begins {
+                self.change_began(host);
+            }
         }
         let Some(stream) = stream else { return };
         let up = match event {

@@ -11,8 +11,16 @@ use drydock_core::{
 use drydock_types::{Label, NodeName, RunId};
 
 use super::{PATIENCE_MS, What, World, open_runs};
-use crate::{coverage::Item, dice::Dice, plans, rules::RunTruth, shared::Mail};
+use crate::{
+    coverage::Item,
+    dice::Dice,
+    plans,
+    rules::{RunTruth, told::Told},
+    shared::Mail,
+};
 
+/// How it begins when a node is said to need nothing.
+pub(super) const ALREADY: &str = "already runs";
 /// How often somebody looks.
 const LOOKS_MS: u64 = 5000;
 /// How often a run is resumed before it is ended.
@@ -138,6 +146,7 @@ impl World {
         let now = self.coordinators[index].now(now_ms);
         let id = RunId(self.desk.dice.id());
         let plan = std::sync::Arc::new(planned.clone());
+        self.left_out(&planned, now_ms);
         let Some(running) = &mut self.coordinators[index].running else { return };
         // Known to the rules first: what follows from the start is judged by it.
         let truth = RunTruth { number: 0, plan, paused: None, closed: false, changed: BTreeMap::new() };
@@ -155,6 +164,20 @@ impl World {
             Err(error) => {
                 self.say(|| "operator".to_string(), || format!("plan {}: {error}", number + 1));
                 self.after_operator(index);
+            }
+        }
+    }
+
+    /// Whoever the plan leaves out because it is there already.
+    fn left_out(&self, planned: &Plan, now_ms: u64) {
+        let mut inner = self.shared.lock();
+        let inner = &mut *inner;
+        for stage in &planned.stages {
+            for node in stage.waves.iter().flat_map(|wave| &wave.nodes) {
+                if node.skip.as_ref().is_some_and(|why| why.starts_with(ALREADY)) {
+                    let told = Told { name: &node.name, evidence: None };
+                    inner.rules.called_already_there(&inner.ground, stage, told, now_ms);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use drydock_coordinator::driver::{Asked, OperatorError, Output};
 use drydock_core::{
     Now,
+    standing::Release,
     view::{Phase, RunStatus},
 };
 use drydock_types::{Millis, NodeName, RunId};
@@ -119,7 +120,10 @@ impl World {
             running.driver.set_aside(&node, "bert", "it is being repaired", now).map(|_| Vec::new())
         });
         if aside {
-            self.shared.lock().rules.aside.insert(host);
+            let mut shared = self.shared.lock();
+            shared.rules.aside.insert(host);
+            shared.rules.was_aside.insert(host);
+            drop(shared);
             self.soon(for_ms, What::Release(host));
         }
         aside
@@ -131,7 +135,7 @@ impl World {
         }
         let node = self.agents[host].node.clone();
         let released = self.ask("release", |running, now| {
-            running.driver.release(&node, None, "bert", now).map(|_| Vec::new())
+            running.driver.release(&node, &Release::everything(), "bert", now).map(|_| Vec::new())
         });
         if released {
             let mut shared = self.shared.lock();

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use drydock_agent::journal::memory::Fault as DiskFault;
 use drydock_coordinator::driver::Input;
+use drydock_types::Sha256;
 
 use super::{What, World};
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
     faults::{Fault, Kind},
     ground::{By, Job},
     plans,
+    rules::said::Alarm,
     scenario::{Quality, Role, SERVICE_VERSIONS},
     store::Fails,
 };
@@ -84,11 +86,7 @@ impl World {
                 disk::look_again(&self.agents[host].disk, host, &self.shared);
             }
             Kind::JournalLost => {
-                if !self.agent_dies(host, for_ms) {
-                    return false;
-                }
-                self.agents[host].disk.edit(Vec::clear);
-                disk::look_again(&self.agents[host].disk, host, &self.shared);
+                return self.journal_lost(host, for_ms);
             }
             Kind::ClockForward => self.coordinators.iter_mut().for_each(|it| it.wall_ms += 3_600_000),
             Kind::ClockBack => self.coordinators.iter_mut().for_each(|it| it.wall_ms -= 3_600_000),
@@ -112,10 +110,15 @@ impl World {
                 // What waiting does not mend: an alarm is ended by a person.
                 if !chance.is_multiple_of(4) {
                     inner.alarm_until = until_ms;
+                    inner.rules.alarm = Some(Alarm { since_ms: now_ms, until_ms });
                 }
             }
             Kind::StoppedByOthers => return self.others_stop(host, for_ms),
-            Kind::ChangedByOthers => return self.others_change(host, chance),
+            Kind::ChangedByOthers => {
+                let version = SERVICE_VERSIONS[usize::try_from(chance).unwrap_or(0) % SERVICE_VERSIONS.len()];
+                return self.others_change(host, plans::digest(Role::Service, version, Quality::Good));
+            }
+            Kind::RebuiltByOthers => return self.others_rebuild(host),
             Kind::SecondCoordinator => return self.split(for_ms, chance),
             Kind::OperatorPauses => return self.pause_some(for_ms, chance),
             Kind::OperatorAborts => return self.abort_some(chance),
@@ -131,7 +134,12 @@ impl World {
             | Kind::ActionHangs
             | Kind::ActionFails
             | Kind::ActionHalf
-            | Kind::ActionLies => return false,
+            | Kind::ActionLies
+            | Kind::JournalLostMidway
+            | Kind::AgentKilledMidStep
+            | Kind::ArtifactLost
+            | Kind::JournalStalls
+            | Kind::LookLate => return false,
         }
         true
     }
@@ -156,6 +164,33 @@ impl World {
         self.kill_agent(host);
         self.soon(for_ms, What::AgentStarts(host));
         true
+    }
+
+    fn journal_lost(&mut self, host: usize, for_ms: u64) -> bool {
+        if !self.agent_dies(host, for_ms) {
+            return false;
+        }
+        self.shared.lock().rules.journal_lost(host);
+        self.agents[host].disk.edit(Vec::clear);
+        disk::look_again(&self.agents[host].disk, host, &self.shared);
+        true
+    }
+
+    /// An agent has begun a change: it is about to lose its memory, and the coordinator to die before it hears of it.
+    pub(super) fn change_began(&mut self, host: usize) {
+        let now_ms = self.now_ms();
+        let mut inner = self.shared.lock();
+        if !inner.happens(Kind::JournalLostMidway, now_ms) {
+            return;
+        }
+        let dice = &mut inner.dice;
+        let mut fault = |kind, for_ms| Fault { kind, host, for_ms, chance: dice.draw() };
+        let coordinator = fault(Kind::CoordinatorKilled, 3000);
+        let journal = fault(Kind::JournalLost, 700);
+        let in_ms = inner.dice.between(20, 900);
+        drop(inner);
+        self.soon(0, What::Fault(coordinator));
+        self.soon(in_ms, What::Fault(journal));
     }
 
     fn next_commit(&mut self, fails: Fails) {
@@ -193,15 +228,14 @@ impl World {
     }
 
     /// Somebody installs another version by hand, and restarts the service with it.
-    fn others_change(&mut self, host: usize, chance: u64) -> bool {
+    fn others_change(&mut self, host: usize, file: Sha256) -> bool {
         let now_ms = self.now_ms();
         let mut inner = self.shared.lock();
         if inner.ground.hosts[host].role != Role::Service || inner.ground.hosts[host].job.is_some() {
             return false;
         }
-        let version = SERVICE_VERSIONS[usize::try_from(chance).unwrap_or(0) % SERVICE_VERSIONS.len()];
         let there = &mut inner.ground.hosts[host];
-        there.file = plans::digest(Role::Service, version, Quality::Good);
+        there.file = file;
         there.others_ms = Some(now_ms);
         there.touched_by = None;
         there.job = Some(Job {
@@ -214,6 +248,19 @@ impl World {
         self.soon(5, What::Host(host));
         self.soon(400, What::Host(host));
         true
+    }
+
+    /// Another build of what lies there.
+    fn others_rebuild(&mut self, host: usize) -> bool {
+        let lies = {
+            let inner = self.shared.lock();
+            let release = inner.ground.releases.get(&inner.ground.hosts[host].file);
+            release.map(|release| release.version.to_string())
+        };
+        let version = SERVICE_VERSIONS.into_iter().find(|version| lies.as_deref() == Some(*version));
+        version.is_some_and(|version| {
+            self.others_change(host, plans::digest(Role::Service, version, Quality::Rebuilt))
+        })
     }
 
     // ---- a second coordinator --------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 //! The service that the system tests upgrade: answers `/healthz` and `/version`, and counts its own starts.
 //!
 //! `demo-target ADDRESS STARTS-FILE`. Its version and how it behaves stand behind its own ELF file, so that
-//! two versions are two files with two digests and one build.
+//! two versions are two files with two digests and one build. While a file `ill` lies in its working directory it
+//! says that it is ill, whatever its version.
 
 use std::{
     fs::{self, OpenOptions},
@@ -56,7 +57,9 @@ fn answer(stream: TcpStream, version: &str, behaviour: &str) -> io::Result<()> {
         line.clear();
     }
     let (status, body) = match request.split(' ').nth(1) {
-        Some("/healthz") if behaviour == "ill" => ("503 Service Unavailable", "ill".to_owned()),
+        Some("/healthz") if behaviour == "ill" || fs::exists("ill").unwrap_or(false) => {
+            ("503 Service Unavailable", "ill".to_owned())
+        }
         Some("/healthz") => ("200 OK", "ok".to_owned()),
         Some("/version") if behaviour == "lies" => ("200 OK", "{\"version\":\"0.0.1\"}".to_owned()),
         Some("/version") => ("200 OK", format!("{{\"version\":\"{version}\"}}")),

@@ -264,5 +264,6 @@ pub(crate) fn facts() -> Vec<u8> {
         boot_id: text(),
         machine_id: text(),
         uptime_s: 1,
+        policy: None,
     })
 }

@@ -5,7 +5,7 @@ use drydock_proto::{agent, agent::to_agent::Message as Order, tls::PrivateKey};
 use drydock_system_tests::{Fleet, fleet, wait};
 use drydock_types::{
     EffectId, Version,
-    probe::{EtcdMember, EtcdStatus, EtcdView, Observation, Probe},
+    probe::{EtcdMember, EtcdStatus, EtcdView, HealthView, Observation, Probe},
 };
 
 use super::puppet::Puppet;
@@ -172,4 +172,66 @@ fn a_member_that_lies_about_itself_is_contradicted_by_those_who_dialled_it() {
     wait::until_true("the first to be done", wait::RUN, || {
         fleet::phases(&fleet.run(1)).contains(&Phase::Done)
     });
+}
+
+/// Hostile input 26: a node says of its service that it is well, and it cannot be reached. What the coordinator sees
+/// with its own eyes decides, and an honest node that is asked from beside.
+#[test]
+fn a_node_that_lies_about_its_health_is_contradicted_by_another_place() {
+    for from in ["coordinator", "{node: p2}"] {
+        let fleet = Fleet::without_nodes();
+        let puppets: Vec<Puppet> = ["p1", "p2"].map(|name| Puppet::start(&fleet, name)).into();
+        wait::until_true("the puppets to be connected", wait::SOON, || {
+            let nodes = fleet.drydock(&["-o", "json", "node", "list"]).json();
+            nodes
+                .as_array()
+                .is_some_and(|nodes| nodes.iter().filter(|node| node["connected"] == true).count() == 2)
+        });
+        let address = drydock_system_tests::place::free();
+        fleet
+            .drydock(&[
+                "node",
+                "label",
+                "p1",
+                &format!("ip={}", address.ip()),
+                &format!("port={}", address.port()),
+            ])
+            .exits(0);
+        let probe = "probe: {tcp: {address: \"{label:ip}:{label:port}\"}}";
+        fleet.write(
+            "seen.yaml",
+            &format!(
+                "apiVersion: drydock/v1\nkind: Recipe\nmetadata: {{name: seen, summary: a gate alone}}\nspec:\n  detect: {{}}\n  \
+                 gate:\n    - health: {{{probe}}}\n    - health: {{{probe}, from: {from}}}\n  apply: [nothing]\n"
+            ),
+        );
+        let file = plan(&fleet, "./seen.yaml");
+        let only_p1 = std::fs::read_to_string(fleet.dir().join(&file))
+            .unwrap()
+            .replace("labels: {role: puppet}", "names: [p1]");
+        let file = fleet.write(&file, &only_p1);
+        let answers = |well: bool| {
+            move |probe: &Probe| match probe {
+                Probe::Health { .. } => {
+                    Ok(Observation::Health(HealthView { well, detail: "refused".to_owned() }))
+                }
+                _ => Err("a puppet sees health and nothing else".to_owned()),
+            }
+        };
+        puppets[0].sees(answers(true));
+        puppets[1].sees(answers(false));
+        fleet.drydock(&["run", "start", &file]).exits(0);
+        let whose = if from == "coordinator" { "as the coordinator sees it" } else { "as p2 sees it" };
+        wait::until_true(whose, wait::RUN, || fleet.drydock(&["why"]).stdout.contains(whose));
+        assert!(
+            fleet::phases(&fleet.run(1)).iter().all(|phase| *phase == Phase::Gating),
+            "its own word opens nothing"
+        );
+        // When the other place sees it as well, the gate opens.
+        let _listens = std::net::TcpListener::bind(address).unwrap();
+        puppets[1].sees(answers(true));
+        let effect = puppets[0].section().effect;
+        puppets[0].does(effect);
+        fleet.until_status(RunStatus::Done);
+    }
 }

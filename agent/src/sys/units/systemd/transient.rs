@@ -14,17 +14,26 @@ use super::{CALL, Failed, SERVICE, Systemd, UnitsError, manager, properties, tex
 type Property<'a> = (&'a str, Value<'a>);
 type Command<'a> = (&'a str, Vec<&'a str>, bool);
 
+/// How long after it was killed something is started again, in microseconds.
+const AGAIN_USEC: u64 = 250_000;
+
 impl Apart<'_> {
     fn properties(&self) -> Vec<Property<'_>> {
         let program = self.command.first().map(String::as_str).unwrap_or_default();
         let command: Command<'_> = (program, self.command.iter().map(String::as_str).collect(), false);
-        vec![
+        let mut properties = vec![
             ("Description", Value::from(self.description)),
             ("Type", Value::from("oneshot")),
             ("ExecStart", Value::from(vec![command])),
             // It is there until it is over, whatever else is stopped with the agent.
             ("CollectMode", Value::from("inactive-or-failed")),
-        ]
+        ];
+        if self.until_done {
+            // A signal, not its own exit code: what it says itself is its end.
+            properties.push(("Restart", Value::from("on-abnormal")));
+            properties.push(("RestartUSec", Value::from(AGAIN_USEC)));
+        }
+        properties
     }
 }
 

@@ -1,8 +1,10 @@
 //! `drydock node set-aside|release|retire NODE`
 
+use std::str::FromStr;
+
 use clap::Args;
 use drydock_proto::operator::{StandNodeRequest, stand_node_request::Verb};
-use drydock_types::NodeName;
+use drydock_types::{ComponentName, Invalid, NodeName, Version};
 
 use super::Ask;
 use crate::{
@@ -29,6 +31,37 @@ pub(crate) struct ReleaseArgs {
     /// Of two machines with one identity, the one that is the node: the beginning of its machine id
     #[arg(long, value_name = "ID")]
     machine: Option<String>,
+    /// Any machine with its key is the node again: ends what was said with --machine
+    #[arg(long, conflicts_with = "machine")]
+    any_machine: bool,
+    /// It may be worked on again, and counts again
+    #[arg(long)]
+    aside: bool,
+    /// A version that failed on it may be put there again; can be given several times
+    #[arg(long, value_name = "COMPONENT@VERSION")]
+    quarantine: Vec<Quarantined>,
+    /// It is well, whatever a run left in doubt; of one component with --doubt=COMPONENT
+    #[arg(long, value_name = "COMPONENT", num_args = 0..=1, require_equals = true)]
+    doubt: Option<Option<ComponentName>>,
+    /// Everything that stands on record about it
+    #[arg(long, conflicts_with_all = ["aside", "quarantine", "doubt"])]
+    all: bool,
+}
+
+/// A version of a component: `etcd@3.5.16`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Quarantined {
+    component: ComponentName,
+    version: Version,
+}
+
+impl FromStr for Quarantined {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let form = || Invalid::new("version of a component", text, "it is COMPONENT@VERSION, as etcd@3.5.16");
+        let (component, version) = text.split_once('@').ok_or_else(form)?;
+        Ok(Self { component: ComponentName::parse(component)?, version: Version::parse(version)? })
+    }
 }
 
 pub(super) async fn with_reason(args: WithReasonArgs, verb: Verb, ask: &Ask) -> Result<Exit, CliError> {
@@ -36,7 +69,7 @@ pub(super) async fn with_reason(args: WithReasonArgs, verb: Verb, ask: &Ask) -> 
         node_name: args.node.to_string(),
         verb: verb.into(),
         why: args.why,
-        machine: String::new(),
+        ..StandNodeRequest::default()
     };
     let view = client::connect(&ask.global).await?.stand_node(request).await?;
     ask.screen.show(&view, |view, canvas| render::standing::page(view, verb, canvas))?;
@@ -47,8 +80,14 @@ pub(super) async fn release(args: ReleaseArgs, ask: &Ask) -> Result<Exit, CliErr
     let request = StandNodeRequest {
         node_name: args.node.to_string(),
         verb: Verb::Release.into(),
-        why: String::new(),
         machine: args.machine.unwrap_or_default(),
+        any_machine: args.any_machine,
+        all: args.all,
+        aside: args.aside,
+        doubt: args.doubt.is_some(),
+        doubt_component: args.doubt.flatten().map(|component| component.to_string()).unwrap_or_default(),
+        quarantine: args.quarantine.iter().map(|bad| format!("{}@{}", bad.component, bad.version)).collect(),
+        ..StandNodeRequest::default()
     };
     let view = client::connect(&ask.global).await?.stand_node(request).await?;
     ask.screen.show(&view, |view, canvas| render::standing::page(view, Verb::Release, canvas))?;

@@ -7,7 +7,7 @@ use drydock_proto::operator::{
     AmendConcurrency, AmendRunRequest, AmendSoak, ApproveWave, ExtendNode, NoWindow, SkipNode, WaveName,
     amend_run_request::Change,
 };
-use drydock_types::{Invalid, Label, Millis, NodeName};
+use drydock_types::{Invalid, Label, Millis, NodeName, Sha256};
 
 use super::Ask;
 use crate::{
@@ -24,6 +24,9 @@ pub(crate) struct ApproveArgs {
     /// The wave; the one that waits when left out
     #[arg(long, value_name = "STAGE/WAVE")]
     wave: Option<Wave>,
+    /// The plan as you saw it, by its digest or the first digits of that: refused when it was amended since
+    #[arg(long, value_name = "DIGEST")]
+    digest: Option<DigestStart>,
 }
 
 #[derive(Debug, Args)]
@@ -73,7 +76,7 @@ impl FromStr for Wave {
     type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let wrong = || Invalid::new("wave", text, "write it as STAGE/WAVE: etcd/members");
-        let (stage, wave) = text.split_once('/').ok_or_else(wrong)?;
+        let (stage, wave) = text.split_once('/').filter(|(_, wave)| !wave.contains('/')).ok_or_else(wrong)?;
         Ok(Self { stage: Label::parse(stage)?, wave: Label::parse(wave)? })
     }
 }
@@ -81,6 +84,34 @@ impl FromStr for Wave {
 impl Wave {
     fn name(&self) -> WaveName {
         WaveName { stage: self.stage.to_string(), wave: self.wave.to_string() }
+    }
+}
+
+/// The first digits of a digest, as many as screens show of it or more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DigestStart(String);
+
+impl DigestStart {
+    /// As many as two plans of one run are told apart by.
+    const SHORTEST: usize = 8;
+
+    fn begins(&self, digest: &Sha256) -> bool {
+        digest.to_string().starts_with(&self.0)
+    }
+}
+
+impl FromStr for DigestStart {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !hex || !(Self::SHORTEST..=64).contains(&text.len()) {
+            return Err(Invalid::new(
+                "digest",
+                text,
+                "copy it from `drydock why`: 8 to 64 digits, 0-9 and a-f",
+            ));
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -113,6 +144,11 @@ pub(super) async fn approve(args: ApproveArgs, ask: &Ask) -> Result<Exit, CliErr
     let client = client::connect(&ask.global).await?;
     // What is approved is the plan as it is shown: one that is amended in this moment is looked at again.
     let seen = client.run(args.run).await?;
+    if let Some(wanted) = args.digest.as_ref().filter(|wanted| !wanted.begins(&seen.digest)) {
+        let (number, now) = (args.run, seen.digest.short());
+        let what = format!("run {number} stands at digest {now} now, and what you saw is {}", wanted.0);
+        return Err(CliError::failed(what).hint(format!("look at it again:  drydock run show {number}")));
+    }
     let wave = args.wave.as_ref().map(Wave::name);
     let change = Change::Approve(ApproveWave { wave, digest: seen.digest.0.to_vec() });
     amended(&client, args.run, change, ask).await
@@ -153,9 +189,22 @@ mod tests {
 
     #[test]
     fn a_wave_is_a_stage_and_its_own_name() {
+        assert!("etcd/members/a".parse::<Wave>().is_err(), "no stage and no wave has a slash in its name");
         assert_eq!("etcd/members".parse::<Wave>().unwrap().name().stage, "etcd");
         for bad in ["etcd", "/members", "etcd/", "a b/c"] {
             assert!(bad.parse::<Wave>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_first_digits_of_a_digest_are_enough_and_fewer_are_not() {
+        let digest = Sha256::of(b"a plan");
+        let whole = digest.to_string();
+        assert!(whole.parse::<DigestStart>().unwrap().begins(&digest));
+        assert!(digest.short().parse::<DigestStart>().unwrap().begins(&digest));
+        assert!(!Sha256::of(b"another").short().parse::<DigestStart>().unwrap().begins(&digest));
+        for bad in ["", "abcdef0", "ABCDEF01", "abcdefgh", &format!("{whole}0")] {
+            assert!(bad.parse::<DigestStart>().is_err(), "{bad}");
         }
     }
 

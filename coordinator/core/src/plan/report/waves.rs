@@ -7,13 +7,13 @@ use alloc::{
     vec::Vec,
 };
 
-use drydock_types::Millis;
+use drydock_types::{Millis, NodeName};
 
 use crate::{
     inventory::Inventory,
     plan::{Plan, PlanStage, PlanWave},
     plan_file::{ApprovalBy, OnFailure, Order},
-    recipe::Check,
+    recipe::{Check, HealthCheck, Vantage},
     view::{FindingView, PlanView},
     window::{self, State},
 };
@@ -41,8 +41,12 @@ pub(super) fn manner(stage: &PlanStage, wave: &PlanWave) -> String {
         };
         words.push(format!("begins when {by} approves it, within {}", approval.within));
     }
+    if let Some((what, accepted)) = stage.accepted_outage() {
+        words.push(format!("{what} may be out for {accepted} at each node, then the run holds"));
+    }
     if let Some(confirmed) = &stage.recipe.spec.commit_confirmed {
         words.push(format!("taken back by the node itself after {} unless confirmed", confirmed.within));
+        words.push("once confirmed it goes back by a plan, not by `run rollback`".to_string());
     }
     words.push(match stage.on_failure {
         OnFailure::Rollback => "on failure: roll this node back, then hold".to_string(),
@@ -62,9 +66,37 @@ pub(super) fn window_line(plan: &Plan, inventory: &Inventory) -> Option<String> 
     Some(format!("{}; {stands}", window::in_words(spec)))
 }
 
+/// Nodes from which others are looked at: they have to be there, and to be others.
+fn vantages(stage: &PlanStage, inventory: &Inventory, view: &mut PlanView) {
+    let spec = &stage.recipe.spec;
+    let waves = stage.waves.iter();
+    let checks = spec.gate.iter().chain(&spec.returned).chain(waves.flat_map(|wave| &wave.soak_checks));
+    let from = checks.filter_map(|check| match check {
+        Check::Health(HealthCheck { from: Some(Vantage::Node(node)), .. }) => Some(node),
+        _ => None,
+    });
+    let mut from: Vec<&NodeName> = from.collect();
+    from.sort();
+    from.dedup();
+    for other in from {
+        let mut block = |node: Option<&NodeName>, what: String| {
+            let next = "name another node that is enrolled, or `from: coordinator`".to_string();
+            view.blockers.push(FindingView { node: node.cloned(), what, next });
+        };
+        if !inventory.nodes.contains_key(other) {
+            block(None, format!("stage {} looks from node {other}, and there is none", stage.name));
+        }
+        let own = stage.node(other).filter(|node| node.skip.is_none());
+        if let Some(node) = own {
+            block(Some(&node.name), "it is looked at from itself: no second source".to_string());
+        }
+    }
+}
+
 /// What an operator should know of a stage's waves, and what would stop them.
 pub(super) fn look(plan: &Plan, stage: &PlanStage, inventory: &Inventory, view: &mut PlanView) {
     let measured = inventory.durations.get(&stage.name).map(|(median, _)| *median);
+    vantages(stage, inventory, view);
     for wave in stage.waves.iter().filter(|wave| wave.nodes.iter().any(|node| node.skip.is_none())) {
         let (place, at_once) = (format!("{}/{}", stage.name, wave.name), plan.at_once(wave));
         let nodes = wave.nodes.iter().filter(|node| node.skip.is_none()).count();

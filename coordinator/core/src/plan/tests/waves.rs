@@ -199,3 +199,47 @@ fn approvals_and_checks_of_the_soak_stand_in_the_manner() {
         "{manner}"
     );
 }
+
+#[test]
+fn an_outage_that_is_accepted_is_said_with_its_length_and_one_of_no_length_is_none() {
+    let mut bundle = usual();
+    let outage = &mut bundle.plan.spec.stages[0].outage;
+    outage.insert("etcd".to_string(), Millis::secs(300));
+    outage.insert("controlPlane".to_string(), Millis::secs(600));
+    let (plan_made, view) = plan(&bundle, &inventory(1)).unwrap();
+    let manner = &view.stages[0].waves[0].manner;
+    assert!(manner.contains("etcd may be out for 5m at each node, then the run holds"), "{manner}");
+    assert_eq!(plan_made.stages[0].accepted_outage(), Some(("etcd", Millis::secs(300))));
+    bundle.plan.spec.stages[0].outage.insert("controlPlane".to_string(), Millis(0));
+    assert!(
+        matches!(plan(&bundle, &inventory(1)), Err(PlanError::Bundle(why)) if why.contains("controlPlane"))
+    );
+}
+
+#[test]
+fn names_with_a_slash_are_refused_for_commands_name_a_wave_by_both() {
+    let mut stage_named = usual();
+    stage_named.plan.spec.stages[0].name = label("etcd/a");
+    stage_named.stages[0].stage = label("etcd/a");
+    let mut wave_named = usual();
+    wave_named.plan.spec.stages[0].waves[0].name = label("members/a");
+    for bundle in [stage_named, wave_named] {
+        assert!(matches!(plan(&bundle, &inventory(2)), Err(PlanError::Bundle(why)) if why.contains("slash")));
+    }
+}
+
+#[test]
+fn a_place_to_look_from_has_to_be_there_and_to_be_another() {
+    let from = |node: &str| {
+        let probe = drydock_types::step::HealthProbe::Tcp { address: "10.0.0.1:2379".to_string() };
+        let from = Some(crate::recipe::Vantage::Node(name(node)));
+        let mut bundle = usual();
+        bundle.plan.spec.stages[0].waves[0].nodes = named(&["ctl-1", "ctl-2"]);
+        bundle.stages[0].recipe.spec.returned.push(Check::Health(crate::recipe::HealthCheck { probe, from }));
+        let (_, view) = plan(&bundle, &inventory(3)).unwrap();
+        view.blockers.into_iter().map(|blocker| blocker.what).collect::<Vec<_>>()
+    };
+    assert_eq!(from("ctl-3"), Vec::<alloc::string::String>::new());
+    assert_eq!(from("ctl-9"), ["stage etcd looks from node ctl-9, and there is none"]);
+    assert_eq!(from("ctl-2"), ["it is looked at from itself: no second source"]);
+}

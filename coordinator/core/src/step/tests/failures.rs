@@ -337,6 +337,20 @@ fn a_section_carries_what_its_stage_decided() {
 }
 
 #[test]
+fn a_node_whose_old_process_goes_on_over_another_file_is_not_called_rolled_back() {
+    let mut world = World::usual();
+    world.bring_to_applying("ctl-2", &old());
+    world.end("ctl-2", undone());
+    world.look_clear("ctl-2", Seen { exe_sha256: None, ..old() });
+    assert_eq!((world.phase("ctl-2"), world.run.status), (Phase::Returning, RunStatus::Running));
+    let waiting = world.node("ctl-2").waiting.clone().unwrap();
+    assert_eq!(waiting.what, "the running executable");
+    world.tick(500);
+    world.look_clear("ctl-2", old());
+    assert_eq!(world.phase("ctl-2"), Phase::RolledBack);
+}
+
+#[test]
 fn a_node_that_is_back_on_what_an_earlier_attempt_left_is_not_called_rolled_back() {
     let mut world = World::usual();
     world.bring_to_applying("ctl-2", &old());

@@ -139,6 +139,7 @@ struct Guard {
     window: bool,
     approval: Option<bool>,
     soak_checks: bool,
+    outage: bool,
 }
 
 fn crowd() -> impl Strategy<Value = Crowd> {
@@ -151,11 +152,8 @@ fn crowd() -> impl Strategy<Value = Crowd> {
 
 fn guard() -> impl Strategy<Value = Guard> {
     let approval = prop::option::weighted(0.2, any::<bool>());
-    (prop::bool::weighted(0.2), approval, any::<bool>()).prop_map(|(window, approval, soak_checks)| Guard {
-        window,
-        approval,
-        soak_checks,
-    })
+    (prop::bool::weighted(0.2), approval, any::<bool>(), any::<bool>())
+        .prop_map(|(window, approval, soak_checks, outage)| Guard { window, approval, soak_checks, outage })
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -201,6 +199,9 @@ fn build(shape: &Shape) -> (Bundle, Inventory) {
     });
     let mut bundle = bundle(vec![stage("etcd", waves.collect())]);
     bundle.plan.spec.stages[0].on_failure = if shape.hold { OnFailure::Hold } else { OnFailure::Rollback };
+    if shape.guard.outage {
+        bundle.plan.spec.stages[0].outage.insert("etcd".to_string(), Millis::secs(300));
+    }
     let spec = &mut bundle.stages[0].recipe.spec;
     if !shape.staged {
         spec.stage.clear();

@@ -21,7 +21,7 @@ use crate::{
         tests::fixture::*,
         undo::{self, UndoError, undo_plan},
     },
-    run::{Determined, Event, Left, Run},
+    run::{Determined, Disrupted, Event, Left, Run},
     view::{Phase, RunStatus},
 };
 
@@ -187,6 +187,30 @@ fn what_was_left_half_way_is_tried_again_without_the_gate() {
     back.done("ctl-1");
     back.look_clear("ctl-1", old());
     assert_eq!(back.phase("ctl-1"), Phase::Soaking);
+}
+
+#[test]
+fn what_was_left_half_way_and_serves_is_taken_back_through_its_gate_alone() {
+    let mut back = begun(&upgraded(), None);
+    back.look_clear("ctl-1", new());
+    let because = "restartUnit could not be taken back: it did not become active".to_string();
+    back.end("ctl-1", SectionResult::LeftAlone { failure: failure(), because });
+    back.resume();
+    // It answers, so that taking it back takes it out of service: a cluster that lacks somebody keeps it there.
+    back.look("ctl-1", new(), Verdict::Waiting("ctl-2 is not healthy".to_string()));
+    assert_eq!((back.phase("ctl-1"), back.sent().len()), (Phase::Gating, 0));
+    back.tick(60_000);
+    let mut event = back.clear("ctl-1", new());
+    if let Event::Looked { disrupted, .. } = &mut event {
+        disrupted.push(Disrupted { node: name("ctl-2"), why: "its agent is silent".to_string() });
+    }
+    back.tell(event);
+    assert_eq!((back.phase("ctl-1"), back.sent().len()), (Phase::Gating, 0));
+    let waiting = back.node("ctl-1").waiting.clone().unwrap();
+    assert!(waiting.because.contains("ctl-2"), "{waiting:?}");
+    back.tick(60_000);
+    back.look_clear("ctl-1", new());
+    assert_eq!(back.sent(), [("ctl-1".to_string(), SectionKind::Undo)]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use drydock_types::{EffectId, Section, SectionKind, document};
 
-use super::leaving::Leaving;
+use super::{leaving::Leaving, outages::Outages};
 use crate::{
     Now,
     inventory::Seen,
@@ -20,6 +20,7 @@ use crate::{
 pub(super) struct Rules {
     sent: BTreeMap<EffectId, (u32, Vec<u8>)>,
     leaving: Leaving,
+    outages: Outages,
 }
 
 /// One step as it was taken.
@@ -41,6 +42,7 @@ impl Rules {
             return;
         }
         self.leaving.check(taken);
+        self.outages.check(taken);
         attempts(before, event, after);
         for effect in *effects {
             if let Effect::Dispatch { section } = effect {
@@ -125,9 +127,9 @@ fn only_on_a_clear_look(taken: &Taken<'_>, section: &Section) {
 }
 
 /// Rules 8, 1 and 11 for a run that takes another one back. It alone may go down, only to what ran before the very
-/// change that it names, and only a node that was left half-way is not asked for its gate.
+/// change that it names, and only a node that was left half-way and is down is not asked for its gate.
 fn only_what_was_there_before(taken: &Taken<'_>, section: &Section) {
-    let Event::Looked { node, round, results, disrupted, .. } = taken.event else {
+    let Event::Looked { node, round, results, seen, disrupted } = taken.event else {
         panic!("an undo without a look: {:?}", taken.event);
     };
     let (was, is) = (&taken.before.nodes[*node], &taken.after.nodes[*node]);
@@ -144,10 +146,11 @@ fn only_what_was_there_before(taken: &Taken<'_>, section: &Section) {
     assert!(taken.now.clock_ms < look.asked_ms + super::super::LOOK_LOST_MS, "an undo on stale evidence");
     let spec = &taken.before.stage_of(was).recipe.spec;
     let of_gate = |result: &CheckResult| spec.gate.iter().any(|check| check.name() == result.check);
-    for result in results.iter().filter(|result| !was.half_way || !of_gate(result)) {
+    let down = was.half_way && seen.is_down(&spec.detect);
+    for result in results.iter().filter(|result| !down || !of_gate(result)) {
         assert!(result.verdict.is_clear(), "an undo on {result:?}");
     }
-    if !was.half_way {
+    if !down {
         let others: Vec<&Disrupted> = disrupted.iter().filter(|other| other.node != was.name).collect();
         assert!(
             others.len() < taken.before.plan.budget.per_failure_domain as usize,

@@ -81,6 +81,15 @@ fn three_looks_in_a_row_that_are_not_clear_hold_the_run() {
     let hold = world.run.hold.clone().unwrap();
     assert_eq!((hold.kind, hold.from, hold.next_attempt), (HoldKind::Unwell, Phase::Soaking, false));
     assert!(hold.happened.starts_with("it is failed"));
+    let live = crate::run_view::Live::default();
+    let shown = crate::run_view::view(&world.run, &live, Vec::new(), world.now).hold.unwrap();
+    let back = shown.next.iter().find(|it| it.command == "drydock run rollback 12 --node ctl-3");
+    assert!(back.is_some(), "{:?}", shown.next);
+    let abort = shown.next.iter().find(|it| it.command == "drydock run abort 12").unwrap();
+    assert_eq!(
+        abort.does,
+        "leave it here: ctl-2 stays upgraded, and ctl-3 is in doubt until a run sees it well"
+    );
     // Resumed, it soaks from the beginning.
     world.resume();
     assert_eq!((world.phase("ctl-3"), world.node("ctl-3").since), (Phase::Soaking, world.now));

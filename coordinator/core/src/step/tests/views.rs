@@ -106,6 +106,18 @@ fn a_hold_says_what_helps_on_the_node_and_what_an_abort_leaves() {
 }
 
 #[test]
+fn who_waits_for_what_another_run_has_out_can_look_at_that_run() {
+    let mut world = World::usual();
+    world.stage_all();
+    let now = world.now;
+    let gate = &mut world.run.nodes[0];
+    gate.phase = Phase::Gating;
+    gate.wait_for("budget", "out of service already: ctl-9 (run 11 is at it)", now);
+    let can = waiting(&world, &[]).can;
+    assert!(typed(&can).contains(&"drydock why 11"), "{can:?}");
+}
+
+#[test]
 fn of_several_waits_the_most_urgent_is_told_first_and_the_others_behind_it() {
     let mut world = World::usual();
     world.stage_all();

@@ -1,6 +1,7 @@
 //! What keeps the next node of a wave in service: a window that is shut, an approval that nobody gave.
 
 use alloc::{
+    format,
     string::{String, ToString},
     vec,
 };
@@ -71,7 +72,7 @@ fn outside_the_window_nodes_are_staged_and_nobody_leaves_service() {
     let mut world = windowed("22:00", "04:00", saturday(12, 0));
     world.stage_all();
     assert_eq!(world.phase("ctl-2"), Phase::Staged);
-    assert_eq!(opens(&world), (Some(saturday(22, 0)), "it opens sat 2026-11-28 22:00".to_string()));
+    assert_eq!(opens(&world), (Some(saturday(22, 0)), "it opens sat 2026-11-28 22:00 (UTC)".to_string()));
     let why = why(&world);
     assert_eq!((why.since_unix_ms, why.left_ms), (saturday(12, 0), Some(10 * 3600 * 1000)));
     assert!(why.can.iter().any(|it| it.command == "drydock run amend 12 window=none"), "{:?}", why.can);
@@ -102,7 +103,7 @@ fn a_node_that_would_not_be_done_before_it_shuts_is_not_begun() {
     assert_eq!(world.phase("ctl-2"), Phase::Staged);
     let (opens_ms, because) = opens(&world);
     assert_eq!(opens_ms, Some(saturday(12, 0) + 7 * 24 * 3600 * 1000));
-    assert_eq!(because, "it shuts sat 2026-11-28 13:00, and a node takes about 10m");
+    assert_eq!(because, "it shuts sat 2026-11-28 13:00 (UTC), and a node takes about 10m");
     let mut world = windowed("12:00", "13:00", saturday(12, 50));
     world.stage_all();
     assert_eq!(world.phase("ctl-2"), Phase::Gating);
@@ -183,11 +184,9 @@ fn nobody_begins_before_the_wave_is_approved() {
     assert_eq!(world.phase("ctl-2"), Phase::Staged);
     let why = why(&world);
     assert_eq!(why.left_ms, Some(3_600_000));
-    assert!(
-        why.can.iter().any(|it| it.command == "drydock run approve 12 --wave etcd/members"),
-        "{:?}",
-        why.can
-    );
+    let approve_it =
+        format!("drydock run approve 12 --wave etcd/members --digest {}", world.run.plan.digest.short());
+    assert!(why.can.iter().any(|it| it.command == approve_it), "{:?}", why.can);
     approve(&mut world, "anna");
     assert_eq!((world.phase("ctl-2"), &world.run.waiting), (Phase::Gating, &None));
 }

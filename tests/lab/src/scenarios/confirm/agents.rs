@@ -18,7 +18,7 @@ const WITHIN: Duration = Duration::from_secs(15);
 const OUTAGE: &str = "DRYDOCK_LAB_OUTAGE";
 
 pub(in crate::scenarios) fn play() -> Result<()> {
-    let lab = site::boot()?;
+    let lab = site::boot(3)?;
     let mut site = Site::set(&lab)?;
     let mut proofs = Proofs::default();
     println!("\n-- three agents upgrade themselves");
@@ -41,7 +41,7 @@ pub(in crate::scenarios) fn play() -> Result<()> {
 }
 
 /// The same version with another last digit.
-fn next(version: &str, last: u8) -> String {
+pub(super) fn next(version: &str, last: u8) -> String {
     let (head, digit) = version.split_at(version.len() - 1);
     let digit = digit.bytes().next().map_or(last, |digit| (digit - b'0' + last) % 10);
     format!("{head}{digit}")

@@ -15,7 +15,7 @@ const WITHIN: Duration = Duration::from_secs(12);
 const TOLERANCE_MS: u64 = 1000;
 
 pub(in crate::scenarios) fn play() -> Result<()> {
-    let lab = site::boot()?;
+    let lab = site::boot(3)?;
     let site = Site::set(&lab)?;
     site.write_recipe(WITHIN)?;
     let mut proofs = Proofs::default();

@@ -1,4 +1,4 @@
-//! Three nodes with Drydock, a small service that can be upgraded, and witnesses that take connections.
+//! Nodes with Drydock, a small service that can be upgraded, and witnesses that take connections.
 
 use std::fs;
 use std::path::PathBuf;
@@ -67,11 +67,11 @@ pub(super) struct Plan<'a> {
     pub(super) nodes: &'a str,
 }
 
-/// Boots the nodes.
-pub(super) fn boot() -> Result<Lab> {
+/// Boots so many nodes.
+pub(super) fn boot(count: usize) -> Result<Lab> {
     let started = Instant::now();
-    let lab = Lab::up(3, LabOptions::default())?;
-    println!("lab {}: 3 nodes up after {} ms", lab.id(), started.elapsed().as_millis());
+    let lab = Lab::up(count, LabOptions::default())?;
+    println!("lab {}: {count} nodes up after {} ms", lab.id(), started.elapsed().as_millis());
     Ok(lab)
 }
 
@@ -94,7 +94,7 @@ impl<'lab> Site<'lab> {
             node.run(&["systemctl", "enable", "--now", "--quiet", UNIT, "witness.socket"])?;
             node.run(&["systemctl", "restart", "drydock-agent.service"])?;
         }
-        site.fleet.wait_connected(3)?;
+        site.fleet.wait_connected(lab.nodes().len())?;
         Ok(site)
     }
 

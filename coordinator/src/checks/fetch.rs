@@ -1,4 +1,5 @@
-//! One request to one server, over HTTP/1.1, with TLS where the URL says `https`: the system's roots judge it.
+//! One request of the coordinator's own to one server, over HTTP/1.1, with TLS where the URL says `https`: the
+//! system's roots judge it.
 //!
 //! No redirect is followed, no proxy asked, and no more read than an answer may have.
 
@@ -8,7 +9,6 @@ use http::{Request, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use tokio::{
@@ -17,38 +17,34 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Answer, Unanswered};
-
 /// How long all of it may take: less than a probe through an agent.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 /// The largest answer that is read.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
-/// Asks an instant query.
-///
-/// # Errors
-/// When the URL is none, or the server could not be asked.
-pub(super) async fn query(url: &str, query: &str) -> Result<Answer, Unanswered> {
-    let uri = target(url, query).map_err(Unanswered::Refused)?;
-    let unknown = |why: String| Unanswered::Unknown(format!("Prometheus at {url}: {why}"));
-    let asked = tokio::time::timeout(DEADLINE, ask(&uri)).await;
-    asked.map_err(|_| unknown(format!("no answer within {} s", DEADLINE.as_secs())))?.map_err(unknown)
+/// An HTTP answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
 }
 
-pub(super) fn target(url: &str, query: &str) -> Result<Uri, String> {
-    let wrong = |why: &dyn Display| format!("{url:?} is no URL of a Prometheus: {why}");
-    let base: Uri = url.parse().map_err(|error| wrong(&error))?;
-    if !matches!(base.scheme_str(), Some("http" | "https")) || base.host().is_none() {
-        return Err(wrong(&"it begins with http:// or https:// and a host"));
-    }
-    if base.query().is_some() {
-        return Err(wrong(&"the query has its own key"));
-    }
-    let (path, query) = (base.path().trim_end_matches('/'), utf8_percent_encode(query, NON_ALPHANUMERIC));
-    let mut parts = base.clone().into_parts();
-    let asked = format!("{path}/api/v1/query?query={query}&timeout={}s", DEADLINE.as_secs());
-    parts.path_and_query = Some(asked.parse().map_err(|error| wrong(&error))?);
-    Uri::from_parts(parts).map_err(|error| wrong(&error))
+/// Asks once.
+///
+/// # Errors
+/// Why there is no answer, for people.
+pub(super) async fn get(uri: &Uri) -> Result<Answer, String> {
+    let asked = tokio::time::timeout(DEADLINE, ask(uri)).await;
+    asked.map_err(|_| format!("no answer within {} s", DEADLINE.as_secs()))?
+}
+
+/// Does a TCP connection open?
+///
+/// # Errors
+/// Why not, for people.
+pub(super) async fn connect(address: &str) -> Result<(), String> {
+    let asked = tokio::time::timeout(DEADLINE, TcpStream::connect(address)).await;
+    asked.map_err(|_| format!("no connection within {} s", DEADLINE.as_secs()))?.map(drop).map_err(text)
 }
 
 async fn ask(uri: &Uri) -> Result<Answer, String> {
@@ -111,27 +107,4 @@ async fn exchange(
 
 fn text(error: impl Display) -> String {
     error.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_query_is_one_value_of_the_url_whatever_stands_in_it() {
-        let uri = target("http://10.0.0.9:9090", "up{job=\"a&b\"} > 0#x").unwrap();
-        assert_eq!(
-            uri.to_string(),
-            "http://10.0.0.9:9090/api/v1/query?query=up%7Bjob%3D%22a%26b%22%7D%20%3E%200%23x&timeout=5s"
-        );
-        assert_eq!(target("https://m.example/prom/", "up").unwrap().path(), "/prom/api/v1/query");
-    }
-
-    #[test]
-    fn what_is_no_url_is_refused() {
-        for wrong in ["", "10.0.0.9:9090", "ftp://x/", "http://", "file:///etc/passwd", "http://x/?query=up"]
-        {
-            assert!(target(wrong, "up").is_err(), "{wrong}");
-        }
-    }
 }

@@ -1,0 +1,112 @@
+//! One step back: noted, journalled, done, seen.
+//!
+//! After a crash in between it is asked first whether it took place: a service that was started again by then is
+//! not started again once more. What cannot be told is taken back again, which does no harm.
+
+use std::time::Duration;
+
+use drydock_types::{
+    Section, Step,
+    outcome::{Evidence, StepReport},
+};
+use tokio::time::{Instant, timeout_at};
+
+use super::{LOOK, Shift, Throttle, bounds, millis, within};
+use crate::{
+    actions::{Found, Note},
+    journal::{JournalError, Record},
+};
+
+/// The part of the time that is left which a look before a step back may take: the rest is for the step.
+const NOTE_PART: u32 = 4;
+
+/// A step that is to be taken back.
+#[derive(Clone, Copy)]
+pub(super) struct Back<'a> {
+    /// The section that did it.
+    pub(super) section: &'a Section,
+    pub(super) index: u32,
+    pub(super) step: &'a Step,
+    /// From before it was done.
+    pub(super) note: &'a Note,
+    pub(super) deadline: Instant,
+}
+
+impl Shift<'_> {
+    /// Was it taken back before this shift began? Then that is told again.
+    pub(super) fn is_back(&mut self, index: u32, step: &Step) -> bool {
+        let state = self.open.steps.get(&index);
+        let Some((evidence, took)) = state.and_then(|state| state.undone.clone()) else { return false };
+        self.evidence.extend(evidence);
+        self.reports.push(StepReport { step: step.name().into(), undo: true, took, error: None });
+        true
+    }
+
+    /// Takes one step back. `decision` goes to the disk in the same write as that it is begun.
+    pub(super) async fn undo(
+        &mut self,
+        back: Back<'_>,
+        decision: Option<Record>,
+    ) -> Result<Result<(), String>, JournalError> {
+        let began = Instant::now();
+        let earlier = self.open.steps.get(&back.index).and_then(|state| state.undo_begun.clone());
+        if let Some(before) = earlier {
+            if let Some(evidence) = self.was_undone(&back, &before).await {
+                return self.undone(&back, evidence, Duration::ZERO).await.map(Ok);
+            }
+        } else {
+            let note = self.undo_note(&back).await;
+            let begun = Record::UndoBegun { effect: self.effect(), index: back.index, note };
+            let records: Vec<Record> = decision.into_iter().chain([begun]).collect();
+            self.write(&records, true).await?;
+        }
+        if back.step.disrupts() && self.out_since.is_none() {
+            self.out_since = Some(Instant::now());
+        }
+        let progress = Throttle::new(self.listener, self.effect(), back.step.name());
+        let work = within(back.deadline, self.workshop.undo(back.section, back.step, back.note));
+        match progress.named_when_long(work).await {
+            Ok(evidence) => self.undone(&back, bounds::evidence(evidence), began.elapsed()).await.map(Ok),
+            Err(problem) => {
+                let (step, took) = (back.step.name().into(), millis(began.elapsed()));
+                let error = Some(bounds::text(problem.what.clone()));
+                self.reports.push(StepReport { step, undo: true, took, error });
+                Ok(Err(problem.what))
+            }
+        }
+    }
+
+    /// One that cannot be made stands in nobody's way: without it the step is taken back again after a crash.
+    async fn undo_note(&self, back: &Back<'_>) -> Note {
+        let left = back.deadline.saturating_duration_since(Instant::now());
+        let until = Instant::now() + LOOK.min(left / NOTE_PART);
+        let noted = within(until, self.workshop.undo_note(back.section, back.step)).await;
+        noted.and_then(bounds::note).unwrap_or_else(|problem| {
+            tracing::warn!(%problem, step = back.step.name(), "how it stands before it is taken back was not noted");
+            Note::none()
+        })
+    }
+
+    /// What is seen of it, if an earlier shift has taken it back and died before it could say so.
+    async fn was_undone(&self, back: &Back<'_>, before: &Note) -> Option<Vec<Evidence>> {
+        let look = self.workshop.undo_probe(back.section, back.step, back.note, before);
+        match timeout_at(back.deadline.min(Instant::now() + LOOK), look).await {
+            Ok(Found::Done) => Some(Vec::new()),
+            Ok(Found::Seen(evidence)) => Some(bounds::evidence(evidence)),
+            Ok(Found::NotBegun | Found::Undecidable(_)) | Err(_) => None,
+        }
+    }
+
+    async fn undone(
+        &mut self,
+        back: &Back<'_>,
+        evidence: Vec<Evidence>,
+        took: Duration,
+    ) -> Result<(), JournalError> {
+        let (step, took) = (back.step.name().into(), millis(took));
+        self.reports.push(StepReport { step, undo: true, took, error: None });
+        self.evidence.extend(evidence.iter().cloned());
+        let done = Record::UndoDone { effect: self.effect(), index: back.index, evidence, took };
+        self.write(&[done], false).await
+    }
+}

@@ -1,0 +1,69 @@
+//! Looks: what is asked, and what the driver adds to the answer.
+
+use drydock_core::{
+    Now,
+    inventory::Seen,
+    recipe::Check,
+    run::{CheckResult, Disrupted, Event, LookFor, Run},
+    view::Phase,
+};
+
+use super::{Driver, LookRequest, Output};
+use crate::store::{RunStore, StoreError};
+
+impl<S: RunStore> Driver<S> {
+    pub(super) fn looked(
+        &mut self,
+        run: u64,
+        node: usize,
+        round: u64,
+        mut results: Vec<CheckResult>,
+        mut seen: Seen,
+        now: Now,
+    ) -> Result<Vec<Output>, StoreError> {
+        let Some(state) = self.runs.get(&run) else { return Ok(Vec::new()) };
+        self.doubt(state, node, &mut results, &mut seen);
+        results.extend(self.departures.judge(state, node, round, &self.runs));
+        results.extend(self.own_checks(state, node, &seen, now));
+        self.transition(run, looked_at(node, round, results, seen), now)
+    }
+
+    /// Who is out of service beside a run's node, by the fleet, the runs, and what stands on record.
+    pub(super) fn disrupted_beside(&self, run: &Run, index: usize) -> Vec<Disrupted> {
+        self.fleet.disrupted_beside(run, index, &self.runs, &self.standings)
+    }
+}
+
+/// An answer to a look. Who is out of service beside the node is counted when the answer is judged, not here.
+pub(super) const fn looked_at(node: usize, round: u64, results: Vec<CheckResult>, seen: Seen) -> Event {
+    Event::Looked { node, round, results, seen, disrupted: Vec::new() }
+}
+
+/// Is there anything to ask an agent, or does the driver know the answer itself?
+pub(crate) fn look_request(run: &Run, index: usize, round: u64, checks: Vec<Check>) -> Option<LookRequest> {
+    let node = run.nodes.get(index)?;
+    let stage = run.stage_of(node);
+    let detect = run.recipe_of(node).detect;
+    let soaks = node.look.as_ref().is_some_and(|look| look.purpose == LookFor::Soak);
+    let soak = if soaks { run.soak_looks(index) } else { Vec::new() };
+    if checks.is_empty() && soak.is_empty() && detect.version.is_none() && detect.unit.is_none() {
+        return None;
+    }
+    let peers = stage.waves.iter().flat_map(|wave| &wave.nodes);
+    let peers = peers.map(|peer| (peer.name.clone(), stage.detect_for(peer))).collect();
+    Some(LookRequest {
+        run: run.number,
+        index,
+        round,
+        node: node.name.clone(),
+        before: matches!(node.phase, Phase::Gating | Phase::Rechecking),
+        detect,
+        checks,
+        soaking_ms: node.look.as_ref().map_or(0, |look| look.asked_ms.saturating_sub(node.since.clock_ms)),
+        soak,
+        peers,
+        to: run.wanted(node).unwrap_or(&stage.to).clone(),
+        outages: stage.outage.keys().cloned().collect(),
+        one_minor_at_a_time: stage.recipe.spec.versions.one_minor_at_a_time,
+    })
+}

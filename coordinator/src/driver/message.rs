@@ -1,0 +1,198 @@
+//! What the driver is told, and what it wants done.
+
+use drydock_core::{
+    inventory::Seen,
+    recipe::{Check, Detect},
+    run::{CheckResult, SoakLook},
+};
+use drydock_types::{EffectId, Fence, NodeName, Outcome};
+
+use super::{Agent, FleetNode, HeldEffect};
+use crate::heard::Signed;
+
+/// What happened, as the driver is told.
+#[derive(Debug)]
+pub enum Input {
+    /// A node's agent has said Hello.
+    Connected {
+        /// Which.
+        node: NodeName,
+        /// What it says of itself.
+        agent: Box<Agent>,
+    },
+    /// A stream ended.
+    Disconnected {
+        /// Which node's.
+        node: NodeName,
+        /// Which stream.
+        session: u64,
+    },
+    /// A section is in its agent's journal.
+    Accepted {
+        /// At whom.
+        node: NodeName,
+        /// Which.
+        effect: EffectId,
+    },
+    /// An agent will not begin a section.
+    Declined {
+        /// Who.
+        node: NodeName,
+        /// Which.
+        effect: EffectId,
+        /// Why.
+        why: String,
+        /// It came too late, rather than being refused.
+        lapsed: bool,
+    },
+    /// How far an agent is.
+    Progress {
+        /// Who.
+        node: NodeName,
+        /// In which section.
+        effect: EffectId,
+        /// At which step.
+        step: String,
+        /// Bytes done and in all.
+        progress: Option<(u64, u64)>,
+    },
+    /// A section ended.
+    Outcome {
+        /// At whom.
+        node: NodeName,
+        /// How: bounded, for the run's state.
+        outcome: Box<Outcome>,
+        /// The same as its node signed it, for the record. Whoever tells it has judged the signature.
+        signed: Box<Signed>,
+    },
+    /// An outcome came that is not signed by its node's key.
+    OutcomeRefused {
+        /// From whom.
+        node: NodeName,
+        /// On which stream.
+        session: u64,
+        /// Of which effect.
+        effect: EffectId,
+        /// Why it is not believed.
+        why: String,
+    },
+    /// The answer to a question about an effect: its journal has never accepted it.
+    NotKnown {
+        /// Who.
+        node: NodeName,
+        /// Which.
+        effect: EffectId,
+    },
+    /// A look that was asked for.
+    Looked {
+        /// Of which run.
+        run: u64,
+        /// Index of the node in the run.
+        node: usize,
+        /// Which round.
+        round: u64,
+        /// What each check says.
+        results: Vec<CheckResult>,
+        /// What runs there.
+        seen: Seen,
+    },
+    /// A node was enrolled, labelled or removed.
+    Registered {
+        /// All of them.
+        nodes: Vec<(NodeName, FleetNode)>,
+    },
+    /// What an agent's journal holds of sections that changed its node: told before its stream opens.
+    Held {
+        /// Which node.
+        node: NodeName,
+        /// What.
+        effects: Vec<HeldEffect>,
+    },
+    /// An agent obeys another coordinator: nothing further is handed out, to nobody, and runs stay as they are.
+    Fenced {
+        /// Whom.
+        by: Fence,
+    },
+    /// The coordinator is stopping: nothing further is handed out.
+    Stopping,
+    /// Time passed.
+    Tick,
+}
+
+impl Input {
+    /// Could a run change by it? Who is there and who is registered is news also to a coordinator that is fenced.
+    pub(super) const fn moves_runs(&self) -> bool {
+        !matches!(
+            self,
+            Self::Disconnected { .. }
+                | Self::Registered { .. }
+                | Self::Held { .. }
+                | Self::Fenced { .. }
+                | Self::Stopping
+        )
+    }
+}
+
+/// What is to be done, after it is on disk.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a section.
+    Dispatch {
+        /// To whom.
+        node: NodeName,
+        /// On which stream; a later one must not get it.
+        session: u64,
+        /// Its id.
+        effect: EffectId,
+        /// Its exact bytes.
+        section: Vec<u8>,
+    },
+    /// Ask what became of an effect.
+    Ask {
+        /// Whom.
+        node: NodeName,
+        /// About which.
+        effect: EffectId,
+    },
+    /// Look.
+    Look(Box<LookRequest>),
+    /// Records that an agent may forget.
+    Forget {
+        /// Who.
+        node: NodeName,
+        /// Which.
+        effects: Vec<EffectId>,
+    },
+}
+
+/// A look that the driver wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookRequest {
+    /// Of which run.
+    pub run: u64,
+    /// Index of the node in the run.
+    pub index: usize,
+    /// Which round.
+    pub round: u64,
+    /// The node.
+    pub node: NodeName,
+    /// The node is about to leave service, rather than coming back.
+    pub before: bool,
+    /// What runs there.
+    pub detect: Detect,
+    /// What must hold.
+    pub checks: Vec<Check>,
+    /// What must hold as well while it soaks, and where; the result of each has the name that
+    /// [`SoakLook::name`] gives it.
+    pub soak: Vec<SoakLook>,
+    /// How long it has been soaking, in milliseconds.
+    pub soaking_ms: u64,
+    /// All nodes of the stage, and how to see what runs there: where a cluster's other members are.
+    pub peers: Vec<(NodeName, Detect)>,
+    /// The version to reach.
+    pub to: drydock_types::Version,
+    /// Outages that the plan accepts by name.
+    pub outages: Vec<String>,
+    /// No minor may be left out.
+    pub one_minor_at_a_time: bool,
+}
