@@ -89,6 +89,11 @@ pub struct Rules {
     pub journals: Vec<JournalTruth>,
     /// How often each step of each effect changed something in the world.
     pub changes: BTreeMap<(EffectId, &'static str), u32>,
+    /// When that last was.
+    pub changed_ms: BTreeMap<(EffectId, &'static str), u64>,
+    /// Effects that an agent carries on from a journal that was put back to an older copy: what it did since then it
+    /// cannot know.
+    pub older: BTreeSet<EffectId>,
     /// Every run that was ever started.
     pub runs: BTreeMap<RunId, RunTruth>,
     /// When an agent received a section: effect and host.

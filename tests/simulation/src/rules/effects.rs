@@ -148,7 +148,10 @@ impl Rules {
     ) {
         let count = self.changes.entry((effect, step)).or_insert(0);
         *count += 1;
-        if *count > 1 {
+        let last_ms = self.changed_ms.insert((effect, step), now_ms);
+        // Somebody else may have put back what it was: then it is done again, and rightly.
+        let others_since = ground.hosts[host].others_ms.zip(last_ms).is_some_and(|(at, last)| at >= last);
+        if *count > 1 && !others_since && !self.older.contains(&effect) {
             let (name, count) = (ground.hosts[host].name.clone(), *count);
             self.broken(3, now_ms, || {
                 format!("{step} of effect {} took place {count} times on {name}", effect.short())
@@ -188,6 +191,12 @@ impl Rules {
     pub fn journal_lost(&mut self, host: usize) {
         let truth = &self.journals[host];
         self.lost.extend(truth.accepted.difference(&truth.ended).copied());
+    }
+
+    /// A host's journal is an older one, as it was looked at again.
+    pub fn journal_is_older(&mut self, host: usize) {
+        let truth = &self.journals[host];
+        self.older.extend(truth.accepted.difference(&truth.ended).copied());
     }
 
     /// A version was seen to fail on a host.

@@ -21,6 +21,8 @@ use crate::{
 
 /// How it begins when a node is said to need nothing.
 pub(super) const ALREADY: &str = "already runs";
+/// How long it may take to look at all nodes of a plan.
+const SURVEY_MS: u64 = 20_000;
 /// How often somebody looks.
 const LOOKS_MS: u64 = 5000;
 /// How often a run is resumed before it is ended.
@@ -174,7 +176,11 @@ impl World {
         let inner = &mut *inner;
         for stage in &planned.stages {
             for node in stage.waves.iter().flat_map(|wave| &wave.nodes) {
-                if node.skip.as_ref().is_some_and(|why| why.starts_with(ALREADY)) {
+                let host = inner.ground.host(&node.name);
+                let process = host.and_then(|host| inner.ground.hosts[host].process);
+                // Whatever has been started since the nodes were looked at, that look cannot have seen.
+                let seen = process.is_some_and(|it| it.since_ms == 0 || it.since_ms + SURVEY_MS < now_ms);
+                if seen && node.skip.as_ref().is_some_and(|why| why.starts_with(ALREADY)) {
                     let told = Told { name: &node.name, evidence: None };
                     inner.rules.called_already_there(&inner.ground, stage, told, now_ms);
                 }

@@ -84,6 +84,7 @@ impl World {
                 let copy = copies[at].clone();
                 self.agents[host].disk.edit(|content| *content = copy);
                 disk::look_again(&self.agents[host].disk, host, &self.shared);
+                self.shared.lock().rules.journal_is_older(host);
             }
             Kind::JournalLost => {
                 return self.journal_lost(host, for_ms);
