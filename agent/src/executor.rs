@@ -237,6 +237,7 @@ impl Executor {
     /// When the journal fails: the agent stops.
     pub async fn recover(&self) -> Result<Option<Outcome>, JournalError> {
         let _turn = self.turn.acquire().await;
+        self.put_away_left_over().await?;
         let open = {
             let mut journal = self.journal.lock().await;
             let Some(effect) = journal.open_section().map(|open| open.effect) else { return Ok(None) };
@@ -257,6 +258,15 @@ impl Executor {
             Some(open) => self.work(open).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// An agent that died behind an outcome has left its revert's timer and files.
+    async fn put_away_left_over(&self) -> Result<(), JournalError> {
+        let Some(effect) = self.workshop.left_over().await else { return Ok(()) };
+        if matches!(self.stored(effect).await?, Stored::Ended { .. }) {
+            self.workshop.put_away(effect).await;
+        }
+        Ok(())
     }
 
     /// Takes a section from dispatch to outcome; returns when it has ended or was declined. Everything is
@@ -367,12 +377,12 @@ impl Executor {
     }
 
     async fn work(&self, open: Open) -> Result<Outcome, JournalError> {
-        let confirmed = open.section.commit_confirmed.is_some().then(|| open.section.clone());
+        let confirmed = open.section.commit_confirmed.is_some().then_some(open.effect);
         let shift = Shift::new(&self.journal, &*self.workshop, &*self.listener, open);
         let outcome = shift.run().await?;
         self.listener.hear(Event::Ended(outcome.clone()));
-        if let Some(section) = confirmed {
-            self.workshop.put_away(&section).await;
+        if let Some(effect) = confirmed {
+            self.workshop.put_away(effect).await;
         }
         self.journal.lock().await.tidy().await?;
         Ok(outcome)

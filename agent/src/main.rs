@@ -94,7 +94,7 @@ async fn enter(settings: &Settings, enrol: &Enrol) -> anyhow::Result<()> {
 async fn revert(settings: &Settings, what: &Revert) -> anyhow::Result<()> {
     let dir = settings.state_dir()?;
     let said = match what {
-        Revert { now: true, .. } => reverter::run(&dir, Start::Now).await,
+        Revert { now: true, effect, .. } => reverter::run(&dir, effect.map_or(Start::Now, Start::Of)).await,
         Revert { at_boot: true, .. } => reverter::run(&dir, Start::AtBoot).await,
         Revert { keep: true, .. } => reverter::keep(&dir),
         Revert { .. } => reverter::show(&dir),

@@ -42,8 +42,8 @@ use crate::{
 /// The boot unit that is shipped beside the agent's.
 pub const BOOT_UNIT: &str = "drydock-revert.service";
 
-/// How long a revert at work is waited for.
-const REVERTING: Duration = Duration::from_secs(180);
+/// How long a report is waited for where nothing is armed any more.
+const GONE: Duration = Duration::from_secs(10);
 /// How often it is looked how things stand.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -71,7 +71,7 @@ pub async fn standing(host: &Host, section: &Section) -> Result<Standing, Proble
             if plan.is_of_this_boot()? {
                 let left = plan.left()?;
                 // Between the plan's being on the disk and the timer's start the agent may have died.
-                let command = command(&host.state_dir);
+                let command = command(&host.state_dir, plan.effect);
                 arm::start_timer(host, &plan, &command, left).await?;
                 return Ok(Standing::Armed(left));
             }
@@ -106,11 +106,16 @@ pub async fn now(host: &Host, section: &Section, why: &str) -> Result<Report, Pr
 /// Starts the reverter and waits for its report.
 async fn reported(host: &Host, effect: EffectId) -> Result<Report, Problem> {
     let place = Place::of(&host.state_dir);
-    let (name, command) = (unit_name(effect), command(&host.state_dir));
+    let (name, command) = (unit_name(effect), command(&host.state_dir, effect));
     let apart = Apart { name: &name, description: DESCRIPTION, command: &command, until_done: true };
+    let longest = match place.state()? {
+        State::Armed(plan) | State::Reverting(plan) if plan.effect == effect => reverter::longest(&plan),
+        // Its report is there, or nothing will come any more.
+        _ => GONE,
+    };
     host.ending.expect();
     let asked = host.units.start_apart_now(&apart).await;
-    let until = Instant::now() + REVERTING;
+    let until = Instant::now() + longest;
     loop {
         match place.state()? {
             State::Reverted(report) if report.effect == effect => return Ok(report),
@@ -118,7 +123,7 @@ async fn reported(host: &Host, effect: EffectId) -> Result<Report, Problem> {
             _ => {
                 let asked = asked.err().map(|error| format!(" ({error})")).unwrap_or_default();
                 return Err(Problem::new(format!(
-                    "the armed revert did not report within {REVERTING:?}{asked}"
+                    "the armed revert did not report within {longest:?}{asked}"
                 ))
                 .next(format!("journalctl -u {name}.service; by hand: {}", command.join(" "))));
             }
@@ -139,22 +144,31 @@ pub async fn disarm(host: &Host, section: &Section) -> Result<(), Problem> {
         }
         _ => {}
     }
-    put_away(host, section).await;
+    put_away(host, section.effect).await;
     Ok(())
 }
 
 /// Removes what is over, once the outcome is in the journal.
-pub async fn put_away(host: &Host, section: &Section) {
-    let name = unit_name(section.effect);
-    let command = command(&host.state_dir);
+pub async fn put_away(host: &Host, effect: EffectId) {
+    let name = unit_name(effect);
+    let command = command(&host.state_dir, effect);
     let apart = Apart { name: &name, description: DESCRIPTION, command: &command, until_done: true };
     if let Err(error) = host.units.stop_timer(&apart).await {
-        tracing::warn!(%error, "the timer of a revert that is not needed any more was not stopped; it does nothing");
+        tracing::warn!(%error, "the timer of a revert that is not needed any more was not stopped; it takes no other change back");
     }
     host.ending.over();
-    if let Err(problem) = Place::of(&host.state_dir).put_away(section.effect) {
+    if let Err(problem) = Place::of(&host.state_dir).put_away(effect) {
         tracing::warn!(%problem, "what a revert left was not put away");
     }
+}
+
+/// Whose change is over and has left something. A disk that does not say is one that the next change will hear of.
+#[must_use]
+pub fn over(host: &Host) -> Option<EffectId> {
+    Place::of(&host.state_dir).over().unwrap_or_else(|problem| {
+        tracing::warn!(%problem, "what an earlier change has armed cannot be seen");
+        None
+    })
 }
 
 const DESCRIPTION: &str = "Drydock: take back a change that was not confirmed";
@@ -165,10 +179,11 @@ fn unit_name(effect: EffectId) -> String {
 }
 
 /// What starts the reverter.
-fn command(state_dir: &Path) -> Vec<String> {
+fn command(state_dir: &Path, effect: EffectId) -> Vec<String> {
     let program = Place::of(state_dir).program();
-    let words = ["--state-dir".into(), state_dir.display().to_string(), "revert".into(), "--now".into()];
-    std::iter::once(program.display().to_string()).chain(words).collect()
+    let (program, state_dir, effect) =
+        (program.display().to_string(), state_dir.display().to_string(), effect.to_string());
+    [&program, "--state-dir", &state_dir, "revert", "--now", "--effect", &effect].map(str::to_owned).into()
 }
 
 impl Plan {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use drydock_types::{Millis, NodeName};
+use drydock_types::{EffectId, Millis, NodeName};
 
 /// A join token is shorter than this.
 const MAX_TOKEN_BYTES: u64 = 16 << 10;
@@ -43,19 +43,22 @@ pub enum Command {
 
 /// What becomes of the change that is armed. Without a flag it is shown.
 #[derive(Debug, Args)]
-#[group(multiple = false)]
+#[group(skip)]
 pub struct Revert {
     /// Show what is armed, or what came of it (the default)
-    #[arg(long)]
+    #[arg(long, group = "what")]
     pub show: bool,
     /// Take it back now
-    #[arg(long)]
+    #[arg(long, group = "what")]
     pub now: bool,
+    /// Only what this effect has armed; what another one has is left alone. Timers say it
+    #[arg(long, requires = "now", conflicts_with_all = ["show", "at_boot", "keep"], value_name = "ID", value_parser = effect_id)]
+    pub effect: Option<EffectId>,
     /// As `drydock-revert.service` does when the node is started
-    #[arg(long)]
+    #[arg(long, group = "what")]
     pub at_boot: bool,
     /// Keep the change: it is not taken back any more
-    #[arg(long)]
+    #[arg(long, group = "what")]
     pub keep: bool,
 }
 
@@ -196,6 +199,10 @@ fn node_name(text: &str) -> Result<NodeName, String> {
     NodeName::parse(text).map_err(|error| error.to_string())
 }
 
+fn effect_id(text: &str) -> Result<EffectId, String> {
+    EffectId::parse(text).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -231,5 +238,30 @@ mod tests {
         assert!(matches!(enrol(&file).token(), Err(SettingsError::NoToken)));
         let missing = enrol(Path::new("/nowhere/token")).token().unwrap_err();
         assert!(missing.to_string().contains("/nowhere/token"));
+    }
+
+    #[test]
+    fn an_effect_is_named_only_for_what_is_taken_back_now_and_one_thing_is_asked_at_a_time() {
+        let revert = |flags: &[&str]| {
+            let words = ["drydock-agent", "revert"].iter().chain(flags);
+            Cli::try_parse_from(words).map(|cli| cli.command)
+        };
+        let id = EffectId([7; 32]);
+        let named = revert(&["--now", "--effect", &id.to_string()]).unwrap();
+        assert!(
+            matches!(named, Some(Command::Revert(Revert { now: true, effect: Some(it), .. })) if it == id)
+        );
+        let unnamed = revert(&["--now"]).unwrap();
+        assert!(matches!(unnamed, Some(Command::Revert(Revert { now: true, effect: None, .. }))));
+        let id = id.to_string();
+        let refused: [&[&str]; 4] = [
+            &["--effect", &id],
+            &["--keep", "--effect", &id],
+            &["--now", "--effect", "7"],
+            &["--now", "--keep"],
+        ];
+        for flags in refused {
+            assert!(revert(flags).is_err(), "{flags:?}");
+        }
     }
 }

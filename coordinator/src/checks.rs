@@ -19,7 +19,7 @@ use drydock_core::{
 };
 use drydock_types::{
     NodeName, Verdict,
-    probe::{EtcdView, Observation, Probe},
+    probe::{EtcdView, Observation, Probe, UnitView},
     step::VersionSource,
 };
 use futures_util::future::join_all;
@@ -139,10 +139,10 @@ pub async fn seen(
             (Some(source), _) => Some(version(sessions, node, source).await),
         }
     };
-    let (version, exe_sha256) = tokio::join!(version, executable(sessions, node, detect));
+    let (version, process) = tokio::join!(version, process(sessions, node, detect));
     let role = etcd.and_then(|view| view.as_ref().ok()).and_then(|view| view.local.as_ref().ok());
     let role = role.map(|status| if status.leads() { Role::Leader } else { Role::Follower });
-    heard::seen(Seen { version, exe_sha256, role })
+    heard::seen(Seen { version, exe_sha256: process.exe_sha256, role, down: process.down })
 }
 
 fn etcd_version(view: &Result<EtcdView, String>) -> Result<drydock_types::Version, String> {
@@ -165,17 +165,35 @@ pub async fn version(
     }
 }
 
-async fn executable(sessions: &Sessions, node: &NodeName, detect: &Detect) -> Option<drydock_types::Sha256> {
-    let unit = detect.unit.clone()?;
+/// What a node's agent says of a unit's process.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Process {
+    exe_sha256: Option<drydock_types::Sha256>,
+    down: bool,
+}
+
+impl Process {
+    fn of(view: UnitView) -> Self {
+        Self {
+            down: view.running.is_none() && view.runs_for_ms.is_none() && view.active_state != "active",
+            // What runs is not what lies there: the next start is another one, so neither of the two is what runs.
+            exe_sha256: match view.runs_the_file {
+                Some(false) => None,
+                _ => view.running.map(|running| running.exe_sha256),
+            },
+        }
+    }
+}
+
+async fn process(sessions: &Sessions, node: &NodeName, detect: &Detect) -> Process {
+    let Some(unit) = detect.unit.clone() else { return Process::default() };
     let probe = Probe::Unit { unit, path: detect.path.clone() };
     match sessions.observe(node, &probe, PROBE_DEADLINE).await {
-        // What runs is not what lies there: the next start is another one, so neither of the two is what runs.
-        Ok(Observation::Unit(view)) if view.runs_the_file == Some(false) => None,
-        Ok(Observation::Unit(view)) => view.running.map(|running| running.exe_sha256),
-        Ok(_) => None,
+        Ok(Observation::Unit(view)) => Process::of(view),
+        Ok(_) => Process::default(),
         Err(why) => {
             tracing::debug!(%node, %why, "its unit could not be looked at");
-            None
+            Process::default()
         }
     }
 }
@@ -197,4 +215,48 @@ pub async fn survey(sessions: &Sessions, nodes: &[(NodeName, Detect)]) -> BTreeM
         (node, seen)
     };
     join_all(nodes.iter().cloned().map(ask)).await.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use drydock_types::{Sha256, outcome::RunningUnit};
+
+    use super::*;
+
+    #[test]
+    fn down_is_only_what_has_no_process_by_its_agents_own_word() {
+        let unit: drydock_types::UnitName = "thing.service".parse().unwrap();
+        let view = |state: &str, pid: Option<u32>, runs_the_file: Option<bool>| UnitView {
+            unit: unit.clone(),
+            active_state: state.to_string(),
+            sub_state: String::new(),
+            running: pid.map(|pid| RunningUnit {
+                unit: unit.clone(),
+                pid,
+                invocation: "1".to_string(),
+                exe_inode: 1,
+                exe_sha256: Sha256([1; 32]),
+            }),
+            runs_the_file,
+            runs_for_ms: pid.map(|_| 1),
+        };
+        for (view, down, seen) in [
+            (view("failed", None, Some(false)), true, false),
+            (view("inactive", None, None), true, false),
+            // Between two starts of a unit that crashes again and again.
+            (view("activating", None, None), true, false),
+            (view("active", Some(7), Some(true)), false, true),
+            // The old process goes on over another file: it serves.
+            (view("active", Some(7), Some(false)), false, false),
+            (view("activating", Some(7), None), false, true),
+            // A unit without a main process can be well.
+            (view("active", None, None), false, false),
+            // A process whose executable could not be read.
+            (UnitView { runs_for_ms: Some(1), ..view("deactivating", None, None) }, false, false),
+        ] {
+            let process = Process::of(view.clone());
+            assert_eq!((process.down, process.exe_sha256.is_some()), (down, seen), "{view:?}");
+        }
+        assert!(!Process::default().down, "whoever did not answer is not known to be down");
+    }
 }

@@ -11,7 +11,8 @@ use super::{Action, Cx, Found, Note, Problem};
 use crate::{
     artifacts::trust,
     policy::BinaryRule,
-    sys::files::{self, FileError, Place, elf, open_artifact, owner},
+    revert::place::{Place as Reverts, State},
+    sys::files::{self, FileError, Place, Stop, elf, open_artifact, owner},
 };
 
 /// The exchange of one binary.
@@ -122,6 +123,30 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+/// File work that changes something: dropping this gives it up, up to the moment in which the file changes.
+async fn stoppable<T: Send + 'static>(
+    stop: Stop,
+    work: impl FnOnce(Stop) -> Result<T, FileError> + Send + 'static,
+) -> Result<T, Problem> {
+    let _dropped = stop.on_drop();
+    blocking(move || work(stop)).await
+}
+
+/// What ends an exchange beside its own deadline: the reverter, which claims the change before it takes the
+/// directory's lock.
+fn unless_taken_back(cx: &Cx<'_>) -> Stop {
+    if cx.section.commit_confirmed.is_none() {
+        return Stop::default();
+    }
+    let (place, effect) = (Reverts::of(&cx.host.state_dir), cx.section.effect);
+    Stop::once(move || match place.state() {
+        Ok(State::Reverting(plan)) if plan.effect == effect => Some("it is being taken back".into()),
+        Ok(State::Reverted(report)) if report.effect == effect => Some("it was taken back".into()),
+        Ok(_) => None,
+        Err(problem) => Some(format!("whether it is being taken back cannot be seen: {problem}")),
+    })
+}
+
 #[async_trait]
 impl Action for Swap<'_> {
     async fn check(&self, cx: &Cx<'_>) -> Result<(), Problem> {
@@ -150,7 +175,8 @@ impl Action for Swap<'_> {
         }
         let source = stored(cx, artifact)?;
         let (effect, work) = (cx.section.effect, before.clone());
-        blocking(move || exchange(&work, effect, &rule, &source)).await?;
+        let stop = unless_taken_back(cx);
+        stoppable(stop, move |stop| exchange(&work, effect, &rule, &source, stop)).await?;
         Ok(vec![swapped(&before)])
     }
 
@@ -193,9 +219,10 @@ impl Action for Swap<'_> {
             return Ok(Vec::new());
         }
         let (work, effect) = (before.clone(), cx.section.effect);
-        let restored =
-            blocking(move || Place::open(&work.path, effect)?.restore(work.old_sha256, work.new_sha256))
-                .await?;
+        let restored = stoppable(Stop::default(), move |stop| {
+            Place::open(&work.path, effect)?.until(stop).restore(work.old_sha256, work.new_sha256)
+        })
+        .await?;
         // What was displaced is not kept beside the binary; its bytes are in the store.
         let store = cx.section.artifact.as_ref().and_then(|artifact| cx.host.artifacts.verified(artifact));
         let kept = store.and_then(|path| AbsPath::parse(&path.display().to_string()).ok());
@@ -226,8 +253,9 @@ fn exchange(
     effect: drydock_types::EffectId,
     rule: &BinaryRule,
     source: &std::path::Path,
+    stop: Stop,
 ) -> Result<(), FileError> {
-    let place = Place::open(&before.path, effect)?;
+    let place = Place::open(&before.path, effect)?.until(stop);
     let target = place.target(rule)?;
     let found = target.sha256(before.path.as_str().as_ref())?;
     if found == before.new_sha256 {
@@ -242,8 +270,7 @@ fn exchange(
     let artifact = open_artifact(source)?;
     elf::check(&artifact, source, std::env::consts::ARCH)?;
     let staged = place.stage(&target, &artifact, before.new_sha256)?;
-    place.exchange(&target, &staged)?;
-    place.tidy()
+    place.exchange(&target, &staged)
 }
 
 #[cfg(test)]

@@ -88,6 +88,16 @@ fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
+/// Is there a process that listens at the member's URL? Whether it serves is another question; where none listens
+/// there is nothing to lose.
+pub async fn listens(target: &Target, within: Duration) -> bool {
+    let dial = TcpStream::connect((target.host.as_str(), target.port));
+    match timeout(within, dial).await {
+        Ok(Err(error)) => error.kind() != std::io::ErrorKind::ConnectionRefused,
+        Ok(Ok(_)) | Err(_) => true,
+    }
+}
+
 /// A gRPC connection to the member, standing.
 ///
 /// # Errors

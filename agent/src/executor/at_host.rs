@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use drydock_types::{Section, Step, outcome::Evidence, step::UndoGuard};
+use drydock_types::{EffectId, Section, Step, outcome::Evidence, step::UndoGuard};
 
 use super::workshop::{Progress, Workshop};
 use crate::{
@@ -106,7 +106,11 @@ impl Workshop for AtHost {
         revert::now(&self.0, section, why).await
     }
 
-    async fn put_away(&self, section: &Section) {
-        revert::put_away(&self.0, section).await;
+    async fn put_away(&self, effect: EffectId) {
+        revert::put_away(&self.0, effect).await;
+    }
+
+    async fn left_over(&self) -> Option<EffectId> {
+        revert::over(&self.0)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use drydock_types::{Section, Step, outcome::Evidence, step::UndoGuard};
+use drydock_types::{EffectId, Section, Step, outcome::Evidence, step::UndoGuard};
 
 use crate::{
     actions::{Found, Note, Problem},
@@ -68,7 +68,11 @@ pub trait Workshop: Send + Sync {
         Err(no_reverts())
     }
     /// The outcome is in the journal: what the revert left may go.
-    async fn put_away(&self, _section: &Section) {}
+    async fn put_away(&self, _effect: EffectId) {}
+    /// Read-only: whose change was confirmed or taken back and has left something that was not put away.
+    async fn left_over(&self) -> Option<EffectId> {
+        None
+    }
 }
 
 fn no_reverts() -> Problem {

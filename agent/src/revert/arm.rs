@@ -1,16 +1,25 @@
 //! Before the change: may a revert be armed at all, then the plan on the disk, then the timer.
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::PermissionsExt as _,
+    time::Duration,
+};
 
 use drydock_types::{
     Millis, Section, Sha256, Step, UnitName,
     section::CommitConfirmed,
     step::{SwapBinary, UnitStep},
 };
-use tokio::task::spawn_blocking;
+use nix::fcntl::Flock;
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 
 use super::{
-    BOOT_UNIT, DESCRIPTION, command, confirm,
+    AGAIN, BOOT_UNIT, DESCRIPTION, command, confirm,
     place::{Place, State},
     plan::{FileBack, Plan, UnitBack, unix_ms},
     unit_name,
@@ -30,6 +39,8 @@ use crate::{
 
 /// How long the copy may take to say its version: it is tried before anybody relies upon it.
 const TRIAL: Duration = Duration::from_secs(10);
+/// How long a reverter of an earlier change is waited for that is just looking what is armed.
+const ALONE: Duration = Duration::from_secs(5);
 
 /// The section's limit and witnesses.
 fn wanted(section: &Section) -> Result<&CommitConfirmed, Problem> {
@@ -138,8 +149,14 @@ pub async fn arm(host: &Host, section: &Section) -> Result<Duration, Problem> {
         network: network().await?,
     };
     let left = Duration::from_millis(plan.within.0);
-    let (command, armed, at) = (command(&host.state_dir), plan.clone(), place.clone());
-    blocking(move || at.arm(&armed)).await?;
+    let (command, armed, at) = (command(&host.state_dir, plan.effect), plan.clone(), place.clone());
+    let lock = alone(&place).await?;
+    blocking(move || {
+        let armed = at.arm(&armed);
+        drop(lock);
+        armed
+    })
+    .await?;
     match start_timer(host, &plan, &command, left).await {
         Ok(()) => {
             tracing::info!(effect = %section.effect, within = %plan.within, "a revert is armed");
@@ -149,6 +166,22 @@ pub async fn arm(host: &Host, section: &Section) -> Result<Duration, Problem> {
             host.ending.over();
             place.disarm()?;
             Err(problem)
+        }
+    }
+}
+
+/// While no reverter looks what is armed: one of an earlier change must not find this one between its look and its
+/// claim.
+async fn alone(place: &Place) -> Result<Flock<File>, Problem> {
+    let until = Instant::now() + ALONE;
+    loop {
+        match place.try_lock()? {
+            Some(lock) => return Ok(lock),
+            None if Instant::now() < until => sleep(AGAIN).await,
+            None => {
+                return Err(Problem::new(format!("a reverter is still at work after {ALONE:?}"))
+                    .next("look at it: drydock-agent revert --show; journalctl -u 'drydock-revert*'"));
+            }
         }
     }
 }

@@ -13,7 +13,10 @@ use drydock_types::{
     EffectId, Millis,
     document::{decode_own, encode},
 };
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use serde::Deserialize;
 
 use super::plan::{Begun, Confirmed, Plan, Report};
@@ -115,7 +118,8 @@ impl Place {
             State::Armed(_) | State::Reverting(_) => return Ok(()),
             // Of an effect that is over: its outcome is in the journal.
             State::Confirmed(_) | State::Reverted(_) | State::Nothing => {
-                for old in [CONFIRMED, CONFIRMED_BY, REVERTED, BEGUN, REASON] {
+                // What a reverter that died behind its report has left goes first: alone it would be gone on with.
+                for old in [REVERTING, CONFIRMED, CONFIRMED_BY, REVERTED, BEGUN, REASON] {
                     self.remove(old)?;
                 }
             }
@@ -226,6 +230,18 @@ impl Place {
         self.remove(ARMED)
     }
 
+    /// Whose change is over, one way or the other, and has left something here.
+    ///
+    /// # Errors
+    /// As [`Place::state`].
+    pub fn over(&self) -> Result<Option<EffectId>, Problem> {
+        Ok(match self.state()? {
+            State::Confirmed(done) => Some(done.effect),
+            State::Reverted(report) => Some(report.effect),
+            State::Armed(_) | State::Reverting(_) | State::Nothing => None,
+        })
+    }
+
     /// Why the agent itself wants it taken back, for the report.
     ///
     /// # Errors
@@ -245,11 +261,31 @@ impl Place {
     /// # Errors
     /// When another one is at work.
     pub fn lock(&self) -> Result<Flock<File>, Problem> {
-        let path = self.dir.join("lock");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = file.map_err(|error| Self::failed("open", &path, &error))?;
+        let (path, file) = self.lock_file()?;
         Flock::lock(file, FlockArg::LockExclusive)
             .map_err(|(_, errno)| Self::failed("lock", &path, &errno.into()))
+    }
+
+    /// The same, at once; `None` while another one is at work.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn try_lock(&self) -> Result<Option<Flock<File>>, Problem> {
+        let (path, file) = self.lock_file()?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(lock)),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(Self::failed("lock", &path, &errno.into())),
+        }
+    }
+
+    fn lock_file(&self) -> Result<(PathBuf, File), Problem> {
+        let path = self.dir.join("lock");
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        match file {
+            Ok(file) => Ok((path, file)),
+            Err(error) => Err(Self::failed("open", &path, &error)),
+        }
     }
 
     fn read<T: for<'a> Deserialize<'a>>(&self, name: &'static str) -> Result<Option<T>, Problem> {

@@ -9,9 +9,10 @@ mod units;
 
 use std::{path::Path, time::Duration};
 
-use drydock_types::Millis;
+use drydock_types::{EffectId, Millis};
 use tokio::task::spawn_blocking;
 
+use self::units::Restorer;
 use super::{
     arm,
     place::{Place, State},
@@ -25,14 +26,34 @@ use crate::{
 
 /// How long the network is brought back for, before and after the units.
 const NETWORK: Duration = Duration::from_millis(600);
+/// Files, network and what systemd is asked take no longer than this beside the units' own jobs.
+const BESIDE_UNITS: Duration = Duration::from_secs(180);
 
 /// Why it is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// The node was started; units and network are not up yet.
     AtBoot,
-    /// Its time is over, or the agent wants it.
+    /// Somebody wants it, whatever is armed.
     Now,
+    /// The time of this effect is over, or its agent wants it. What is armed for another is none of its business: a
+    /// timer can outlive its change.
+    Of(EffectId),
+}
+
+impl Start {
+    fn is_for(self, effect: EffectId) -> bool {
+        match self {
+            Self::Of(wanted) => wanted == effect,
+            Self::AtBoot | Self::Now => true,
+        }
+    }
+}
+
+/// How long a revert of this plan is waited for.
+pub(super) fn longest(plan: &Plan) -> Duration {
+    let units = u32::try_from(plan.units.len()).unwrap_or(u32::MAX);
+    BESIDE_UNITS.saturating_add(units::LONGEST.saturating_mul(units))
 }
 
 /// Takes back what is armed. Does nothing when nothing is.
@@ -46,6 +67,14 @@ pub async fn run(state_dir: &Path, start: Start) -> Result<String, Problem> {
     }
     let _lock = place.lock()?;
     let (boot_id, before) = (boot::id().ok(), place.state()?);
+    if let State::Armed(plan) | State::Reverting(plan) = &before
+        && !start.is_for(plan.effect)
+    {
+        return Ok(format!(
+            "there is nothing to take back: what is armed is another change, {} to {} (run {})",
+            plan.component, plan.to, plan.run_number
+        ));
+    }
     if let (State::Armed(plan), Start::AtBoot) = (&before, start)
         && boot_id.as_deref() == Some(plan.boot_id.as_str())
     {
@@ -81,6 +110,7 @@ async fn take_back(place: &Place, plan: &Plan, start: Start, same_boot: bool) ->
     };
     eprintln!("taking back {} to {} (run {}): {}", plan.component, plan.to, plan.run_number, report.because);
     files(plan, &mut report).await;
+    let files_are_back = report.failed.is_empty();
     if start == Start::AtBoot {
         return report;
     }
@@ -90,8 +120,9 @@ async fn take_back(place: &Place, plan: &Plan, start: Start, same_boot: bool) ->
     let units = Units::of(&Policy::default());
     match units {
         Ok(units) => {
+            let restorer = Restorer::new(&units, place, plan, files_are_back);
             for unit in &plan.units {
-                let done = units::put_back(&units, place, plan, unit).await;
+                let done = restorer.put_back(unit).await;
                 note(&mut report, unit.unit.as_str(), done);
             }
         }

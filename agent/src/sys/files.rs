@@ -3,12 +3,14 @@
 //!
 //! The order of an exchange: [`Place::open`] (parents) → [`Place::target`] (the file itself) →
 //! [`Place::stage`] (the new one beside it, the old one kept as a hard link) → [`Place::exchange`]. What
-//! lies there after a crash is told by its digest ([`Place::digest`]); [`Place::restore`] takes it back.
+//! lies there after a crash is told by its digest ([`Place::digest`]); [`Place::restore`] takes it back. The last two
+//! exclude each other, over processes, and ask [`Stop`] right before they change the target.
 //!
 //! All of this blocks: call it within `spawn_blocking`.
 
 mod attributes;
 pub mod elf;
+mod lock;
 pub mod owner;
 mod place;
 mod restore;
@@ -24,6 +26,7 @@ use drydock_types::Sha256;
 use sha2::Digest as _;
 
 pub use self::{
+    lock::{Stop, StopOnDrop},
     place::{Place, Target},
     swap::{Staged, open_artifact},
 };

@@ -9,7 +9,7 @@ use alloc::{
 use drydock_types::{Label, NodeKey, NodeName, Sha256, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::{recipe::Detect, standing::Quarantined};
+use crate::standing::Quarantined;
 
 /// All enrolled nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -80,6 +80,10 @@ pub struct Seen {
     pub exe_sha256: Option<Sha256>,
     /// Its part in the cluster, where it has one.
     pub role: Option<Role>,
+    /// Its agent says that the unit is not active and has no process. Whoever was not asked, did not answer, or answers
+    /// something else is not known to be down, and counts as one that serves.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub down: bool,
 }
 
 impl Seen {
@@ -87,16 +91,6 @@ impl Seen {
     #[must_use]
     pub fn answered(&self) -> Option<&Version> {
         self.version.as_ref().and_then(|version| version.as_ref().ok())
-    }
-
-    /// Is the service down: it was asked and does not answer, or its unit has no process? A look that asked nothing
-    /// does not say so, and such a service counts as one that serves.
-    #[must_use]
-    pub const fn is_down(&self, detect: &Detect) -> bool {
-        match &self.version {
-            Some(answer) => answer.is_err(),
-            None => detect.unit.is_some() && self.exe_sha256.is_none(),
-        }
     }
 
     /// Does the target already run: by the digest in memory *and* the service's own answer?

@@ -132,8 +132,9 @@ pub struct UndoOf {
     pub effect: EffectId,
     /// What ran before it, where that was known.
     pub to: Option<Version>,
-    /// It was left half-way: what answers there does not tell what lies on the disk, and it is taken back in the
-    /// slot of the budget that it occupies already, without the recipe's gate.
+    /// It was left half-way: what answers there does not tell what lies on the disk. While it is down it is taken back
+    /// in the slot of the budget that it occupies already, without the recipe's gate; while it serves it has the whole
+    /// gate.
     pub half_way: bool,
 }
 

@@ -196,7 +196,7 @@ impl Run {
         let times = |node: &NodeRun| {
             let retry = (node.not_before_ms > 0).then_some(node.not_before_ms);
             let lost = node.look.as_ref().map(|look| look.asked_ms.saturating_add(crate::step::LOOK_LOST_MS));
-            let accepted = node.outage.as_ref().map(|outage| outage.until_ms);
+            let accepted = self.outage_until_ms(node);
             let [deadline, accepted] = [node.deadline_ms, accepted].map(|at| at.filter(|_| ticking));
             [node.look_again_ms, deadline, accepted, retry, lost]
         };

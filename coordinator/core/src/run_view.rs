@@ -148,11 +148,12 @@ fn outage(run: &Run, node: &NodeRun, now: Now) -> Option<OutageView> {
     let outage = node.outage.as_ref()?;
     let accepted_ms = run.stage_of(node).outage.get(&outage.what).map_or(0, |accepted| accepted.0);
     let runs = matches!(run.status, RunStatus::Running | RunStatus::Paused | RunStatus::Aborting);
+    let until_ms = run.outage_until_ms(node).filter(|_| runs && !node.phase.is_ended());
     Some(OutageView {
         what: outage.what.clone(),
         since_unix_ms: outage.since.wall_ms,
         accepted_ms,
-        left_ms: (runs && !node.phase.is_ended()).then(|| outage.until_ms.saturating_sub(now.clock_ms)),
+        left_ms: until_ms.map(|until| until.saturating_sub(now.clock_ms)),
     })
 }
 

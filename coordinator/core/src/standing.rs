@@ -172,9 +172,8 @@ impl Standing {
                 "both say the same machine id: stop the agent that is not the node, then drydock node release {name} --any-machine; or drydock node retire {name} and enrol it anew"
             )
         } else {
-            let id = twins.machines.first().map_or("ID", |machine| machine.machine_id.as_str());
             format!(
-                "say which one is the node, for example drydock node release {name} --machine {id}; or drydock node retire {name} and enrol it anew"
+                "see which one is the node, and say so: drydock node release {name} --machine ID, where ID begins its machine id; or drydock node retire {name} and enrol it anew"
             )
         }
     }
@@ -320,6 +319,8 @@ mod tests {
     fn machines_that_look_alike_are_not_told_apart_by_their_id() {
         let twins = |a: &str, b: &str| Twins { machines: [machine(a), machine(b)].to_vec(), unix_ms: 1 };
         assert!(!standing().twins_way_on(&twins("aa", "aa")).contains("--machine"));
-        assert!(standing().twins_way_on(&twins("aa", "bb")).contains("--machine aa"));
+        let way_on = standing().twins_way_on(&twins("aa", "bb"));
+        assert!(way_on.contains("drydock node release ctl-1 --machine ID"), "{way_on}");
+        assert!(!way_on.contains("--machine aa") && !way_on.contains("--machine bb"), "{way_on}");
     }
 }

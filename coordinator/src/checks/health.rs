@@ -1,17 +1,29 @@
 //! `health`: a health probe of the node's service passes: asked on the node itself, from another node, or by the
 //! coordinator. What a node says of its own health is one source; a probe from elsewhere is another.
 
+use std::net::IpAddr;
+
 use drydock_core::recipe::{HealthCheck, Vantage};
 use drydock_types::{
     NodeName, Verdict,
     probe::{HealthView, Observation, Probe},
     step::HealthProbe,
 };
+use http::Uri;
 
 use super::{PROBE_DEADLINE, Scene, fetch};
 
+/// What is wrong with a host that [`names_the_asker`].
+pub(crate) const NAMES_THE_ASKER: &str = "is whoever asks, and this is asked from elsewhere";
+
 /// Observes and judges.
 pub(super) async fn verdict(scene: &Scene<'_>, node: &NodeName, config: &HealthCheck) -> Verdict {
+    // A label was filled in since the file was read: what it says is not known before.
+    if let Some(own) = names_the_asker(config) {
+        return Verdict::Unknown(format!(
+            "{own:?} {NAMES_THE_ASKER}: give {node} a label with an address that is the same from there, or leave `from` out of a new plan"
+        ));
+    }
     match &config.from {
         None => judge(&through(scene, node, &config.probe).await),
         Some(Vantage::Node(other)) if other == node => {
@@ -24,6 +36,27 @@ pub(super) async fn verdict(scene: &Scene<'_>, node: &NodeName, config: &HealthC
             as_seen(judge(&by_coordinator(&config.probe).await), "as the coordinator sees it")
         }
     }
+}
+
+/// The host of a probe from elsewhere, where it means another machine to everybody who asks. A name that has to be
+/// resolved first is not judged, and neither is what is no address: who asks says that of it.
+pub(crate) fn names_the_asker(config: &HealthCheck) -> Option<String> {
+    config.from.as_ref()?;
+    let host = match &config.probe {
+        HealthProbe::Http { url } => url.parse::<Uri>().ok()?.host()?.to_string(),
+        HealthProbe::Tcp { address } => {
+            address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host).to_string()
+        }
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+    let name = bare.trim_end_matches('.').to_ascii_lowercase();
+    let itself = name == "localhost"
+        || name.ends_with(".localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|ip| {
+            let ip = ip.to_canonical();
+            ip.is_loopback() || ip.is_unspecified()
+        });
+    itself.then(|| bare.to_string())
 }
 
 async fn through(scene: &Scene<'_>, agent: &NodeName, probe: &HealthProbe) -> Result<HealthView, String> {
@@ -73,7 +106,13 @@ fn as_seen(verdict: Verdict, whose: &str) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use drydock_core::recipe::Detect;
+    use drydock_types::{Epoch, Fence, InstanceId, Version};
+
     use super::*;
+    use crate::{driver::LookRequest, link::Sessions};
 
     #[test]
     fn what_cannot_be_seen_is_never_clear() {
@@ -81,6 +120,79 @@ mod tests {
         assert_eq!(judge(&view(true)), Verdict::Clear);
         assert!(matches!(judge(&view(false)), Verdict::Waiting(why) if why.contains("503")));
         assert!(matches!(judge(&Err("no stream".to_string())), Verdict::Unknown(_)));
+    }
+
+    fn http(url: &str) -> HealthProbe {
+        HealthProbe::Http { url: url.to_string() }
+    }
+
+    fn tcp(address: &str) -> HealthProbe {
+        HealthProbe::Tcp { address: address.to_string() }
+    }
+
+    fn from_elsewhere(probe: HealthProbe) -> HealthCheck {
+        HealthCheck { probe, from: Some(Vantage::Coordinator {}) }
+    }
+
+    #[test]
+    fn whoever_asks_is_found_in_every_way_to_write_a_host() {
+        for itself in [
+            http("http://[::1]/healthz"),
+            http("http://x@127.0.0.1/"),
+            http("http://127.0.0.1?x"),
+            http("http://127.0.0.1:8080/healthz"),
+            http("https://LOCALHOST"),
+            http("http://localhost.:80/"),
+            http("http://[::ffff:127.0.0.1]:80/"),
+            http("http://0.0.0.0/"),
+            tcp("127.9.8.7:1"),
+            tcp("[::]:1"),
+            tcp("::1:80"),
+            tcp("db.localhost:1"),
+        ] {
+            let check = from_elsewhere(itself);
+            assert!(names_the_asker(&check).is_some(), "{check:?}");
+            assert_eq!(names_the_asker(&HealthCheck { from: None, ..check }), None);
+        }
+        for another in [
+            http("http://192.0.2.1/127.0.0.1"),
+            http("http://192.0.2.1/?at=http://localhost/"),
+            http("http://127.0.0.1@192.0.2.1/"),
+            http("http://localhost.example/"),
+            http("http://{label:ip}:80/"),
+            tcp("[2001:db8::1]:80"),
+            tcp("ctl-1:80"),
+        ] {
+            assert_eq!(names_the_asker(&from_elsewhere(another.clone())), None, "{another:?}");
+        }
+    }
+
+    /// A label is filled in after the file was read.
+    #[tokio::test]
+    async fn an_address_of_whoever_asks_is_unknown_though_somebody_answers_there() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let node = NodeName::parse("ctl-1").unwrap();
+        let request = LookRequest {
+            run: 1,
+            index: 0,
+            round: 0,
+            node: node.clone(),
+            before: true,
+            detect: serde_json::from_value::<Detect>(serde_json::json!({})).unwrap(),
+            checks: Vec::new(),
+            soak: Vec::new(),
+            soaking_ms: 0,
+            peers: Vec::new(),
+            to: Version::parse("2.0").unwrap(),
+            outages: Vec::new(),
+            one_minor_at_a_time: false,
+        };
+        let sessions = Sessions::new(Fence { epoch: Epoch(1), instance: InstanceId([1; 16]) });
+        let scene = Scene { request: &request, sessions: &sessions, etcd: BTreeMap::new() };
+        let check = from_elsewhere(tcp(&listener.local_addr().unwrap().to_string()));
+        let seen = verdict(&scene, &node, &check).await;
+        let Verdict::Unknown(why) = seen else { panic!("{seen:?}") };
+        assert!(why.contains("\"127.0.0.1\" is whoever asks") && why.contains("give ctl-1 a label"), "{why}");
     }
 
     #[tokio::test]

@@ -73,7 +73,7 @@ impl<S: RunStore> Driver<S> {
     pub(super) fn doubt(&self, run: &Run, index: usize, results: &mut Vec<CheckResult>, seen: &mut Seen) {
         if let Some(check) = self.journal_check(run, index) {
             let why = check.verdict.reason().unwrap_or_default().to_string();
-            *seen = Seen { version: Some(Err(why)), exe_sha256: None, role: None };
+            *seen = Seen { version: Some(Err(why)), exe_sha256: None, role: None, down: false };
             results.push(check);
         }
     }

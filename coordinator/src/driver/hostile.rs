@@ -77,7 +77,7 @@ fn applying() -> (MemoryStore, Driver<MemoryStore>, EffectId) {
     driver.start_run(plan, "anna", false, RunId([1; 16]), NOW).unwrap();
     let round = driver.runs[&1].nodes[0].look.as_ref().unwrap().round;
     let results = vec![CheckResult { check: "health".to_string(), verdict: Verdict::Clear }];
-    let seen = Seen { version: None, exe_sha256: None, role: None };
+    let seen = Seen { version: None, exe_sha256: None, role: None, down: false };
     driver.handle(Input::Looked { run: 1, node: 0, round, results, seen }, NOW).unwrap();
     let effect = driver.runs[&1].nodes[0].open.as_ref().unwrap().effect;
     (store, driver, effect)

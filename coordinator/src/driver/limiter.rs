@@ -75,8 +75,7 @@ impl Limiter {
             ));
         }
         // Whoever counts as out of service and serves all the same leaves it now.
-        let detect = &wants.run.stage_of(wants.node).recipe.spec.detect;
-        let down = wants.node.seen.as_ref().is_some_and(|seen| seen.is_down(detect));
+        let down = wants.node.seen.as_ref().is_some_and(|seen| seen.down);
         let is_out = down && out.contains_key(&wants.node.key);
         let fleet_wide = || self.keeps_in_service(wants.run, wants.node, around.standings, now);
         if let Some(result) = fleet_wide().filter(|_| !is_out) {

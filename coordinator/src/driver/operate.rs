@@ -264,20 +264,42 @@ impl<S: RunStore> Driver<S> {
         self.fleet.policies()
     }
 
-    /// Runs, newest first.
+    /// The newest runs, and every older one that is open; newest first.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn list(&self) -> Result<Vec<RunLineView>, OperatorError> {
+        let rows = self.store.runs(LISTED_RUNS)?;
         let mut lines = Vec::new();
-        for row in self.store.runs(LISTED_RUNS)? {
+        for row in &rows {
             let line = match self.runs.get(&row.number) {
                 Some(run) => run_view::line(run),
                 None => run_view::line(&self.closed_run(row.number)?),
             };
             lines.push(line);
         }
+        let oldest = rows.last().map_or(0, |row| row.number);
+        lines.extend(self.runs.range(..oldest).rev().map(|(_, run)| run_view::line(run)));
         Ok(lines)
+    }
+
+    /// Who started a run that [`Self::list`] has, or approved a wave of it.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn starters_and_approvers(&self) -> Result<BTreeSet<String>, OperatorError> {
+        let mut found = BTreeSet::new();
+        let mut add = |run: &Run| {
+            found.insert(run.started_by.clone());
+            found.extend(run.approvals.iter().map(|approval| approval.by.clone()));
+        };
+        for row in self.store.runs(LISTED_RUNS)? {
+            if !self.runs.contains_key(&row.number) {
+                add(&rows::read(&row)?);
+            }
+        }
+        self.runs.values().for_each(add);
+        Ok(found)
     }
 
     /// Median and number of earlier nodes' times.

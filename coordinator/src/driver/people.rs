@@ -188,7 +188,7 @@ impl<S: RunStore> Driver<S> {
         // Whoever counts as out of service and serves all the same would leave it now.
         let in_doubt =
             node.half_way || node.unsettled.is_some() || self.standings.disrupts(node.key).is_some();
-        let is_out = in_doubt && seen.is_down(&stage.recipe.spec.detect);
+        let is_out = in_doubt && seen.down;
         let mut results = Vec::new();
         if !is_out {
             results.extend(self.limiter.keeps_in_service(run, node, &self.standings, now));

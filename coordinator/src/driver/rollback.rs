@@ -145,20 +145,32 @@ impl<S: RunStore> Driver<S> {
         }
     }
 
-    /// A run without what earlier rollbacks of it have taken back already: those nodes are no part of another one.
+    /// A run with what earlier rollbacks of it have come to: what they took back is no part of another one, and what
+    /// they left in doubt is half-way.
     fn as_it_stands(&self, number: u64) -> Result<Run, OperatorError> {
-        let mut run = self.any_run(number)?;
-        for back in self.store.undone_by(number)? {
-            let back = self.any_run(back)?;
-            let taken =
-                back.nodes.iter().filter(|node| node.phase == Phase::Done && back.undo_of(node).is_some());
-            for taken in taken {
+        let run = self.any_run(number)?;
+        Ok(self.with_rollbacks(run)?)
+    }
+
+    fn with_rollbacks(&self, mut run: Run) -> Result<Run, StoreError> {
+        for back in self.store.undone_by(run.number)? {
+            let back = match self.runs.get(&back) {
+                Some(open) => open.clone(),
+                None => match self.store.run(back)? {
+                    Some(row) => rows::read(&row)?,
+                    None => continue,
+                },
+            };
+            for taken in back.nodes.iter().filter(|node| back.undo_of(node).is_some()) {
                 let stage = &back.stage_of(taken).name;
                 let same = |node: &NodeRun| {
                     node.name == taken.name && node.key == taken.key && run.stage_of(node).name == *stage
                 };
-                if let Some(index) = run.nodes.iter().position(same) {
+                let Some(index) = run.nodes.iter().position(same) else { continue };
+                if taken.phase == Phase::Done {
                     run.nodes[index].undone = true;
+                } else if taken.half_way && taken.unsettled.is_some() {
+                    run.nodes[index].phase = Phase::Held;
                 }
             }
         }
@@ -225,7 +237,8 @@ impl<S: RunStore> Driver<S> {
     pub(super) fn determine(&self, undo: &Run) -> Result<Option<Event>, StoreError> {
         let Some(number) = undo.plan.undoes else { return Ok(None) };
         let Some(row) = self.store.run(number)? else { return Ok(None) };
-        let mut changes: BTreeMap<usize, Determined> = undo::determine(&rows::read(&row)?, undo);
+        let mut changes: BTreeMap<usize, Determined> =
+            undo::determine(&self.with_rollbacks(rows::read(&row)?)?, undo);
         for (index, node) in undo.nodes.iter().enumerate() {
             let Some(change) = changes.get_mut(&index) else { continue };
             let (Some(taken), Determined::There { .. }) = (undo.undo_of(node), &*change) else { continue };

@@ -173,7 +173,7 @@ impl World {
         let index = run.nodes.iter().position(|node| node.name.as_str() == of).unwrap();
         let round = run.nodes[index].look.as_ref().unwrap().round;
         let results = vec![CheckResult { check: "health".to_string(), verdict }];
-        let seen = Seen { version: None, exe_sha256: None, role: Some(Role::Follower) };
+        let seen = Seen { version: None, exe_sha256: None, role: Some(Role::Follower), down: false };
         self.tell(Input::Looked { run: number, node: index, round, results, seen });
     }
 
@@ -249,7 +249,7 @@ fn a_store_that_takes_nothing_lets_nothing_out_and_stops_the_driver() {
         node: 0,
         round,
         results: vec![CheckResult { check: "health".to_string(), verdict: Verdict::Clear }],
-        seen: Seen { version: None, exe_sha256: None, role: None },
+        seen: Seen { version: None, exe_sha256: None, role: None, down: false },
     };
     assert!(matches!(world.driver.handle(look(), world.now), Err(StoreError::Full { .. })));
     assert_eq!(world.run(1), &before, "nothing of it happened");
@@ -439,6 +439,19 @@ fn a_restart_remembers_within_seconds_that_a_section_was_accepted() {
 }
 
 #[test]
+fn a_run_that_stops_by_a_word_of_another_kind_is_told_in_the_record() {
+    let mut world = applying();
+    let effect = world.open(1, "a");
+    let deadline = world.run(1).nodes[0].deadline_ms.unwrap();
+    world.now.clock_ms = deadline;
+    let before = world.store.events(1, 100).unwrap().len();
+    // Its deadline is over in the same moment: the run holds by this very word.
+    world.tell(Input::Accepted { node: name("a"), effect });
+    assert_eq!(world.run(1).status, RunStatus::Held);
+    assert_eq!(world.store.events(1, 100).unwrap().len(), before + 1);
+}
+
+#[test]
 fn words_about_an_effect_count_only_from_the_node_that_has_it() {
     let mut world = applying();
     let effect = world.open(1, "a");
@@ -461,7 +474,7 @@ fn words_about_an_effect_count_only_from_the_node_that_has_it() {
 #[test]
 fn looks_of_runs_and_nodes_that_do_not_exist_are_passed_over() {
     let mut world = applying();
-    let seen = || Seen { version: None, exe_sha256: None, role: None };
+    let seen = || Seen { version: None, exe_sha256: None, role: None, down: false };
     for (run, node) in [(1, usize::MAX), (99, 0)] {
         world.tell(Input::Looked { run, node, round: 1, results: Vec::new(), seen: seen() });
         assert!(world.out.is_empty());
@@ -721,6 +734,21 @@ fn a_run_that_is_over_is_forgotten_by_its_agents_and_never_taken_up() {
     world.restart();
     assert!(world.driver.runs.is_empty());
     assert_eq!(world.driver.list().unwrap()[0].status, RunStatus::Done);
+}
+
+#[test]
+fn an_open_run_is_listed_however_many_are_newer() {
+    let mut world = World::of(&["a", "b"]);
+    let plan = usual(&world.driver, &["b"]);
+    world.start(plan);
+    for _ in 0..101 {
+        let plan = usual(&world.driver, &["a"]);
+        let number = world.start(plan);
+        world.control(number, ControlVerb::Abort);
+    }
+    let numbers: Vec<u64> = world.driver.list().unwrap().iter().map(|line| line.number).collect();
+    let wanted: Vec<u64> = (3..=102).rev().chain([1]).collect();
+    assert_eq!(numbers, wanted, "the newest hundred, and what is open, once");
 }
 
 #[test]

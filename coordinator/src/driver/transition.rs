@@ -174,7 +174,7 @@ impl<S: RunStore> Driver<S> {
             Effect::Look { node: index, round, checks } => match look_request(run, index, round, checks) {
                 Some(request) => outputs.push(Output::Look(Box::new(request))),
                 None => {
-                    let mut seen = Seen { version: None, exe_sha256: None, role: None };
+                    let mut seen = Seen { version: None, exe_sha256: None, role: None, down: false };
                     let mut results = self.fleet.own_connection(run, index);
                     results.extend(self.own_checks(run, index, &seen, now));
                     self.doubt(run, index, &mut results, &mut seen);
@@ -236,9 +236,8 @@ fn note_ends(before: &Run, run: &Run, now: Now, commit: &mut Commit) {
 /// Time that passes and looks that find the same again are not events.
 fn is_worth_a_line(was: &Run, is: &Run, event: &Event) -> bool {
     match event {
-        Event::Accepted { .. } => false,
         Event::Started {} | Event::Restored { .. } => true,
-        Event::Tick {} => is_durable(was, is),
+        Event::Tick {} | Event::Accepted { .. } => is_durable(was, is),
         Event::Looked { node, .. } => {
             let told = |run: &Run| {
                 run.nodes.get(*node).map(|node| {
@@ -247,7 +246,10 @@ fn is_worth_a_line(was: &Run, is: &Run, event: &Event) -> bool {
                     (node.phase, waiting)
                 })
             };
-            told(was) != told(is)
+            // A deadline that was over by then may have stopped the run at another node.
+            let stopped = || was.hold != is.hold || was.holds_behind != is.holds_behind;
+            let moved = || was.nodes.iter().zip(&is.nodes).any(|(was, is)| was.phase != is.phase);
+            told(was) != told(is) || stopped() || moved()
         }
         Event::AgentConnected { node, .. } => {
             // Not the coming and going of nodes that nothing was handed to: a record must not grow by it.

@@ -24,10 +24,8 @@ impl<S: RunStore> Driver<S> {
         let runs = self.runs_with(key, now)?;
         let standing = self.standings.of(key);
         let on_record = standing.into_iter().flat_map(|standing| {
-            standing
-                .on_record()
-                .into_iter()
-                .map(|item| OnRecordView { what: item.what(), command: standing.release_of(&[item]) })
+            let told = standing.on_record().into_iter().map(|item| standing.told(item));
+            told.map(|(what, command)| OnRecordView { what, command })
         });
         Ok(WhyNodeView {
             node: name.clone(),

@@ -3,10 +3,10 @@
 
 use drydock_core::{
     plan_file::{PlanFile, StageSpec},
-    recipe::{Check, HealthCheck, PrometheusCheck},
+    recipe::{Check, PrometheusCheck},
     window,
 };
-use drydock_types::{Label, step::HealthProbe};
+use drydock_types::Label;
 
 use super::{
     diagnostic::{Diagnostic, Diagnostics, Place, quoted},
@@ -14,7 +14,7 @@ use super::{
     tree::At,
     words,
 };
-use crate::checks::prometheus;
+use crate::checks::{health, prometheus};
 
 /// More parts of a wave than this are a mistake.
 const MAX_PARTS: usize = 100;
@@ -94,15 +94,12 @@ fn parts(i: usize, j: usize, stage: &StageSpec, places: &Places<'_>, found: &mut
 
 /// What a check must keep beyond its form, in a plan as in a recipe.
 pub(super) fn check_rules(check: &Check, place: &Place, found: &mut Diagnostics) {
-    if let Check::Health(HealthCheck { probe, from: Some(_) }) = check
-        && let Some(own) = names_itself(probe)
+    if let Check::Health(check) = check
+        && let Some(own) = health::names_the_asker(check)
     {
         found.push(|| {
-            Diagnostic::at(
-                place,
-                format!("{} is whoever asks, and this is asked from elsewhere", quoted(own)),
-            )
-            .help("name the node's address, as `{label:ip}`, or leave `from` out".to_owned())
+            Diagnostic::at(place, format!("{} {}", quoted(&own), health::NAMES_THE_ASKER))
+                .help("name the node's address, as `{label:ip}`, or leave `from` out".to_owned())
         });
     }
     let Check::Prometheus(PrometheusCheck { url, above, below, .. }) = check else { return };
@@ -119,16 +116,4 @@ pub(super) fn check_rules(check: &Check, place: &Place, found: &mut Diagnostics)
         }
         _ => {}
     }
-}
-
-/// The host of a probe, where it is one that means another machine to everybody who asks.
-fn names_itself(probe: &HealthProbe) -> Option<&str> {
-    let address = match probe {
-        HealthProbe::Http { url } => url.split_once("://")?.1.split('/').next()?,
-        HealthProbe::Tcp { address } => address,
-    };
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
-    let itself = host.eq_ignore_ascii_case("localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified());
-    itself.then_some(host)
 }

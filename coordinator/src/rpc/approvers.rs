@@ -5,11 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use drydock_core::{
-    plan::Plan,
-    plan_file::ApprovalBy,
-    view::{FindingView, RunLineView},
-};
+use drydock_core::{plan::Plan, plan_file::ApprovalBy, view::FindingView};
 use tonic::Status;
 
 use super::{App, gone, operators::refused};
@@ -31,17 +27,18 @@ pub(super) async fn warnings(app: &Arc<App>, plan: &Plan, by: &str) -> Result<Ve
     Ok(judge(&waves, by, &heard).into_iter().collect())
 }
 
-/// Operators whom this coordinator has heard, since its start or as its store remembers, and still believes.
+/// Operators whom this coordinator has heard since its start, or who started, approved, invited or added something
+/// that it remembers; and whom it still believes.
 async fn heard(app: &Arc<App>) -> Result<BTreeSet<String>, Status> {
-    let runs = app.driver.with(|driver, _| (driver.list(), Vec::new())).await.map_err(gone)?;
-    let runs: Vec<RunLineView> = runs.map_err(|error| refused(&error))?;
+    let of_runs = app.driver.with(|driver, _| (driver.starters_and_approvers(), Vec::new())).await;
+    let of_runs = of_runs.map_err(gone)?.map_err(|error| refused(&error))?;
     let worker = Arc::clone(app);
     let stored = tokio::task::spawn_blocking(move || worker.registry.operators_heard()).await;
     let stored =
         stored.map_err(|_| Status::internal("the request failed; the coordinator's log says where"))?;
     let mut heard = app.trust.operators.names();
     heard.extend(stored.map_err(|error| super::store_failed(&error))?);
-    heard.extend(runs.into_iter().map(|run| run.started_by));
+    heard.extend(of_runs);
     heard.retain(|name| !app.trust.revoked.holds_operator(name));
     Ok(heard)
 }
@@ -51,7 +48,7 @@ fn judge(waves: &[String], by: &str, heard: &BTreeSet<String>) -> Option<Finding
         return None;
     }
     let what = format!(
-        "{} must be approved by an operator other than {by}, and this coordinator has heard no other one; it cannot know of one whose certificate was never used",
+        "{} must be approved by an operator other than {by}, and this coordinator has heard no other one since its start, and no run, token or artifact that it remembers names one; it cannot know of one whose certificate was never used",
         waves.join(", ")
     );
     let next =

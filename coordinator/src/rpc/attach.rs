@@ -300,7 +300,7 @@ async fn pump(
 /// Hands an input on. A driver that has no room keeps the agent from being read: what it sends waits at its
 /// end, and nothing of it is lost.
 async fn tell(app: &App, seat: &mut Seat, input: Input) -> Result<(), String> {
-    if matches!(input, Input::Accepted { .. } | Input::Progress { .. }) {
+    if matches!(input, Input::Progress { .. }) {
         // Only shown, and nothing depends on it: not worth a wait.
         return match app.driver.tell(input) {
             Err(gone @ DriverGone::Stopped) => Err(gone.to_string()),

@@ -44,7 +44,7 @@ pub(crate) async fn compile(app: &Arc<App>, bundle: &Bundle, by: &str) -> Result
         surveyed.extend(silent.into_iter().filter_map(|(name, detect)| {
             let why = mute.get(&name)?.clone();
             let version = detect.version.map(|_| Err(why));
-            Some((name, Seen { version, exe_sha256: None, role: None }))
+            Some((name, Seen { version, exe_sha256: None, role: None, down: false }))
         }));
         for (name, seen) in surveyed {
             if let Some(node) = inventory.nodes.get_mut(&name) {

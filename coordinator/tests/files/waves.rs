@@ -164,6 +164,9 @@ fn a_probe_from_another_place_names_an_address_that_is_the_same_from_there() {
         "http: {url: \"http://127.0.0.1:8080/healthz\"}",
         "tcp: {address: \"localhost:80\"}",
         "tcp: {address: \"[::1]:80\"}",
+        "http: {url: \"http://[::1]/healthz\"}",
+        "http: {url: \"http://x@127.0.0.1/\"}",
+        "http: {url: \"http://127.0.0.1?x\"}",
     ] {
         let said = said(check(&format!("probe: {{{itself}}}, from: coordinator")));
         assert!(said.contains("is whoever asks, and this is asked from elsewhere"), "{said}");

@@ -14,7 +14,6 @@ use drydock_coordinator::{
 };
 use drydock_core::{
     Now,
-    inventory::Seen,
     view::{Phase, RunStatus},
 };
 use drydock_types::{InstanceId, NodeName};
@@ -145,7 +144,6 @@ impl Running {
                 node: request.node.to_string(),
                 asked_ms: shared.now_ms(),
                 results: Vec::new(),
-                seen: Seen { version: None, exe_sha256: None, role: None },
                 started_ms: self.began_evidence_ms,
             },
         );

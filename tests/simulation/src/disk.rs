@@ -17,6 +17,7 @@ use crate::{
 enum Fact {
     Accepted(EffectId),
     Begun(EffectId, u32),
+    Done(EffectId, u32),
     Ended(EffectId),
     Obeyed(Fence),
 }
@@ -70,6 +71,9 @@ impl SimDisk {
                 Fact::Begun(effect, index) => {
                     inner.rules.journals[host].begun.insert((effect, index));
                 }
+                Fact::Done(effect, index) => {
+                    inner.rules.journals[host].done.insert((effect, index));
+                }
                 Fact::Ended(effect) => {
                     inner.rules.journals[host].ended.insert(effect);
                 }
@@ -88,12 +92,10 @@ fn facts(bytes: &[u8]) -> Vec<Fact> {
         rest = &rest[at..];
         if let Some(effect) = after(rest, b"{\"accepted\":{\"effect\":\"").and_then(effect) {
             found.push(Fact::Accepted(effect));
-        } else if let Some(text) = after(rest, b"{\"stepBegun\":{\"effect\":\"") {
-            if let Some(effect) = effect(text)
-                && let Some(index) = after(&text[64.min(text.len())..], b"\",\"index\":").map(number)
-            {
-                found.push(Fact::Begun(effect, u32::try_from(index).unwrap_or(u32::MAX)));
-            }
+        } else if let Some((effect, index)) = after(rest, b"{\"stepBegun\":{\"effect\":\"").and_then(step) {
+            found.push(Fact::Begun(effect, index));
+        } else if let Some((effect, index)) = after(rest, b"{\"stepDone\":{\"effect\":\"").and_then(step) {
+            found.push(Fact::Done(effect, index));
         } else if let Some(effect) = after(rest, b"{\"ended\":{\"effect\":\"").and_then(effect) {
             found.push(Fact::Ended(effect));
         } else if let Some(text) = after(rest, b"{\"fenceSeen\":{\"fence\":{\"epoch\":") {
@@ -130,6 +132,12 @@ fn effect(bytes: &[u8]) -> Option<EffectId> {
     EffectId::parse(std::str::from_utf8(bytes.get(..64)?).ok()?).ok()
 }
 
+/// Of which effect, and which of its steps.
+fn step(bytes: &[u8]) -> Option<(EffectId, u32)> {
+    let index = after(bytes.get(64..)?, b"\",\"index\":").map(number)?;
+    Some((effect(bytes)?, u32::try_from(index).unwrap_or(u32::MAX)))
+}
+
 fn number(bytes: &[u8]) -> u64 {
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'))
@@ -146,6 +154,7 @@ pub(crate) fn look_again(disk: &MemoryDisk, host: usize, shared: &Shared) {
         match fact {
             Fact::Accepted(effect) => drop(truth.accepted.insert(effect)),
             Fact::Begun(effect, index) => drop(truth.begun.insert((effect, index))),
+            Fact::Done(effect, index) => drop(truth.done.insert((effect, index))),
             Fact::Ended(effect) => drop(truth.ended.insert(effect)),
             Fact::Obeyed(fence) => truth.fence = Some(fence),
         }

@@ -48,6 +48,8 @@ pub struct Intent {
     pub from: Option<Version>,
     /// What is to run.
     pub to: Version,
+    /// Its steps by name, those that verify behind the others: as a journal counts them.
+    pub steps: Vec<&'static str>,
 }
 
 /// What an agent's disk durably holds.
@@ -57,6 +59,8 @@ pub struct JournalTruth {
     pub accepted: BTreeSet<EffectId>,
     /// Steps begun: effect and index.
     pub begun: BTreeSet<(EffectId, u32)>,
+    /// Steps done: effect and index.
+    pub done: BTreeSet<(EffectId, u32)>,
     /// Effects ended.
     pub ended: BTreeSet<EffectId>,
     /// The highest fence obeyed.
@@ -76,6 +80,8 @@ pub struct RunTruth {
     pub closed: bool,
     /// Nodes whose change was accepted by their agent, and when.
     pub changed: BTreeMap<NodeName, u64>,
+    /// Those of them that have not been at a gate since.
+    pub let_out: BTreeSet<NodeName>,
 }
 
 /// Everything that the rules remember.
@@ -91,9 +97,9 @@ pub struct Rules {
     pub changes: BTreeMap<(EffectId, &'static str), u32>,
     /// When that last was.
     pub changed_ms: BTreeMap<(EffectId, &'static str), u64>,
-    /// Effects that an agent carries on from a journal that was put back to an older copy: what it did since then it
-    /// cannot know.
-    pub older: BTreeSet<EffectId>,
+    /// Steps that took place, of an effect that an agent carries on from an older copy of its journal which does not
+    /// hold them as done: it cannot know, and may do each once more.
+    pub older: BTreeSet<(EffectId, &'static str)>,
     /// Every run that was ever started.
     pub runs: BTreeMap<RunId, RunTruth>,
     /// When an agent received a section: effect and host.
@@ -134,6 +140,7 @@ impl RunTruth {
             paused: None,
             closed: false,
             changed: BTreeMap::new(),
+            let_out: BTreeSet::new(),
         }
     }
 }

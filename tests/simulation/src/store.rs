@@ -10,7 +10,9 @@ use drydock_coordinator::store::{
     Commit, ComponentRow, EventRow, Loaded, NewEvent, RecordEnd, RunRow, RunStore, StoreError,
     memory::MemoryStore, record::RecordCheck,
 };
-use drydock_types::{ComponentName, EffectId, Epoch, Fence, InstanceId, NodeName, Section, Sha256, document};
+use drydock_types::{
+    ComponentName, EffectId, Epoch, Fence, InstanceId, NodeName, Section, Sha256, Step, document,
+};
 
 use crate::{rules::Intent, shared::Shared};
 
@@ -55,6 +57,7 @@ impl WitnessStore {
                 node: row.node.clone(),
                 from: section.from,
                 to: section.to,
+                steps: section.steps.iter().chain(&section.verify).map(Step::name).collect(),
             };
             inner.rules.decided_durably(row.effect, intent, now_ms);
         }

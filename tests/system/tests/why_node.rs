@@ -32,7 +32,8 @@ fn of_what_stands_on_record_about_a_node_one_thing_is_ended_and_the_rest_stays()
     assert_eq!(why(&fleet, "n1").on_record.len(), 2, "nothing was ended by what was refused");
     typed(&fleet, "node release n1 --aside").exits(0).says(&["set aside by admin: disk"]);
     let view = why(&fleet, "n1");
-    let left: Vec<&str> = view.on_record.iter().map(|item| item.command.as_str()).collect();
+    let left: Vec<&str> =
+        view.on_record.iter().map(|item| item.command.as_deref().unwrap_or_default()).collect();
     assert_eq!((left, view.uncounted), (vec!["drydock node release n1 --quarantine demo@2.0.0"], None));
 
     // The commands of a screen do what they say, as they stand.

@@ -4,11 +4,14 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use drydock_types::{
-    ComponentName, EffectId, Section, SectionKind, UnitName, Version, section::ArtifactLabel,
+    ComponentName, EffectId, Millis, Section, SectionKind, UnitName, Version,
+    section::{ArtifactLabel, CommitConfirmed},
 };
+use nix::fcntl::{Flock, FlockArg};
 
 use super::*;
 use crate::{
@@ -16,8 +19,9 @@ use crate::{
     host::Host,
     policy::Policy,
     remote::remote,
+    revert::plan::Plan,
     section,
-    sys::{files::tests::ground, units::Units},
+    sys::{files::tests::ground, network::Network, units::Units},
 };
 
 /// A node with one service `x.service`, which runs a copy of `sleep`, and a signed artifact: the same program
@@ -138,6 +142,66 @@ async fn an_exchange_is_done_probed_and_taken_back_twice() {
     assert_eq!(swap.undo(&cx, &note).await.unwrap().len(), 1);
     assert_eq!(swap.undo(&cx, &note).await.unwrap(), []);
     assert_eq!((bench.digest(), swap.probe(&cx, &note).await), (old, Found::NotBegun));
+}
+
+#[test]
+fn an_exchange_whose_time_is_over_does_not_take_place_any_more() {
+    let bench = bench();
+    let (step, old, cx) = (bench.step(), bench.digest(), bench.cx());
+    let bin = Path::new(bench.path.as_str()).parent().unwrap();
+    let staged = |end: &str| bin.join(format!(".x.drydock-07070707.{end}")).exists();
+    // Whoever holds the lock keeps the exchange right before its end, however long its files took.
+    let held = Flock::lock(fs::File::open(bin).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let note = runtime.block_on(async {
+        let note = Swap(&step).note(&cx).await.unwrap();
+        let swap = Swap(&step);
+        let mut exchange = swap.apply(&cx, &note);
+        while !(staged("new") && staged("old")) {
+            let soon = tokio::time::timeout(Duration::from_millis(5), &mut exchange).await;
+            assert!(soon.is_err(), "{soon:?}");
+        }
+        drop(exchange);
+        note
+    });
+    drop(held);
+    // Waits for the thread that was left behind.
+    drop(runtime);
+    assert_eq!(bench.digest(), old);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let evidence = runtime.block_on(Swap(&step).undo(&cx, &note)).unwrap();
+    assert_eq!((evidence, bench.digest()), (Vec::new(), old));
+    assert!(!staged("new") && !staged("old"));
+}
+
+#[tokio::test]
+async fn a_change_that_the_reverter_has_claimed_is_not_exchanged_any_more() {
+    let mut bench = bench();
+    let (step, old) = (bench.step(), bench.digest());
+    bench.section.commit_confirmed = Some(CommitConfirmed { within: Millis(60_000), witness: Vec::new() });
+    let reverts = Reverts::of(&bench.host.state_dir);
+    reverts.make().unwrap();
+    let plan = Plan {
+        effect: bench.section.effect,
+        run_number: 7,
+        component: bench.section.component.clone(),
+        to: bench.section.to.clone(),
+        boot_id: "this boot".into(),
+        armed_unix_ms: 0,
+        armed_age_ms: 0,
+        within: Millis(60_000),
+        witness: Vec::new(),
+        program_sha256: Sha256::of(b"the reverter"),
+        files: Vec::new(),
+        units: Vec::new(),
+        network: Network::default(),
+    };
+    reverts.arm(&plan).unwrap();
+    let note = Swap(&step).note(&bench.cx()).await.unwrap();
+    assert!(reverts.claim_revert().unwrap().is_some());
+    let problem = Swap(&step).apply(&bench.cx(), &note).await.unwrap_err();
+    assert!(problem.what.contains("it is being taken back"), "{problem}");
+    assert_eq!(bench.digest(), old);
 }
 
 #[tokio::test]

@@ -20,6 +20,17 @@ use crate::{
 /// The part of the time that is left which a look before a step back may take: the rest is for the step.
 const NOTE_PART: u32 = 4;
 
+/// How long it is looked whether a step was taken back: as long as that may still be under way. A slow restart that is
+/// begun a second time only takes longer.
+const fn patience(step: &Step) -> Duration {
+    match step {
+        Step::StopUnit(unit) | Step::StartUnit(unit) | Step::RestartUnit(unit) | Step::RestartAgent(unit) => {
+            LOOK.saturating_add(Duration::from_millis(unit.within.0))
+        }
+        _ => LOOK,
+    }
+}
+
 /// A step that is to be taken back.
 #[derive(Clone, Copy)]
 pub(super) struct Back<'a> {
@@ -39,7 +50,19 @@ impl Shift<'_> {
         let Some((evidence, took)) = state.and_then(|state| state.undone.clone()) else { return false };
         self.evidence.extend(evidence);
         self.reports.push(StepReport { step: step.name().into(), undo: true, took, error: None });
+        // How long the agent was away nobody knows: what is told is a lower bound.
+        if step.disrupts() || self.out_since.is_some() {
+            let since = self.out_since.unwrap_or(self.started);
+            self.out_since = since.checked_sub(Duration::from_millis(took.0)).or(Some(since));
+        }
         true
+    }
+
+    /// From then on, unless it was out of service already.
+    fn is_out(&mut self, step: &Step, since: Instant) {
+        if step.disrupts() && self.out_since.is_none() {
+            self.out_since = Some(since);
+        }
     }
 
     /// Takes one step back. `decision` goes to the disk in the same write as that it is begun.
@@ -51,6 +74,8 @@ impl Shift<'_> {
         let began = Instant::now();
         let earlier = self.open.steps.get(&back.index).and_then(|state| state.undo_begun.clone());
         if let Some(before) = earlier {
+            // It was begun before this shift.
+            self.is_out(back.step, self.started);
             if let Some(evidence) = self.was_undone(&back, &before).await {
                 return self.undone(&back, evidence, Duration::ZERO).await.map(Ok);
             }
@@ -60,9 +85,7 @@ impl Shift<'_> {
             let records: Vec<Record> = decision.into_iter().chain([begun]).collect();
             self.write(&records, true).await?;
         }
-        if back.step.disrupts() && self.out_since.is_none() {
-            self.out_since = Some(Instant::now());
-        }
+        self.is_out(back.step, Instant::now());
         let progress = Throttle::new(self.listener, self.effect(), back.step.name());
         let work = within(back.deadline, self.workshop.undo(back.section, back.step, back.note));
         match progress.named_when_long(work).await {
@@ -90,7 +113,8 @@ impl Shift<'_> {
     /// What is seen of it, if an earlier shift has taken it back and died before it could say so.
     async fn was_undone(&self, back: &Back<'_>, before: &Note) -> Option<Vec<Evidence>> {
         let look = self.workshop.undo_probe(back.section, back.step, back.note, before);
-        match timeout_at(back.deadline.min(Instant::now() + LOOK), look).await {
+        let until = back.deadline.min(Instant::now() + patience(back.step));
+        match timeout_at(until, look).await {
             Ok(Found::Done) => Some(Vec::new()),
             Ok(Found::Seen(evidence)) => Some(bounds::evidence(evidence)),
             Ok(Found::NotBegun | Found::Undecidable(_)) | Err(_) => None,
@@ -108,5 +132,23 @@ impl Shift<'_> {
         self.evidence.extend(evidence.iter().cloned());
         let done = Record::UndoDone { effect: self.effect(), index: back.index, evidence, took };
         self.write(&[done], false).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use drydock_types::{Millis, UnitName, step::UnitStep};
+
+    use super::*;
+
+    #[test]
+    fn a_restart_that_is_slow_to_come_back_is_looked_at_for_all_of_its_time() {
+        for within in [Millis::secs(1), Millis::secs(60), Millis::secs(900)] {
+            let unit = UnitStep { unit: UnitName::parse("x.service").unwrap(), within };
+            for step in [Step::StartUnit(unit.clone()), Step::RestartUnit(unit)] {
+                // The look ends by itself at the step's own time, and says then what it saw.
+                assert!(patience(&step) > Duration::from_millis(within.0), "{step:?}");
+            }
+        }
     }
 }

@@ -50,6 +50,10 @@ pub(super) struct World {
     pub(super) standing: Option<Standing>,
     /// What the reverter reports when it is told to strike.
     pub(super) report: Option<Report>,
+    /// Whose revert is over and was not put away.
+    pub(super) left_over: Option<EffectId>,
+    /// How long a step back takes, at the least.
+    pub(super) undo_takes: Duration,
     /// How long it is armed for.
     pub(super) arms_for: Option<Duration>,
 }
@@ -162,6 +166,7 @@ impl Workshop for Node {
 
     async fn undo(&self, _: &Section, step: &Step, note: &Note) -> Result<Vec<Evidence>, Problem> {
         self.phase(step, "undo").await?;
+        tokio::time::sleep(self.with(|world| world.undo_takes)).await;
         let (file, _): (String, u32) = note.read().unwrap();
         self.with(|world| {
             world.undone.push(step.name());
@@ -208,8 +213,9 @@ impl Workshop for Node {
         self.guarding("disarm").await
     }
 
-    async fn confirm(&self, _: &Section) -> Result<Vec<Evidence>, Problem> {
+    async fn confirm(&self, section: &Section) -> Result<Vec<Evidence>, Problem> {
         self.guarding("confirm").await?;
+        self.with(|world| world.left_over = Some(section.effect));
         Ok(vec![Evidence::Confirmed { by: "the script".into(), after: Millis::secs(1) }])
     }
 
@@ -218,8 +224,13 @@ impl Workshop for Node {
         self.with(|world| world.report.clone()).ok_or_else(|| Problem::new("no report by script"))
     }
 
-    async fn put_away(&self, _: &Section) {
+    async fn put_away(&self, effect: EffectId) {
         let _ = self.guarding("put_away").await;
+        self.with(|world| world.left_over.take_if(|left| *left == effect));
+    }
+
+    async fn left_over(&self) -> Option<EffectId> {
+        self.with(|world| world.left_over)
     }
 
     async fn undo_guard(&self, _: &Section, _: &UndoGuard) -> Result<(), String> {

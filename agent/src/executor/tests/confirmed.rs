@@ -152,6 +152,36 @@ fn an_agent_that_was_away_while_the_revert_struck_reports_it() {
 }
 
 #[test]
+fn what_a_change_that_has_ended_left_is_put_away_by_the_agents_next_start_and_nothing_of_an_open_one() {
+    run(async {
+        let bench = Bench::new().await;
+        bench.node.with(|world| world.hanging.insert("put_away".into()));
+        assert!(dies(&bench, bench.executor.take(bench.dispatch(&confirmed_section()))).await);
+        bench.node.with(|world| world.hanging.clear());
+        bench.disk.crash(Survives::Nothing);
+        let left = |bench: &Bench| bench.node.with(|world| world.left_over);
+        assert_eq!(left(&bench), Some(confirmed_section().effect));
+        let bench = Bench::on(bench.disk, bench.node).await;
+        assert_eq!(bench.executor.recover().await.unwrap(), None);
+        assert_eq!(left(&bench), None);
+
+        // One that died between the confirmation and the outcome still needs what is there.
+        let (bench, outcome) = dies_in("confirm", |bench| {
+            bench.node.with(|world| {
+                world.standing = Some(Standing::Confirmed);
+                world.left_over = Some(confirmed_section().effect);
+            });
+        })
+        .await;
+        assert_eq!(outcome.result, SectionResult::Done {}, "{outcome:?}");
+        let log = guard(&bench);
+        let at = |what: &str| log.iter().rposition(|line| line == what).unwrap();
+        assert_eq!(log.iter().filter(|line| *line == "put_away").count(), 1, "{log:?}");
+        assert!(at("confirm") < at("put_away"), "{log:?}");
+    });
+}
+
+#[test]
 fn an_agent_that_comes_back_in_time_carries_it_on_and_confirms() {
     run(async {
         for at in ["swapBinary.apply", "restartUnit.apply", "healthy.apply", "confirm"] {

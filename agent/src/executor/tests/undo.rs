@@ -298,10 +298,14 @@ fn what_is_being_taken_back_is_kept_though_it_is_forgotten_meanwhile() {
     });
 }
 
+/// Of one step, at the least: to be told from what the rest takes.
+const UNDO_TAKES: Millis = Millis(10);
+
 /// Done once; then its undo dies, and is carried on.
 async fn undo_dies_and_is_carried_on(death: Death, left: Survives) -> bool {
     let bench = Bench::new().await;
     bench.done(&section()).await;
+    bench.node.with(|world| world.undo_takes = Duration::from_millis(UNDO_TAKES.0));
     let undo = undo_of(&section(), 9);
     let Some((bench, outcome)) = carried_on(bench, &undo, death, left).await else { return false };
     assert_eq!(outcome.result, SectionResult::Done {}, "{outcome:?}");
@@ -310,6 +314,12 @@ async fn undo_dies_and_is_carried_on(death: Death, left: Survives) -> bool {
     let restarts =
         bench.node.with(|world| world.undone.iter().filter(|step| **step == "restartUnit").count());
     assert_eq!(restarts, 1, "restarted back once: {outcome:?}");
+    let took = |told: &&drydock_types::outcome::StepReport| told.undo && told.step == "restartUnit";
+    let took: u64 = outcome.steps.iter().filter(took).map(|told| told.took.0).sum();
+    let out = outcome.out_of_service.expect("it was out of service, whoever saw that");
+    let least = UNDO_TAKES.0;
+    // Where the agent died before it could say so, nobody knows how long that took.
+    assert!(took < least || out.0 >= least, "{outcome:?}");
     // Whichever life of the agent saw it, what was seen of it stands in the outcome.
     for step in ["swapBinary", "restartUnit"] {
         assert!(outcome.steps.iter().any(|told| told.undo && told.step == step), "{outcome:?}");

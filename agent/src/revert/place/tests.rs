@@ -120,3 +120,24 @@ fn a_revert_that_has_reported_is_not_gone_on_with_whoever_puts_it_away() {
         assert_eq!(place.state().unwrap(), State::Nothing);
     }
 }
+
+#[test]
+fn what_a_reverter_that_died_behind_its_report_has_left_does_not_come_before_the_next_change() {
+    let (_dir, place) = place();
+    place.arm(&plan(1)).unwrap();
+    place.claim_revert().unwrap().unwrap();
+    place.write(REVERTED, &encode(&report(1))).unwrap();
+    place.arm(&plan(2)).unwrap();
+    assert_eq!(place.state().unwrap(), State::Armed(plan(2)));
+    assert!(place.confirm(&confirmed(2)).unwrap());
+    assert_eq!(place.claim_revert().unwrap(), None);
+}
+
+#[test]
+fn while_one_has_the_lock_nobody_else_gets_it() {
+    let (_dir, place) = place();
+    let lock = place.lock().unwrap();
+    assert!(place.try_lock().unwrap().is_none());
+    drop(lock);
+    assert!(place.try_lock().unwrap().is_some());
+}

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
 };
 
-use drydock_types::{AbsPath, ComponentName, EffectId, Sha256, Version};
+use drydock_types::{AbsPath, ComponentName, Sha256, Version};
 
 use super::*;
 use crate::{
@@ -75,9 +75,13 @@ impl Node {
     }
 
     fn start(&self) -> Result<String, Problem> {
+        self.started(Start::AtBoot)
+    }
+
+    fn started(&self, start: Start) -> Result<String, Problem> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().unwrap();
-        runtime.block_on(run(self.dir.path(), Start::AtBoot))
+        runtime.block_on(run(self.dir.path(), start))
     }
 
     fn report(&self) -> Report {
@@ -146,4 +150,34 @@ fn what_somebody_keeps_by_hand_is_not_taken_back_any_more() {
     assert_eq!(node.content(), b"the new one");
     assert!(keep(node.dir.path()).is_err());
     assert!(show(node.dir.path()).unwrap().contains("by hand"));
+}
+
+#[test]
+fn the_timer_of_an_earlier_change_leaves_a_later_one_alone() {
+    let node = Node::armed_in(&boot::id().unwrap());
+    let earlier = Start::Of(EffectId([6; 32]));
+    let armed = node.place().state().unwrap();
+    assert!(node.started(earlier).unwrap().contains("nothing to take back"));
+    assert_eq!((node.content(), node.place().state().unwrap()), (b"the new one".to_vec(), armed));
+    // Nor does it go on with what another one has begun.
+    node.place().claim_revert().unwrap().unwrap();
+    assert!(node.started(earlier).unwrap().contains("nothing to take back"));
+    assert_eq!(node.content(), b"the new one");
+}
+
+#[test]
+fn a_revert_is_waited_for_as_long_as_its_units_may_take() {
+    let unit = |name: &str| crate::revert::plan::UnitBack {
+        unit: drydock_types::UnitName::parse(name).unwrap(),
+        active: true,
+        invocation: String::new(),
+    };
+    let plan = |units| Plan { units, ..plan_of("a boot") };
+    let none = longest(&plan(Vec::new()));
+    for count in 1..=8 {
+        let units = vec![unit("x.service"); count];
+        // A job of before that is waited for to its end, and one of the reverter's own.
+        let jobs = units::LONGEST * u32::try_from(count).unwrap();
+        assert_eq!(longest(&plan(units)), none + jobs);
+    }
 }

@@ -15,7 +15,7 @@ use nix::{
     unistd::{UnlinkatFlags, unlinkat},
 };
 
-use super::{FileError, RESERVE_BYTES, bytes, hash};
+use super::{FileError, RESERVE_BYTES, Stop, bytes, hash};
 use crate::{policy::BinaryRule, sys::process::FileId};
 
 /// A directory whose every ancestor only root (or the agent's own user) can write, and a name in it. Held
@@ -26,6 +26,7 @@ pub struct Place {
     pub(super) path: PathBuf,
     name: String,
     effect: String,
+    pub(super) stop: Stop,
 }
 
 /// The file at a place, opened and looked at.
@@ -80,7 +81,18 @@ impl Place {
         }
         // Opened once more for reading: an O_PATH directory cannot be synced.
         let dir = open(Some(&dir), ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(not_opened(&at))?;
-        Ok(Self { dir, path: full, name: name.into(), effect: effect.short() })
+        Ok(Self { dir, path: full, name: name.into(), effect: effect.short(), stop: Stop::default() })
+    }
+
+    /// What is done here ends, before it changes the target, when this says so.
+    #[must_use]
+    pub fn until(self, stop: Stop) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// The same directory, opened once more.
+    pub(super) fn reopened(&self) -> Result<File, FileError> {
+        open(Some(&self.dir), ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(not_opened(&self.path))
     }
 
     /// Opens the file itself and checks it.

@@ -19,8 +19,11 @@ impl Place {
     /// one lay there already. Done twice it does no harm.
     ///
     /// # Errors
-    /// When neither of the two lies there, or the kept file is not the old one: then nothing is changed.
+    /// When neither of the two lies there, the kept file is not the old one, an exchange that is at work does not
+    /// end, or this was given up: then nothing is changed.
     pub fn restore(&self, old: Sha256, new: Sha256) -> Result<bool, FileError> {
+        // Before the first look: what is read must still be so when the kept file is let go.
+        let _held = self.hold()?;
         let kept = self.beside(Beside::Old);
         let back = self.beside(Beside::Back);
         match self.digest()? {
@@ -34,6 +37,7 @@ impl Place {
                 if displaced.sha256(&self.path)? != new {
                     return Err(changed(&self.path));
                 }
+                self.is_wanted()?;
                 self.second_name(&kept, &back, mine)?;
                 self.trade(&back, displaced.stamp, mine)?;
             }
@@ -41,6 +45,7 @@ impl Place {
             None => {
                 let mine = self.old_file(&kept, old)?;
                 let target = self.name().to_owned();
+                self.is_wanted()?;
                 self.second_name(&kept, &target, mine)?;
                 self.sync()?;
             }

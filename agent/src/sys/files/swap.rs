@@ -113,12 +113,19 @@ impl Place {
     }
 
     /// Exchanges the staged file and the target in one step. Afterwards the new one lies there, durable, and
-    /// the old one only under its kept name.
+    /// the old one only under its kept name; what is no longer needed is tidied away.
     ///
     /// # Errors
-    /// When what was displaced is not what was checked: it is put back, and both names are as before.
+    /// When what was displaced is not what was checked: it is put back, and both names are as before. When this was
+    /// given up or taken back meanwhile, or a restore that is at work does not end: nothing is exchanged.
     pub fn exchange(&self, target: &Target, staged: &Staged) -> Result<(), FileError> {
         let new = self.beside(Beside::New);
+        let held = self.hold().inspect_err(|_| drop(self.remove(&new)));
+        let _held = held?;
+        if let Err(error) = self.is_wanted().and_then(|()| self.is_staged(target, staged)) {
+            self.unstage(target);
+            return Err(error);
+        }
         self.trade(&new, target.stamp, staged.stamp)?;
         self.remove(&new)?;
         self.sync()?;
@@ -126,12 +133,40 @@ impl Place {
         // Read anew (the exchange moved its change time), and remembered for the look at the process that will run it.
         let found = digest(&now.file).map_err(FileError::io("read it", &self.path))?;
         if now.stamp == staged.stamp && found == staged.sha256 {
-            return Ok(());
+            // Under the lock as well: later it could take away what another effect has staged.
+            return self.tidy();
         }
         Err(FileError::refused(
             format!("{} was exchanged, and then changed by somebody else", self.path.display()),
             "find out who writes there; the old file is kept beside it",
         ))
+    }
+
+    /// Do both names still stand for what was staged? A restore that came in between has removed them, in whatever
+    /// process it was, and without the kept name the old file would be lost.
+    fn is_staged(&self, target: &Target, staged: &Staged) -> Result<(), FileError> {
+        let is = |which, stamp| Ok::<_, FileError>(self.stamp(&self.beside(which))? == Some(stamp));
+        if is(Beside::New, staged.stamp)? && is(Beside::Old, target.stamp)? {
+            return Ok(());
+        }
+        Err(FileError::refused(
+            format!(
+                "{} was left as it is: what was staged beside it was removed or changed meanwhile",
+                self.path.display()
+            ),
+            "was it taken back? Otherwise find out who writes there; then try again",
+        ))
+    }
+
+    /// Under the lock: lets go of what was staged, the old file's second name only while its first is there.
+    fn unstage(&self, target: &Target) {
+        let _ = self.remove(&self.beside(Beside::New));
+        let (old, there) = (self.beside(Beside::Old), Some(target.stamp));
+        if self.stamp(self.name()).is_ok_and(|now| now == there)
+            && self.stamp(&old).is_ok_and(|kept| kept == there)
+        {
+            let _ = self.remove(&old);
+        }
     }
 
     /// Exchanges `ours` (a name beside the target) with the target, which must be `expected`; durable on return.

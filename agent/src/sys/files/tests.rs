@@ -72,8 +72,7 @@ impl Yard {
         let place = self.place();
         let target = place.target(&BinaryRule::default())?;
         let staged = place.stage(&target, &self.artifact, Sha256::of(NEW))?;
-        place.exchange(&target, &staged)?;
-        place.tidy()
+        place.exchange(&target, &staged)
     }
 
     fn restore(&self) -> Result<bool, FileError> {
@@ -93,6 +92,8 @@ impl Yard {
         names
     }
 }
+
+mod lock;
 
 const KEPT: &str = ".etcd.drydock-07070707.old";
 

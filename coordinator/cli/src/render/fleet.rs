@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use drydock_core::{
-    standing::{Decision, OnRecord},
+    standing::Decision,
     view::{ArtifactView, CommandView, ComponentView, NodeView, TokenView},
 };
 use drydock_types::{Label, probe};
@@ -128,12 +128,10 @@ pub(crate) fn node(node: &NodeView, now: u64, canvas: Canvas) -> Page {
 /// done about them stands in the text.
 fn on_record(node: &NodeView) -> impl Iterator<Item = (String, Option<CommandView>)> {
     node.standing.iter().flat_map(|standing| {
-        standing.on_record().into_iter().zip(standing.lines()).map(|(item, line)| match item {
-            OnRecord::Twins(_) => (line, None),
-            _ => {
-                let does = "end this, and nothing else on record".to_owned();
-                (item.what(), Some(CommandView { does, command: standing.release_of(&[item]) }))
-            }
+        standing.on_record().into_iter().map(|item| {
+            let (what, command) = standing.told(item);
+            let does = || "end this, and nothing else on record".to_owned();
+            (what, command.map(|command| CommandView { does: does(), command }))
         })
     })
 }

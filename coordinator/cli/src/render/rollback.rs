@@ -80,7 +80,10 @@ mod tests {
             undoes: 41,
             aborted: true,
             queued_behind: Some(41),
-            nodes: vec![node("ctl-3", "left half-way; taken back without the gate"), node("ctl-2", "")],
+            nodes: vec![
+                node("ctl-3", "left half-way; taken back without the gate if it is down"),
+                node("ctl-2", ""),
+            ],
             left_out: vec![SkippedView {
                 node: NodeName::parse("ctl-1").unwrap(),
                 stage: Label::parse("etcd").unwrap(),
@@ -94,7 +97,7 @@ mod tests {
         let text = page(&view(), WIDE).to_text(WIDE);
         for line in [
             "Run 42 takes run 41 back, one node at a time:",
-            "1. ctl-3: etcd 3.5.16 back to 3.4.23; left half-way; taken back without the gate",
+            "1. ctl-3: etcd 3.5.16 back to 3.4.23; left half-way; taken back without the gate if it is down",
             "2. ctl-2: etcd 3.5.16 back to 3.4.23",
             "ctl-1 (etcd): it is back on what it ran before",
             "Run 41 was aborted for it",

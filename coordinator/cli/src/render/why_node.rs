@@ -21,7 +21,9 @@ pub(crate) fn page(view: &WhyNodeView, canvas: Canvas) -> Page {
         page.line(Line::of("  ").plus("On record", Paint::Dim));
         for item in &view.on_record {
             page.hanging(Line::of("    "), &item.what, Paint::Plain, canvas);
-            page.line(Line::of("      until  ").plus(&item.command, Paint::Bold));
+            if let Some(command) = &item.command {
+                page.line(Line::of("      until  ").plus(command, Paint::Bold));
+            }
         }
     }
     page.gap();
@@ -115,7 +117,7 @@ mod tests {
             }],
             on_record: vec![OnRecordView {
                 what: "run 41 left etcd in doubt here (silent); counted as out of service".into(),
-                command: "drydock node release ctl-3 --doubt=etcd".into(),
+                command: Some("drydock node release ctl-3 --doubt=etcd".into()),
             }],
             can: vec![CommandView {
                 does: "the node itself".into(),
@@ -144,6 +146,16 @@ Node ctl-3 counts as out of service: run 41 left etcd in doubt there; its agent 
   You can       drydock node show ctl-3   the node itself
 ";
         assert_eq!(page(&view(), WIDE).to_text(WIDE), want);
+    }
+
+    #[test]
+    fn what_no_command_ends_as_it_is_stands_in_words_alone() {
+        let mut view = view();
+        let what = "two machines hold this identity: say which one is the node".to_owned();
+        view.on_record.push(OnRecordView { what, command: None });
+        let text = page(&view, WIDE).to_text(WIDE);
+        assert!(text.contains("--doubt=etcd\n    two machines hold this identity"), "{text}");
+        assert_eq!(text.matches("      until  ").count(), 1, "{text}");
     }
 
     #[test]

@@ -195,6 +195,7 @@ fn a_node_is_already_there_by_its_own_answer_and_the_digest_in_memory_and_by_nei
         version: Some(Ok(version(answers))),
         exe_sha256: exe,
         role: Some(Role::Follower),
+        down: false,
     };
     let cases = [
         (seen(NEW, Some(new_exe())), true),
@@ -216,9 +217,9 @@ fn a_node_is_already_there_by_its_own_answer_and_the_digest_in_memory_and_by_nei
 
 #[test]
 fn without_an_artifact_the_answer_is_enough_and_without_a_version_source_the_digest_is() {
-    let seen = Seen { version: Some(Ok(version(NEW))), exe_sha256: None, role: None };
+    let seen = Seen { version: Some(Ok(version(NEW))), exe_sha256: None, role: None, down: false };
     assert!(seen.is_already(&version(NEW), None));
-    let seen = Seen { version: None, exe_sha256: Some(new_exe()), role: None };
+    let seen = Seen { version: None, exe_sha256: Some(new_exe()), role: None, down: false };
     assert!(seen.is_already(&version(NEW), Some(new_exe())));
     assert!(!seen.is_already(&version(NEW), None), "nothing was seen, so nothing is known");
     assert!(!seen.is_already(&version(NEW), Some(old_exe())));
@@ -278,7 +279,7 @@ fn a_version_that_is_not_known_is_a_blocker_whatever_the_reason() {
         Seen { version: Some(Err("connection refused".to_string())), ..seen_old(Role::Follower) },
     );
     assert!(blocker(&usual(), &fleet, "ctl-3").contains("connection refused"));
-    see(&mut fleet, "ctl-3", Seen { version: None, exe_sha256: None, role: None });
+    see(&mut fleet, "ctl-3", Seen { version: None, exe_sha256: None, role: None, down: false });
     assert!(blocker(&usual(), &fleet, "ctl-3").contains("was not asked for its version"));
     change(&mut fleet, "ctl-3", |node| node.seen.clear());
     assert!(blocker(&usual(), &fleet, "ctl-3").contains("was not looked at"));

@@ -156,6 +156,12 @@ fn undo_wave(run: &Run, place: (usize, usize), wave: &PlanWave, only: Option<&No
     PlanWave { order: Order::Listed, concurrency: 1, approval: None, nodes, ..wave.clone() }
 }
 
+/// Does the run, or this node of it, have nothing that only a plan takes back, so that an undo by command is not
+/// refused for it?
+pub(crate) fn goes_by_command(run: &Run, only: Option<&NodeName>) -> bool {
+    confirmed::way_back(run, only).is_none()
+}
+
 /// Nodes of the run that are not taken back although it did begin with them, and why.
 #[must_use]
 pub fn left_out(run: &Run, only: Option<&NodeName>) -> Vec<SkippedView> {
@@ -179,7 +185,7 @@ pub fn in_order(run: &Run) -> Vec<RollbackNodeView> {
         to: run.wanted(node).cloned(),
         note: match (node.half_way, &node.phase) {
             (_, Phase::Skipped) => node.note.clone(),
-            (true, _) => "left half-way; taken back without the gate".to_string(),
+            (true, _) => "left half-way; taken back without the gate if it is down".to_string(),
             (false, _) => String::new(),
         },
     };

@@ -10,6 +10,7 @@ use super::{Live, command, see_node, stays};
 use crate::{
     hold_kind::HoldKind,
     inventory::Seen,
+    plan::undo,
     plan_file::Allow,
     run::{Hold, NodeRun, Run},
     standing::{OnRecord, Standing},
@@ -44,7 +45,7 @@ fn next(run: &Run, hold: &Hold, live: &Live) -> Vec<CommandView> {
     let abort = format!("drydock run abort {number}");
     let mut next = Vec::new();
     if run.status == RunStatus::Aborting {
-        next.push(command("end the run without waiting for that agent any longer", abort));
+        next.push(command(&without_that_agent(run, hold, node), abort));
     } else {
         next.extend(node.and_then(|node| look_first(run, hold, node)));
         next.push(resume(run, hold, node, live));
@@ -57,12 +58,12 @@ fn next(run: &Run, hold: &Hold, live: &Live) -> Vec<CommandView> {
             let back = format!("drydock run rollback {number} --node {}", node.name);
             next.push(command("end the run, and let the agent take this node back", back));
         }
-        let left = matches!(hold.kind, HoldKind::LeftAlone | HoldKind::NotBack | HoldKind::Unwell);
         let doubt = node
-            .filter(|_| left)
+            .filter(|node| left_changed(hold, node))
             .map(|node| format!(", and {} is in doubt until a run sees it well", node.name));
         next.push(command(&format!("leave it here: {}{}", stays(run), doubt.unwrap_or_default()), abort));
-        if run.plan.undoes.is_none() && run.nodes.iter().any(|node| node.phase == Phase::Done) {
+        let done = run.nodes.iter().any(|node| node.phase == Phase::Done);
+        if run.plan.undoes.is_none() && done && undo::goes_by_command(run, None) {
             let back = format!("drydock run rollback {number}");
             next.push(command("end the run, and take back what it changed", back));
         }
@@ -71,11 +72,31 @@ fn next(run: &Run, hold: &Hold, live: &Live) -> Vec<CommandView> {
     next
 }
 
+/// What a second abort does. Of a section that is not overdue its agent is still waited for.
+fn without_that_agent(run: &Run, hold: &Hold, node: Option<&NodeRun>) -> String {
+    let end = "end the run without waiting for that agent any longer";
+    let outage = node.filter(|_| hold.kind == HoldKind::OutageTooLong);
+    match outage.and_then(|node| run.section_patience(node)) {
+        Some(patience) => format!("once its section was handed out {patience} ago: {end}"),
+        None => end.to_string(),
+    }
+}
+
+/// Does the node stand changed, with no section at work on it, and is not known to be well?
+fn left_changed(hold: &Hold, node: &NodeRun) -> bool {
+    match hold.kind {
+        HoldKind::LeftAlone | HoldKind::NotBack | HoldKind::Unwell => true,
+        // Held at its change it has one at work, or one that turned out never to have begun.
+        HoldKind::OutageTooLong => node.open.is_none() && hold.from != Phase::Applying,
+        _ => false,
+    }
+}
+
 /// Was the node changed, and is the change there for its agent to take back by command?
 fn can_go_back(run: &Run, hold: &Hold, node: &NodeRun) -> bool {
-    let changed = matches!(hold.kind, HoldKind::LeftAlone | HoldKind::NotBack | HoldKind::Unwell);
     let confirmed = run.stage_of(node).recipe.spec.commit_confirmed.is_some();
-    changed && !confirmed && !node.undone && run.plan.undoes.is_none()
+    let by_command = !confirmed && undo::goes_by_command(run, Some(&node.name));
+    left_changed(hold, node) && by_command && !node.undone && run.plan.undoes.is_none()
 }
 
 /// Where a person has to see for themselves before anything is tried.
@@ -117,23 +138,30 @@ fn resume(run: &Run, hold: &Hold, node: Option<&NodeRun>, live: &Live) -> Comman
         (_, true) => format!("try {name} again, as attempt {}", node.attempt.saturating_add(1)),
         (_, false) => format!("look at {name} again and go on if it is well"),
     };
-    match live.standings.get(name).and_then(|standing| release(run, node, standing)) {
+    let standing = live.standings.get(name);
+    let twins = standing.and_then(|standing| Some(standing.twins_way_on(standing.twins.as_ref()?)));
+    let does = match twins {
+        Some(first) => format!("two machines hold the identity of {name}; {first}. Then {does}"),
+        None => does,
+    };
+    match standing.and_then(|standing| release(run, node, standing)) {
         Some(release) => command(&does, format!("{release} && {resume}")),
         None => command(&does, resume),
     }
 }
 
-/// The command that ends what stands on record and for which the node's gate would refuse it again; nothing else.
+/// The command that ends what stands on record and for which the node's gate would refuse it again; nothing else. Two
+/// machines are not ended by a command that stands ready.
 fn release(run: &Run, node: &NodeRun, standing: &Standing) -> Option<String> {
     let stage = run.stage_of(node);
     let bad = standing.quarantine_of(&stage.component, &stage.to).filter(|_| run.plan.undoes.is_none());
     let keeps_out = |item: &OnRecord<'_>| match item {
-        OnRecord::Aside(_) | OnRecord::Twins(_) => true,
+        OnRecord::Aside(_) => true,
         OnRecord::Quarantine(this) => Some(*this) == bad,
-        OnRecord::Doubt(_) | OnRecord::OnlyMachine(_) => false,
+        OnRecord::Doubt(_) | OnRecord::Twins(_) | OnRecord::OnlyMachine(_) => false,
     };
     let these: Vec<OnRecord<'_>> = standing.on_record().into_iter().filter(keeps_out).collect();
-    (!these.is_empty()).then(|| standing.release_of(&these))
+    standing.release_of(&these)
 }
 
 /// How things stand at the node and at the others, and what else it holds for: that has its own decision after

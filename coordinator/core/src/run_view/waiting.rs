@@ -99,8 +99,7 @@ fn until_ms(run: &Run, node: &NodeRun) -> Option<u64> {
     let patience = run.stage_of(node).recipe.spec.deadlines.gate;
     let lapsing = node.lapses.filter(|_| matches!(node.phase, Phase::Pending | Phase::Staged));
     let phase = node.deadline_ms.or_else(|| Some(lapsing?.since.clock_ms.saturating_add(patience.0)));
-    let accepted = node.outage.as_ref().map(|outage| outage.until_ms);
-    phase.into_iter().chain(accepted).min()
+    phase.into_iter().chain(run.outage_until_ms(node)).min()
 }
 
 fn at_node(run: &Run, index: usize, blocker: &Blocker, live: &Live, now: Now) -> WaitingView {

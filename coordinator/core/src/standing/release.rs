@@ -26,18 +26,16 @@ pub enum OnRecord<'a> {
 }
 
 impl OnRecord<'_> {
-    /// The flag of `node release` that ends it and nothing else.
+    /// The flag of `node release` that ends it and nothing else. None of two machines: which of them is the node, or
+    /// has been stopped, a person has to see first.
     #[must_use]
-    pub fn flag(&self) -> String {
+    pub fn flag(&self) -> Option<String> {
         match self {
-            Self::Aside(_) => "--aside".to_string(),
-            Self::Doubt(left) => format!("--doubt={}", left.component),
-            Self::Quarantine(bad) => format!("--quarantine {}@{}", bad.component, bad.version),
-            Self::Twins(twins) if !twins.look_alike() => {
-                let id = twins.machines.first().map_or("ID", |machine| machine.machine_id.as_str());
-                format!("--machine {id}")
-            }
-            Self::Twins(_) | Self::OnlyMachine(_) => "--any-machine".to_string(),
+            Self::Aside(_) => Some("--aside".to_string()),
+            Self::Doubt(left) => Some(format!("--doubt={}", left.component)),
+            Self::Quarantine(bad) => Some(format!("--quarantine {}@{}", bad.component, bad.version)),
+            Self::Twins(_) => None,
+            Self::OnlyMachine(_) => Some("--any-machine".to_string()),
         }
     }
 
@@ -82,19 +80,29 @@ impl Standing {
         aside.chain(doubts).chain(quarantined).chain(machines).chain(only).collect()
     }
 
-    /// The command that ends these and nothing else.
+    /// The command that ends these and nothing else; none that ends two machines stands in it.
     #[must_use]
-    pub fn release_of(&self, these: &[OnRecord<'_>]) -> String {
-        let flags = these.iter().map(|this| format!(" {}", this.flag()));
-        core::iter::once(format!("drydock node release {}", self.name)).chain(flags).collect()
+    pub fn release_of(&self, these: &[OnRecord<'_>]) -> Option<String> {
+        let flags: String = these.iter().filter_map(OnRecord::flag).map(|flag| format!(" {flag}")).collect();
+        (!flags.is_empty()).then(|| format!("drydock node release {}{flags}", self.name))
+    }
+
+    /// What one thing is, and the command that ends it and nothing else. What a person does about two machines stands
+    /// in the text: nothing of it is to be copied as it is.
+    #[must_use]
+    pub fn told(&self, this: OnRecord<'_>) -> (String, Option<String>) {
+        match this {
+            OnRecord::Twins(twins) => (format!("{}; {}", this.what(), self.twins_way_on(twins)), None),
+            _ => (this.what(), self.release_of(&[this])),
+        }
     }
 
     /// One line for each thing on record, with the command that ends it.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        let line = |this: OnRecord<'_>| match this {
-            OnRecord::Twins(twins) => format!("{}; {}", this.what(), self.twins_way_on(twins)),
-            _ => format!("{}; until {}{}", this.what(), this.or_else(), self.release_of(&[this])),
+        let line = |this: OnRecord<'_>| match self.told(this) {
+            (what, None) => what,
+            (what, Some(command)) => format!("{what}; until {}{command}", this.or_else()),
         };
         self.on_record().into_iter().map(line).collect()
     }
@@ -250,8 +258,18 @@ fn which(standing: &Standing, items: &[OnRecord<'_>]) -> String {
         "several things stand on record about {}: say which ends, or --all",
         standing.name
     )];
-    lines.extend(items.iter().map(|item| format!("{}:  {}", item.what(), standing.release_of(&[*item]))));
-    lines.push(format!("all of it:  drydock node release {} --all", standing.name));
+    lines.extend(items.iter().map(|item| match standing.told(*item) {
+        (what, None) => what,
+        (what, Some(command)) => format!("{what}:  {command}"),
+    }));
+    let all = format!("drydock node release {} --all", standing.name);
+    lines.push(match &standing.twins {
+        None => format!("all of it:  {all}"),
+        Some(twins) if twins.look_alike() => {
+            format!("all of it, once the agent that is not the node is stopped:  {all}")
+        }
+        Some(_) => format!("all of it, where ID begins the machine id of the node:  {all} --machine ID"),
+    });
     lines.join("\n")
 }
 
@@ -361,7 +379,11 @@ mod tests {
         assert_eq!(pick.after, Standing { only_machine: Some("bb".to_string()), ..standing() });
         assert_eq!((pick.machine.as_deref(), pick.of_machines), (Some("bb"), true));
         assert!(Release { any_machine: true, ..Release::default() }.of(&told_apart).is_err());
-        assert!(Release::everything().of(&told_apart).unwrap_err().contains("--machine aa"));
+        assert!(Release::everything().of(&told_apart).unwrap_err().contains("--machine ID"));
+        let all = Release { machine: Some("b".to_string()), ..Release::everything() };
+        let only =
+            Standing { only_machine: Some("bb".to_string()), ..Standing::new(told_apart.name.clone()) };
+        assert_eq!(all.of(&told_apart).unwrap().after, only);
         let alike = Standing { twins: Some(twins("aa", "aa")), ..standing() };
         let any = Release { any_machine: true, ..Release::default() };
         assert_eq!(any.of(&alike).unwrap().after, standing());
@@ -375,7 +397,41 @@ mod tests {
         let (lines, items) = (standing.lines(), standing.on_record());
         assert_eq!(lines.len(), 4);
         for (line, item) in lines.iter().zip(items) {
-            assert!(line.ends_with(&standing.release_of(&[item])), "{line}");
+            assert!(line.ends_with(&standing.release_of(&[item]).unwrap()), "{line}");
         }
+    }
+
+    #[test]
+    fn two_machines_are_a_person_s_to_tell_apart_and_no_command_chooses_one() {
+        for (twins, first) in [
+            (twins("aa", "bb"), "see which one is the node"),
+            (twins("aa", "aa"), "stop the agent that is not the node, then"),
+        ] {
+            let standing = Standing { twins: Some(twins), ..standing() };
+            let items = standing.on_record();
+            let machines = items.iter().find(|item| matches!(item, OnRecord::Twins(_))).unwrap();
+            let (what, command) = standing.told(*machines);
+            assert!(what.starts_with("two machines hold this identity") && what.contains(first), "{what}");
+            assert_eq!((command, standing.release_of(&[*machines])), (None, None));
+            let all_but = standing.release_of(&items).unwrap();
+            assert!(all_but.contains("--aside") && !all_but.contains("machine"), "{all_but}");
+            assert!(standing.lines().contains(&what), "{:?}", standing.lines());
+        }
+    }
+
+    #[test]
+    fn all_of_it_is_told_with_what_has_to_be_chosen_or_done_before() {
+        let of = |a: &str, b: &str| {
+            let standing = Standing { twins: Some(twins(a, b)), ..standing() };
+            Release::default().of(&standing).unwrap_err()
+        };
+        let apart = of("aa", "bb");
+        assert!(
+            apart.ends_with("machine id of the node:  drydock node release ctl-1 --all --machine ID"),
+            "{apart}"
+        );
+        assert!(!apart.contains("--machine aa") && !apart.contains("--machine bb"), "{apart}");
+        let alike = of("aa", "aa");
+        assert!(alike.ends_with("not the node is stopped:  drydock node release ctl-1 --all"), "{alike}");
     }
 }

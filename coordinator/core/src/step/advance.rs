@@ -104,6 +104,7 @@ const fn is_through(node: &NodeRun) -> bool {
     matches!(node.phase, Phase::Done | Phase::Skipped)
 }
 
+/// The same phases as [`Phase::is_at_work`], which views go by; spelt out, for the reducer's own guards hang on them.
 pub(super) const fn is_at_work(phase: Phase) -> bool {
     matches!(
         phase,

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Now,
     hold_kind::HoldKind,
-    run::{Determined, Effect, LastChange, Left, Run},
+    run::{Determined, Effect, LastChange, Left, NodeRun, Run},
     view::{Phase, RunStatus},
 };
 
@@ -98,7 +98,6 @@ pub(super) fn resumed(run: &mut Run, by: &str, now: Now, effects: &mut Vec<Effec
                 return;
             }
             run.status = RunStatus::Running;
-            outage::accepted_anew(run, now);
             // No deadline ran while a person was asked: everybody has the whole of it again.
             for index in 0..run.nodes.len() {
                 if run.nodes[index].deadline_ms.is_some() {
@@ -160,15 +159,22 @@ fn take_up(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
         effects.push(Effect::Ask { node: node.name.clone(), effect: open.effect });
     }
     run.nodes[index].deadline_ms = phase_deadline(run, index, now);
+    outage::accepted_anew(run, index, now);
 }
 
 /// Ends the run: no further node. Said a second time it no longer waits for a section whose node was held
 /// because its agent had not been heard in time: that agent ends or undoes it by itself, and the node's note
-/// says that nobody waited. Before that deadline it still waits.
+/// says that nobody waited. Before that deadline it still waits, also where the node is held already for an outage
+/// that the plan no longer accepts.
 pub(super) fn aborted(run: &mut Run, by: &str, now: Now) {
     if run.status == RunStatus::Aborting {
-        for node in run.nodes.iter_mut().filter(|node| node.phase == Phase::Held) {
-            if let Some(open) = node.open.take() {
+        for index in 0..run.nodes.len() {
+            let overdue = now.clock_ms >= run.section_due_ms(&run.nodes[index]).unwrap_or(u64::MAX);
+            let node = &mut run.nodes[index];
+            if node.phase == Phase::Held
+                && overdue
+                && let Some(open) = node.open.take()
+            {
                 if open.kind == SectionKind::Apply {
                     node.last_change = Some(LastChange { effect: open.effect, left: Left::Unheard });
                 }
@@ -191,12 +197,29 @@ pub(super) fn aborted(run: &mut Run, by: &str, now: Now) {
 /// When a section must have been reported: its own deadline, as much again for its undo, and a minute for
 /// an agent that has to come back first.
 pub(super) fn section_deadline(kind: SectionKind, deadlines: &crate::recipe::Deadlines, now: Now) -> u64 {
+    now.clock_ms.saturating_add(section_patience(kind, deadlines).0)
+}
+
+/// How long the end of a section is waited for.
+const fn section_patience(kind: SectionKind, deadlines: &crate::recipe::Deadlines) -> Millis {
     let own = match kind {
         SectionKind::Stage => deadlines.stage,
         SectionKind::Protect => deadlines.protect,
         SectionKind::Apply | SectionKind::Undo => deadlines.apply,
     };
-    now.clock_ms.saturating_add(own.0.saturating_mul(2)).saturating_add(60_000)
+    Millis(own.0.saturating_mul(2).saturating_add(60_000))
+}
+
+impl Run {
+    /// How long the end of the section is waited for that a node has out.
+    pub(crate) fn section_patience(&self, node: &NodeRun) -> Option<Millis> {
+        Some(section_patience(node.open.as_ref()?.kind, &self.stage_of(node).recipe.spec.deadlines))
+    }
+
+    /// Since when the section that a node has out is overdue, on the fleet's clock, whatever was decided meanwhile.
+    fn section_due_ms(&self, node: &NodeRun) -> Option<u64> {
+        Some(node.open.as_ref()?.sent_ms.saturating_add(self.section_patience(node)?.0))
+    }
 }
 
 /// A wait that has lasted too long holds the run, with the blocker's name.

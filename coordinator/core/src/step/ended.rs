@@ -199,7 +199,7 @@ fn left_alone(run: &mut Run, index: usize, failure: &Failure, why: &str, now: No
 fn not_taken_back(run: &mut Run, index: usize, failure: &Failure, why: &str, now: Now) {
     let node = &mut run.nodes[index];
     let untouched = failure.step == GUARDS;
-    // Where it stands half-way the gates would only keep it there.
+    // Where it stands half-way and is down, the gate would only keep it there.
     node.half_way |= !untouched;
     node.failure = Some(failure.clone());
     let (name, component) = (node.name.clone(), run.stage_of(&run.nodes[index]).component.clone());

@@ -126,7 +126,7 @@ enum Gate {
 fn judge_gate(run: &Run, answer: &Looked<'_>) -> Gate {
     let node = &run.nodes[answer.node];
     let stage = run.stage_of(node);
-    if node.half_way && answer.seen.is_down(&stage.recipe.spec.detect) {
+    if node.half_way && answer.seen.down {
         return judge_down(&stage.recipe.spec.gate, answer);
     }
     if let Some((what, verdict)) = first_unclear(&stage.recipe.spec.gate, answer.results) {

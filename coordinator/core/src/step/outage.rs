@@ -12,8 +12,8 @@ use crate::{
     Now,
     hold_kind::HoldKind,
     plan::PlanStage,
-    run::{Outage, Run},
-    view::Phase,
+    run::{NodeRun, Outage, Run},
+    view::{Phase, RunStatus},
 };
 
 impl PlanStage {
@@ -33,21 +33,32 @@ pub(super) fn begins(run: &mut Run, index: usize, now: Now) {
     run.nodes[index].outage.get_or_insert(outage);
 }
 
-/// A person lets the run go on: what is out still may be so for as long as the plan accepts, once more.
-pub(super) fn accepted_anew(run: &mut Run, now: Now) {
-    for index in 0..run.nodes.len() {
-        let accepted = run.stage_of(&run.nodes[index]).accepted_outage().map(|(_, accepted)| accepted);
-        if let (Some(outage), Some(accepted)) = (&mut run.nodes[index].outage, accepted) {
-            outage.until_ms = now.clock_ms.saturating_add(accepted.0);
-        }
+impl Run {
+    /// Until when the run goes on with a node's outage, on the fleet's clock; `None` where nobody asks about it.
+    ///
+    /// While a run is aborted nobody follows a node whose section has ended, and it is looked at until its return is
+    /// due. Held before that it would be left in doubt though the next look might find it well.
+    #[must_use]
+    pub(crate) fn outage_until_ms(&self, node: &NodeRun) -> Option<u64> {
+        let only_returns = self.status == RunStatus::Aborting && node.open.is_none();
+        node.outage.as_ref().filter(|_| !only_returns).map(|outage| outage.until_ms)
+    }
+}
+
+/// A person has decided about this node: if it is out still, it may be so for as long as the plan accepts, once more.
+/// What is out elsewhere was not asked about, and keeps the time that it had.
+pub(super) fn accepted_anew(run: &mut Run, index: usize, now: Now) {
+    let accepted = run.stage_of(&run.nodes[index]).accepted_outage().map(|(_, accepted)| accepted);
+    if let (Some(outage), Some(accepted)) = (&mut run.nodes[index].outage, accepted) {
+        outage.until_ms = now.clock_ms.saturating_add(accepted.0);
     }
 }
 
 /// Holds at the first node whose service has been out for longer than the plan accepts.
 pub(super) fn too_long(run: &mut Run, now: Now) -> bool {
-    let late = |outage: &Outage| now.clock_ms >= outage.until_ms;
+    let late = |node: &NodeRun| run.outage_until_ms(node).is_some_and(|until| now.clock_ms >= until);
     let found = run.nodes.iter().enumerate().find_map(|(index, node)| {
-        Some((index, node.outage.clone().filter(|it| !node.phase.is_ended() && late(it))?))
+        Some((index, node.outage.clone().filter(|_| !node.phase.is_ended() && late(node))?))
     });
     let Some((index, outage)) = found else { return false };
     let node = &run.nodes[index];

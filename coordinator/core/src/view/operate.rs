@@ -112,7 +112,7 @@ view! {
         pub from: Version,
         /// What ran before, where that was known.
         pub to: Option<Version>,
-        /// `left half-way; taken back without the gate`.
+        /// `left half-way; taken back without the gate if it is down`.
         pub note: String,
     }
 }

@@ -63,7 +63,8 @@ view! {
     pub struct OnRecordView {
         /// What.
         pub what: String,
-        /// The command that ends it and nothing else.
-        pub command: String,
+        /// The command that ends it and nothing else; none where a person has to choose or do something first: the
+        /// text says what.
+        pub command: Option<String>,
     }
 }

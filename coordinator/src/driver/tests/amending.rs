@@ -119,6 +119,20 @@ fn a_wave_waits_for_somebody_else_and_the_proposer_s_own_word_is_no_event() {
 }
 
 #[test]
+fn who_approved_a_wave_is_known_after_a_restart_while_the_run_is_open_and_when_it_is_over() {
+    let mut world = world(serde_json::json!({}), serde_json::json!({"approval": {"by": "somebodyElse"}}));
+    world.tick(1000);
+    let digest = Some(world.run(1).plan.digest);
+    amend(&mut world, &Asked::Approve { place: None, digest }, "bert").unwrap();
+    world.restart();
+    let both = ["anna", "bert"].map(str::to_string);
+    assert!(world.driver.starters_and_approvers().unwrap().iter().eq(&both));
+    world.control(1, ControlVerb::Abort);
+    assert!(world.driver.runs.is_empty(), "it is over");
+    assert!(world.driver.starters_and_approvers().unwrap().iter().eq(&both));
+}
+
+#[test]
 fn a_wave_that_wants_no_approval_or_is_over_takes_none() {
     let mut world = world(serde_json::json!({"allow": ["soak"]}), serde_json::json!({}));
     let asked = Asked::Approve { place: place("s/w"), digest: None };

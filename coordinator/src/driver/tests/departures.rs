@@ -66,7 +66,7 @@ fn while_a_member_is_being_changed_no_look_at_its_cluster_is_believed_however_fr
     let quorum = |world: &mut World, index: usize| {
         let round = world.run(1).nodes[index].look.as_ref().unwrap().round;
         let results = vec![CheckResult { check: "etcdQuorum".to_string(), verdict: Verdict::Clear }];
-        let seen = Seen { version: None, exe_sha256: None, role: Some(Role::Follower) };
+        let seen = Seen { version: None, exe_sha256: None, role: Some(Role::Follower), down: false };
         world.tell(Input::Looked { run: 1, node: index, round, results, seen });
     };
     quorum(&mut world, 0);

@@ -190,7 +190,8 @@ fn a_node_tells_why_it_counts_what_it_waits_for_and_what_ends_each_thing_on_reco
     let at_a = why(&world, "a");
     assert_eq!(at_a.out_of_service, ["run 1 left thing in doubt there"]);
     assert!(at_a.uncounted.is_some() && at_a.runs.is_empty());
-    let commands: Vec<&str> = at_a.on_record.iter().map(|item| item.command.as_str()).collect();
+    let commands: Vec<&str> =
+        at_a.on_record.iter().map(|item| item.command.as_deref().unwrap_or_default()).collect();
     assert_eq!(commands, ["drydock node release a --aside", "drydock node release a --doubt=thing"]);
     assert!(refused(release(&mut world, "a")).contains("say which ends"));
     let doubt = Release { doubt: Some(None), ..Release::default() };

@@ -1,7 +1,7 @@
 //! Rollbacks by command, and what agents are told to keep and to forget.
 
 use drydock_core::view::RollbackView;
-use drydock_types::outcome::Failure;
+use drydock_types::{AbsPath, UnitName, outcome::Failure};
 
 use super::*;
 use crate::driver::rollback::NotTakenBack;
@@ -151,6 +151,24 @@ fn a_run_of_which_a_node_was_taken_back_alone_is_taken_back_without_that_node() 
 }
 
 #[test]
+fn what_an_aborted_rollback_left_half_way_is_half_way_for_the_next_one() {
+    let mut world = World::of(&["a"]);
+    world.upgraded(&["a"]);
+    world.rollback(1, None).unwrap();
+    world.clear(2, "a");
+    world.end(2, "a", left_alone());
+    world.control(2, ControlVerb::Abort);
+    assert_eq!(names(&world.rollback(1, None).unwrap()), ["a"]);
+    assert!(world.run(3).nodes[0].half_way);
+    look_at(&mut world, 3, None, Verdict::Refused("it is down".to_string()));
+    assert_eq!(
+        world.sent(),
+        [("a".to_string(), SectionKind::Undo)],
+        "its gate would only tell that it is down"
+    );
+}
+
+#[test]
 fn what_a_later_run_changed_and_took_back_again_has_no_notes_left() {
     let mut world = World::of(&["a"]);
     world.upgraded(&["a"]);
@@ -229,11 +247,11 @@ fn left_half_way_beside_a_silent_one() -> World {
     world
 }
 
-/// The same as [`World::look`], with the process that runs there.
-fn look_at_running(world: &mut World, number: u64, verdict: Verdict) {
+/// The same as [`World::look`] at the first node, with the process that runs there, or the word that there is none.
+fn look_at(world: &mut World, number: u64, process: Option<Sha256>, verdict: Verdict) {
     let round = world.run(number).nodes[0].look.as_ref().unwrap().round;
     let results = vec![CheckResult { check: "health".to_string(), verdict }];
-    let seen = Seen { version: None, exe_sha256: Some(Sha256([7; 32])), role: None };
+    let seen = Seen { version: None, exe_sha256: process, role: None, down: process.is_none() };
     world.tell(Input::Looked { run: number, node: 0, round, results, seen });
 }
 
@@ -247,7 +265,7 @@ fn a_node_that_is_half_way_and_down_is_taken_back_in_its_own_slot_and_its_gate_a
     });
     assert_eq!(asked, Some(2));
     world.driver.freeze("anna", "a storm", world.now).unwrap();
-    world.look(2, "a", Verdict::Refused("it is down".to_string()));
+    look_at(&mut world, 2, None, Verdict::Refused("it is down".to_string()));
     assert_eq!(
         world.sent(),
         [("a".to_string(), SectionKind::Undo)],
@@ -258,18 +276,23 @@ fn a_node_that_is_half_way_and_down_is_taken_back_in_its_own_slot_and_its_gate_a
 #[test]
 fn a_node_that_is_half_way_and_serves_leaves_service_by_being_taken_back() {
     let mut world = left_half_way_beside_a_silent_one();
-    look_at_running(&mut world, 2, Verdict::Waiting("not well".to_string()));
+    look_at(&mut world, 2, Some(Sha256([7; 32])), Verdict::Waiting("not well".to_string()));
     assert_eq!((world.sent().len(), world.run(2).nodes[0].phase), (0, Phase::Gating), "its gate is asked");
     world.now.clock_ms += 1000;
     world.tell(Input::Tick);
-    look_at_running(&mut world, 2, Verdict::Clear);
+    // Nothing was seen of its process: it is not known to be down.
+    world.look(2, "a", Verdict::Waiting("not well".to_string()));
+    assert_eq!((world.sent().len(), world.run(2).nodes[0].phase), (0, Phase::Gating));
+    world.now.clock_ms += 1000;
+    world.tell(Input::Tick);
+    look_at(&mut world, 2, Some(Sha256([7; 32])), Verdict::Clear);
     let because = world.run(2).nodes[0].waiting.as_ref().unwrap().because.clone();
     assert!(world.sent().is_empty() && because.contains('b'), "the budget is full with b: {because}");
     world.connect("b");
     world.driver.freeze("anna", "a storm", world.now).unwrap();
     world.now.clock_ms += 1000;
     world.tell(Input::Tick);
-    look_at_running(&mut world, 2, Verdict::Clear);
+    look_at(&mut world, 2, Some(Sha256([7; 32])), Verdict::Clear);
     assert_eq!((world.sent().len(), world.run(2).nodes[0].phase), (0, Phase::Staged), "a freeze keeps it");
 }
 
@@ -448,6 +471,8 @@ fn confirmed_by_its_nodes(recipe: &str, known: bool) -> (World, drydock_core::pl
     let mut plan = usual(&world.driver, &["a", "b"]);
     let spec = &mut plan.stages[0].recipe;
     spec.metadata.name = recipe.parse().unwrap();
+    spec.spec.detect.unit = Some(UnitName::parse("thing.service").unwrap());
+    spec.spec.detect.path = Some(AbsPath::parse("/opt/thing/bin/thing").unwrap());
     let witness = vec!["10.0.0.1:22".to_string(), "*:22".to_string()];
     spec.spec.commit_confirmed =
         Some(drydock_types::section::CommitConfirmed { within: Millis::secs(30), witness });
@@ -457,7 +482,7 @@ fn confirmed_by_its_nodes(recipe: &str, known: bool) -> (World, drydock_core::pl
         let round = world.run(number).nodes[index].look.as_ref().unwrap().round;
         let results = vec![CheckResult { check: "health".to_string(), verdict: Verdict::Clear }];
         let version = known.then(|| Ok(Version::parse("1.0").unwrap()));
-        let seen = Seen { version, exe_sha256: None, role: None };
+        let seen = Seen { version, exe_sha256: None, role: None, down: false };
         world.tell(Input::Looked { run: number, node: index, round, results, seen });
         world.done(number, of);
         world.clear(number, of);
@@ -487,6 +512,12 @@ fn a_change_that_its_nodes_confirmed_is_not_taken_back_by_command_and_the_plan_t
     let read = crate::files::load_plan(&path).unwrap_or_else(|wrong| panic!("{wrong}\n{}", why.plan));
     let stage = &read.plan.spec.stages[0];
     assert!(stage.allow_downgrade && stage.with.contains_key("witness"), "{stage:?}");
+    for given in ["unit", "path"] {
+        assert!(
+            stage.with.contains_key(given),
+            "{given} as it was in the run, and not the recipe's own: {stage:?}"
+        );
+    }
     assert_eq!(stage.to.to_string(), "1.0");
     assert_eq!(stage.waves[0].nodes.names, [name("a"), name("b")]);
 

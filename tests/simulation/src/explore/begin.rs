@@ -106,8 +106,12 @@ impl World {
         let version = Version::parse(VERSIONS[0]).map_err(|error| error.to_string())?;
         let (steps, requirements) = abilities();
         for node in inventory.nodes.values_mut() {
-            let seen =
-                Seen { version: Some(Ok(version.clone())), exe_sha256: Some(exe(VERSIONS[0])), role: None };
+            let seen = Seen {
+                version: Some(Ok(version.clone())),
+                exe_sha256: Some(exe(VERSIONS[0])),
+                role: None,
+                down: false,
+            };
             node.seen.insert(stage.clone(), seen);
             (node.steps, node.requirements) = (steps.clone(), requirements.clone());
             (node.arch, node.free_bytes) = ("x86_64".to_string(), 1 << 40);

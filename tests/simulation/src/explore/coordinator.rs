@@ -309,7 +309,8 @@ impl World {
             Ok(version) if runs => Ok(version),
             _ => Err("nobody answers".to_string()),
         };
-        let seen = Seen { version: Some(answer), exe_sha256: runs.then(|| exe(version)), role: None };
+        let seen =
+            Seen { version: Some(answer), exe_sha256: runs.then(|| exe(version)), role: None, down: false };
         (request.checks.iter().map(result).collect(), seen)
     }
 

@@ -12,7 +12,7 @@ use drydock_types::{EffectId, Fence, Sha256};
 
 use super::{
     store::Disk,
-    world::{NODES, Service, World, has_stopped, name, node_of},
+    world::{NODES, Running, Service, World, has_stopped, name, node_of},
 };
 
 /// A rule that does not hold.
@@ -322,7 +322,8 @@ impl World {
         }
     }
 
-    /// Rules 9 and 10, where everything rests: whatever has stopped says what a person can do, and what is out of service by our doing is said to be.
+    /// Rules 9 and 10, where everything rests: whatever has stopped says what a person can do, and what is out of
+    /// service by our doing is said to be.
     pub(super) fn rests(&mut self) {
         for place in 0..self.places.len() {
             let Some(running) = self.places[place].running.clone() else { continue };
@@ -335,15 +336,15 @@ impl World {
             if !service.down || service.by_others {
                 continue;
             }
-            let said = self.places.iter().filter_map(|place| place.running.as_ref()).any(|running| {
-                running.driver.fenced_by().is_some()
-                    || running.driver.runs().any(|run| run.hold.is_some())
-                    || running
-                        .driver
-                        .nodes()
-                        .iter()
-                        .any(|of| node_of(&of.name) == Some(node) && of.standing.is_some())
-            });
+            // One that is fenced knows no more of a node; where nobody is left that is not, people see what it says.
+            let heard = |fenced: bool| {
+                let all = self.places.iter().filter_map(|place| place.running.as_ref());
+                all.filter(move |running| running.driver.fenced_by().is_some() == fenced)
+            };
+            let said = match heard(false).next() {
+                Some(_) => heard(false).any(|running| speaks_of(running, node)),
+                None => heard(true).any(|running| speaks_of(running, node)),
+            };
             if !said {
                 self.broken(10, || {
                     format!("{} is out of service by our doing, and nothing says so", name(node))
@@ -351,4 +352,19 @@ impl World {
             }
         }
     }
+}
+
+/// Does it say of this very node that something is the matter with it: that it waits for a person, is on its way, or is
+/// left in doubt?
+fn speaks_of(running: &Running, node: usize) -> bool {
+    let in_run = |run: &Run| {
+        let mut nodes = run.nodes.iter().enumerate().filter(|(_, of)| node_of(&of.name) == Some(node));
+        nodes.any(|(index, of)| {
+            let mut holds = run.hold.iter().chain(&run.holds_behind);
+            holds.any(|hold| hold.node == Some(index)) || !of.phase.is_ended() || of.unsettled.is_some()
+        })
+    };
+    let stands = running.driver.nodes().into_iter().filter(|of| node_of(&of.name) == Some(node));
+    running.driver.runs().any(in_run)
+        || stands.filter_map(|of| of.standing).any(|standing| !standing.unsettled.is_empty())
 }

@@ -80,11 +80,7 @@ pub fn explore(wanted: &Wanted) -> Result<Explored, String> {
     }
     let complete = level.is_empty() && failed.is_none();
     if failed.is_none() {
-        // What is beyond the bound is not explored, but has an end.
-        failed = level.iter().find_map(|(number, world)| search.goes_on(*number, world, wanted));
-    }
-    if failed.is_none() && complete {
-        failed = search.goes_round(wanted);
+        failed = search.has_no_rest(&level, wanted);
     }
     let failed = match failed {
         Some((broken, path)) => Some((broken, tell(wanted, &path)?)),
@@ -166,6 +162,12 @@ impl Search {
         path
     }
 
+    /// A state that does not come to rest: one that is beyond the bound and was not explored, or one within it.
+    fn has_no_rest(&mut self, beyond: &[(u32, World)], wanted: &Wanted) -> Option<Found> {
+        let found = beyond.iter().find_map(|(number, world)| self.goes_on(*number, world, wanted));
+        found.or_else(|| self.goes_round(wanted))
+    }
+
     /// From a state beyond the bound: it comes to rest when nothing goes wrong any more.
     fn goes_on(&mut self, number: u32, world: &World, wanted: &Wanted) -> Option<Found> {
         let mut path = self.path(number);
@@ -202,7 +204,7 @@ impl Search {
         None
     }
 
-    /// Where everything is explored, every state leads to rest by the most natural steps.
+    /// Every state that is explored leads by the most natural steps to rest, or beyond the bound.
     fn goes_round(&self, wanted: &Wanted) -> Option<Found> {
         let mut ends = vec![false; self.steps.len()];
         for first in 0..self.steps.len() {
@@ -265,4 +267,43 @@ fn tell(wanted: &Wanted, path: &[Choice]) -> Result<Vec<String>, String> {
     }
     world.rests();
     Ok(world.story.take().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explore::worlds;
+
+    /// The beginning of a world, and two states behind it that were explored.
+    fn three(fair: [u32; 3]) -> (Search, Wanted) {
+        let step = |(number, fair): (u32, u32)| Step {
+            from: if number == 0 { NOBODY } else { 0 },
+            choice: (number > 0).then_some(Choice::Time),
+            fair,
+        };
+        let search = Search {
+            seen: HashMap::new(),
+            steps: (0..).zip(fair).map(step).collect(),
+            buffer: String::new(),
+            transitions: 0,
+            rests: 0,
+            ends: HashSet::new(),
+        };
+        (search, Wanted { faults: 0, ..worlds().into_iter().next().unwrap() })
+    }
+
+    #[test]
+    fn states_that_lead_to_one_another_are_found_also_where_there_is_more_beyond_the_bound() {
+        let (mut search, wanted) = three([1, 2, 1]);
+        let beyond = [(0, begin(&wanted, false).unwrap())];
+        let (broken, _) = search.has_no_rest(&beyond, &wanted).unwrap();
+        assert_eq!(broken, without_end());
+    }
+
+    #[test]
+    fn states_that_lead_to_what_is_beyond_the_bound_are_not() {
+        let (mut search, wanted) = three([1, 2, NOBODY]);
+        let beyond = [(2, begin(&wanted, false).unwrap())];
+        assert!(search.has_no_rest(&beyond, &wanted).is_none());
+    }
 }

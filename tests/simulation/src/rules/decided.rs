@@ -1,9 +1,10 @@
 //! What a coordinator hands out, and on what evidence.
 
-use drydock_core::{inventory::Seen, run::CheckResult};
+use drydock_core::run::CheckResult;
 use drydock_types::{EffectId, SectionKind};
 
 use super::{Intent, Rules};
+use crate::ground::Ground;
 
 /// How old a look may be when something is decided on it, with a second for the decision itself.
 const LOOK_MS: u64 = 31_000;
@@ -17,28 +18,36 @@ pub struct Evidence {
     pub asked_ms: u64,
     /// What it brought.
     pub results: Vec<CheckResult>,
-    /// What was seen to run there.
-    pub seen: Seen,
     /// When this coordinator started.
     pub started_ms: u64,
 }
 
 impl Rules {
-    /// A node that was left half-way, and did not serve when it was looked at: its gate would only tell that. One
-    /// that serves leaves service by being taken back, through the whole gate.
-    fn is_taken_back_while_down(&self, by: usize, intent: &Intent, evidence: Option<&Evidence>) -> bool {
-        let run = self.runs.get(&intent.run);
-        let mut stages = run.into_iter().flat_map(|run| &run.plan.stages);
-        let stage = stages.find(|stage| stage.node(&intent.node).is_some());
-        let down = stage.zip(evidence).is_some_and(|(stage, evidence)| match &evidence.seen.version {
-            Some(answer) => answer.is_err(),
-            None => stage.recipe.spec.detect.unit.is_some() && evidence.seen.exe_sha256.is_none(),
-        });
-        down && self.is_half_way(by, intent)
+    /// A node that was left half-way, and was out of service at some moment since it was looked at: its gate would
+    /// only tell that. One that serves leaves service by being taken back, through the whole gate.
+    fn is_taken_back_while_down(
+        &self,
+        ground: &Ground,
+        by: usize,
+        intent: &Intent,
+        evidence: Option<&Evidence>,
+    ) -> bool {
+        let out = |evidence: &Evidence| {
+            let mut hosts = ground.hosts.iter().filter(|host| host.name == intent.node);
+            hosts.any(|host| host.out.is_some() || host.in_since_ms >= evidence.asked_ms)
+        };
+        evidence.is_some_and(out) && self.is_half_way(by, intent)
     }
 
     /// A section goes out.
-    pub fn handed_out(&mut self, by: usize, effect: EffectId, evidence: Option<&Evidence>, now_ms: u64) {
+    pub fn handed_out(
+        &mut self,
+        ground: &Ground,
+        by: usize,
+        effect: EffectId,
+        evidence: Option<&Evidence>,
+        now_ms: u64,
+    ) {
         let Some(intent) = self.intents.get(&effect).cloned() else {
             return self.broken(2, now_ms, || {
                 format!("effect {} was handed out before any store held it", effect.short())
@@ -63,7 +72,7 @@ impl Rules {
         if intent.kind == SectionKind::Stage {
             return;
         }
-        let down = self.is_taken_back_while_down(by, &intent, evidence);
+        let down = self.is_taken_back_while_down(ground, by, &intent, evidence);
         if self.frozen == Some(by) && !down {
             self.broken(7, now_ms, || {
                 format!("the fleet was frozen, and {:?} on {} was handed out", intent.kind, intent.node)

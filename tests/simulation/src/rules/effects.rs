@@ -61,6 +61,7 @@ impl Rules {
             self.began_ms.insert(host, now_ms);
             self.one_after_another(ground, host, &intent, now_ms);
             if let Some(run) = self.runs.get_mut(&intent.run) {
+                run.let_out.insert(name.clone());
                 run.changed.insert(name, now_ms);
             }
         }
@@ -151,8 +152,9 @@ impl Rules {
         let last_ms = self.changed_ms.insert((effect, step), now_ms);
         // Somebody else may have put back what it was: then it is done again, and rightly.
         let others_since = ground.hosts[host].others_ms.zip(last_ms).is_some_and(|(at, last)| at >= last);
-        if *count > 1 && !others_since && !self.older.contains(&effect) {
-            let (name, count) = (ground.hosts[host].name.clone(), *count);
+        let count = *count;
+        if count > 1 && !others_since && !self.older.remove(&(effect, step)) {
+            let name = ground.hosts[host].name.clone();
             self.broken(3, now_ms, || {
                 format!("{step} of effect {} took place {count} times on {name}", effect.short())
             });
@@ -196,7 +198,14 @@ impl Rules {
     /// A host's journal is an older one, as it was looked at again.
     pub fn journal_is_older(&mut self, host: usize) {
         let truth = &self.journals[host];
-        self.older.extend(truth.accepted.difference(&truth.ended).copied());
+        for effect in truth.accepted.difference(&truth.ended) {
+            let steps = self.intents.get(effect).into_iter().flat_map(|intent| &intent.steps);
+            for (step, index) in steps.copied().zip(0..) {
+                if !truth.done.contains(&(*effect, index)) && self.changes.contains_key(&(*effect, step)) {
+                    self.older.insert((*effect, step));
+                }
+            }
+        }
     }
 
     /// A version was seen to fail on a host.

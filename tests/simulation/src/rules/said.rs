@@ -28,12 +28,19 @@ pub struct Around<'a> {
     pub evidence: Option<&'a Evidence>,
 }
 
+/// Does the node not serve, or did it not when the look was begun that this is decided on?
+fn is_out_already(host: usize, word: &Word, around: &Around<'_>) -> bool {
+    let there = &around.ground.hosts[host];
+    let evidence = around.evidence.filter(|evidence| evidence.node == word.node.as_str());
+    there.out.is_some() || evidence.is_some_and(|evidence| there.in_since_ms >= evidence.asked_ms)
+}
+
 impl Rules {
     /// A section is to go out that takes its node out of service.
     pub fn said(&mut self, word: &Word, around: &Around<'_>, now_ms: u64) {
         let Some(host) = around.ground.host(&word.node) else { return };
-        // Whoever is taken back may be so in the slot that it occupies: judged when it is handed out.
-        if word.kind == SectionKind::Undo {
+        // Whoever is taken back while it does not serve is so in the slot that it occupies, and takes down nobody.
+        if word.kind == SectionKind::Undo && is_out_already(host, word, around) {
             return;
         }
         self.leaves_room(host, word, around, now_ms);

@@ -114,10 +114,22 @@ impl Rules {
         // Rule 6: an outage that the plan accepts is counted, and decided when it has lasted as long as it may.
         let out = |node: &&NodeRun| {
             let accepts = !run.plan.stages[node.stage].outage.is_empty();
-            accepts && matches!(node.phase, Phase::Applying | Phase::Returning)
+            // While a run is aborted nothing follows a node that only has to be seen well: its return's own deadline
+            // bounds that, and held before it it would be left in doubt and never looked at again.
+            let only_returns = run.status == RunStatus::Aborting && node.open.is_none();
+            accepts && !only_returns && matches!(node.phase, Phase::Applying | Phase::Returning)
         };
-        // Whoever comes back from a gate, because what was to run runs there already, was not let out by this run.
-        let let_out = |node: &&NodeRun| node.outage.is_some() || node.phase == Phase::Applying;
+        // Whoever comes back from a gate, because what was to run runs there already, was not let out since: its agent
+        // was not told to change anything.
+        let mut truth = self.runs.get_mut(&run.id);
+        for node in run.nodes.iter().filter(|node| node.phase == Phase::Gating) {
+            truth.as_mut().map(|truth| truth.let_out.remove(&node.name));
+        }
+        let truth = truth.map(|truth| &truth.let_out);
+        let let_out = |node: &&NodeRun| {
+            let changed = truth.is_some_and(|let_out| let_out.contains(&node.name));
+            changed || node.outage.is_some() || node.phase == Phase::Applying
+        };
         let too_long = |node: &&NodeRun| {
             let_out(node) && node.outage.as_ref().is_none_or(|outage| late(outage.until_ms))
         };

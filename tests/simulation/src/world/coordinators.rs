@@ -176,9 +176,9 @@ impl World {
         let now = self.coordinators[index].now(now_ms);
         let Some(running) = &mut self.coordinators[index].running else { return };
         let evidence = match &input {
-            Input::Looked { run, node, round, results, seen } => {
+            Input::Looked { run, node, round, results, .. } => {
                 let asked = running.asked.remove(&(*run, *node, *round));
-                asked.map(|asked| Evidence { results: results.clone(), seen: seen.clone(), ..asked })
+                asked.map(|asked| Evidence { results: results.clone(), ..asked })
             }
             _ => None,
         };
@@ -251,7 +251,8 @@ impl World {
         match output {
             Output::Dispatch { node, session, effect, section } => {
                 let mut inner = shared.lock();
-                inner.rules.handed_out(index, effect, evidence, now_ms);
+                let inner_of = &mut *inner;
+                inner_of.rules.handed_out(&inner_of.ground, index, effect, evidence, now_ms);
                 let kind = inner.rules.intents.get(&effect).map_or("?", |intent| intent.kind.as_str());
                 inner.story.say(now_ms, || {
                     ("coordinator".to_string(), format!("hands {kind} {} to {node}", effect.short()))

@@ -1,6 +1,6 @@
 //! People: they start plans, look now and then, and decide what a run that holds asks them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use drydock_coordinator::{checks, driver::ControlVerb};
 use drydock_core::{
@@ -151,7 +151,14 @@ impl World {
         self.left_out(&planned, now_ms);
         let Some(running) = &mut self.coordinators[index].running else { return };
         // Known to the rules first: what follows from the start is judged by it.
-        let truth = RunTruth { number: 0, plan, paused: None, closed: false, changed: BTreeMap::new() };
+        let truth = RunTruth {
+            number: 0,
+            plan,
+            paused: None,
+            closed: false,
+            changed: BTreeMap::new(),
+            let_out: BTreeSet::new(),
+        };
         self.shared.lock().rules.runs.insert(id, truth);
         match running.driver.start_run(planned, "anna", false, id, now) {
             Ok((run, behind, outputs)) => {

@@ -28,7 +28,7 @@ pub(crate) struct ReleaseArgs {
     /// Its name
     #[arg(value_name = "NODE")]
     node: NodeName,
-    /// Of two machines with one identity, the one that is the node: the beginning of its machine id
+    /// Of two machines with one identity, the one that is the node: the beginning of its machine id, which you choose
     #[arg(long, value_name = "ID")]
     machine: Option<String>,
     /// Any machine with its key is the node again: ends what was said with --machine
@@ -43,7 +43,7 @@ pub(crate) struct ReleaseArgs {
     /// It is well, whatever a run left in doubt; of one component with --doubt=COMPONENT
     #[arg(long, value_name = "COMPONENT", num_args = 0..=1, require_equals = true)]
     doubt: Option<Option<ComponentName>>,
-    /// Everything that stands on record about it
+    /// Everything that stands on record about it; of two machines with ids of their own, together with --machine ID
     #[arg(long, conflicts_with_all = ["aside", "quarantine", "doubt"])]
     all: bool,
 }

@@ -114,12 +114,12 @@ pub(crate) fn artifact() -> ArtifactRef {
 
 /// What runs on a member before the upgrade.
 pub(crate) fn seen_old(role: Role) -> Seen {
-    Seen { version: Some(Ok(version(OLD))), exe_sha256: Some(old_exe()), role: Some(role) }
+    Seen { version: Some(Ok(version(OLD))), exe_sha256: Some(old_exe()), role: Some(role), down: false }
 }
 
 /// What runs on a member after it.
 pub(crate) fn seen_new(role: Role) -> Seen {
-    Seen { version: Some(Ok(version(NEW))), exe_sha256: Some(new_exe()), role: Some(role) }
+    Seen { version: Some(Ok(version(NEW))), exe_sha256: Some(new_exe()), role: Some(role), down: false }
 }
 
 /// A node that lacks nothing.

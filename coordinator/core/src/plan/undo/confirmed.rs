@@ -2,6 +2,7 @@
 //! section nothing would be armed around them; a plan to the old version is armed as the change itself was.
 
 use alloc::{
+    collections::BTreeSet,
     format,
     string::{String, ToString},
     vec::Vec,
@@ -78,6 +79,9 @@ pub(super) fn way_back(run: &Run, only: Option<&NodeName>) -> Option<Confirmed> 
     if groups.is_empty() {
         return None;
     }
+    // A node that has both kinds is refused by command as a whole.
+    let by_plan: BTreeSet<&NodeName> =
+        there().filter(|node| confirmed(run.stage_of(node))).map(|node| &node.name).collect();
     let stages: Vec<String> = groups
         .iter()
         .enumerate()
@@ -87,7 +91,7 @@ pub(super) fn way_back(run: &Run, only: Option<&NodeName>) -> Option<Confirmed> 
     Some(Confirmed {
         run: run.number,
         open: !run.status.is_closed(),
-        others: there().any(|node| !confirmed(run.stage_of(node))),
+        others: there().any(|node| !by_plan.contains(&node.name)),
         nodes: groups.iter().flat_map(|group| &group.2).map(|name| (*name).clone()).collect(),
         plan: format!("{head}{}}}\nspec:\n  stages:\n{}", run.number, stages.concat()),
     })
@@ -105,8 +109,13 @@ fn fragment(
     let recipe = match (&stage.recipe.spec.commit_confirmed, name.as_str()) {
         (Some(wanted), AGENT) => {
             let witness: Vec<String> = wanted.witness.iter().map(|of| format!("{of:?}")).collect();
-            let witness = witness.join(", ");
-            format!("      recipe: {name}\n      with: {{within: {}, witness: [{witness}]}}\n", wanted.within)
+            let witness = format!("witness: [{}]", witness.join(", "));
+            let detect = &stage.recipe.spec.detect;
+            let unit = detect.unit.as_ref().map(|unit| format!("unit: {:?}", unit.as_str()));
+            let path = detect.path.as_ref().map(|path| format!("path: {:?}", path.as_str()));
+            let within = format!("within: {}", wanted.within);
+            let with: Vec<String> = [Some(within), Some(witness), unit, path].into_iter().flatten().collect();
+            format!("      recipe: {name}\n      with: {{{}}}\n", with.join(", "))
         }
         _ => format!("      recipe: {name}   # as in the plan of run {}, and with its `with:`\n", run.number),
     };

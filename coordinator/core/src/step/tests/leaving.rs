@@ -101,8 +101,7 @@ fn may_leave(taken: &Taken<'_>, index: usize) {
     let with_it = (0..run.nodes.len()).filter(|other| *other == index || gone(&run.nodes[*other]));
     let with_it: Vec<usize> = with_it.filter(|other| share(run, index, *other)).collect();
     // What was left half-way and is down is taken back in the slot that it occupies.
-    let down = node.half_way
-        && matches!(taken.event, Event::Looked { seen, .. } if seen.is_down(&run.stage_of(node).recipe.spec.detect));
+    let down = node.half_way && matches!(taken.event, Event::Looked { seen, .. }  if seen.down);
     let (most, slots) = (fullest(run, &with_it), run.plan.budget.per_failure_domain as usize);
     assert!(down || most <= slots, "{} makes it {most} in one domain, and the budget is {slots}", node.name);
     if let Some(wanted) = run.wave_of(node).approval {

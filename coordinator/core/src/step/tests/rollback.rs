@@ -181,7 +181,12 @@ fn what_was_left_half_way_is_tried_again_without_the_gate() {
     assert!(hold.state_now.contains("half-way"), "{}", hold.state_now);
     assert!(back.node("ctl-1").unsettled.is_some());
     back.resume();
-    let down = Seen { version: Some(Err("connection refused".to_string())), exe_sha256: None, role: None };
+    let down = Seen {
+        version: Some(Err("connection refused".to_string())),
+        exe_sha256: None,
+        role: None,
+        down: true,
+    };
     back.look("ctl-1", down, Verdict::Refused("ctl-1 is not healthy".to_string()));
     assert_eq!(back.sent(), [("ctl-1".to_string(), SectionKind::Undo)]);
     back.done("ctl-1");
@@ -196,6 +201,11 @@ fn what_was_left_half_way_and_serves_is_taken_back_through_its_gate_alone() {
     let because = "restartUnit could not be taken back: it did not become active".to_string();
     back.end("ctl-1", SectionResult::LeftAlone { failure: failure(), because });
     back.resume();
+    // It is not known to be down: a version that was not heard is no process that is gone.
+    let silent = Seen { version: Some(Err("no answer within 6 s".to_string())), ..new() };
+    back.look("ctl-1", silent, Verdict::Waiting("ctl-2 is not healthy".to_string()));
+    assert_eq!((back.phase("ctl-1"), back.sent().len()), (Phase::Gating, 0));
+    back.tick(60_000);
     // It answers, so that taking it back takes it out of service: a cluster that lacks somebody keeps it there.
     back.look("ctl-1", new(), Verdict::Waiting("ctl-2 is not healthy".to_string()));
     assert_eq!((back.phase("ctl-1"), back.sent().len()), (Phase::Gating, 0));
@@ -223,6 +233,8 @@ fn what_the_driver_adds_keeps_also_a_node_that_is_half_way() {
     let mut back = begun(&first, None);
     assert_eq!(order(&back.run), ["ctl-2"]);
     assert!(back.node("ctl-2").half_way);
+    let note = &undo::in_order(&back.run)[0].note;
+    assert_eq!(note, "left half-way; taken back without the gate if it is down");
     for (check, verdict, status) in [
         ("freeze", Verdict::Waiting("the fleet is frozen by anna".to_string()), RunStatus::Running),
         ("evidence", Verdict::Unknown("ctl-1 left service after this".to_string()), RunStatus::Running),

@@ -10,6 +10,7 @@ use crate::{
     inventory::Role,
     plan::tests::fixture::*,
     run_view::{self, Live},
+    standing::{Decision, Machine, Standing, Twins},
     view::{CommandView, Phase, RunView, WaitingView},
 };
 
@@ -102,6 +103,38 @@ fn a_hold_says_what_helps_on_the_node_and_what_an_abort_leaves() {
         hold.state_now.ends_with("; of the others ctl-2 is done, with 3.5.16, ctl-1 is not begun"),
         "{}",
         hold.state_now
+    );
+}
+
+#[test]
+fn a_hold_never_chooses_between_two_machines() {
+    let mut world = World::usual();
+    world.bring_to_applying("ctl-2", &old());
+    world.end("ctl-2", super::world::undone());
+    world.look_clear("ctl-2", old());
+    let machine = |id: &str| Machine {
+        machine_id: id.to_string(),
+        hostname: "h".to_string(),
+        address: "192.0.2.1".to_string(),
+    };
+    let resume = |second: &str, aside: bool| {
+        let said = Decision { by: "anna".to_string(), why: "disk".to_string(), unix_ms: 1 };
+        let twins = Twins { machines: [machine("aa"), machine(second)].to_vec(), unix_ms: 1 };
+        let standing =
+            Standing { twins: Some(twins), set_aside: aside.then_some(said), ..Standing::new(name("ctl-2")) };
+        let standings = [(name("ctl-2"), standing)].into();
+        let live = Live { standings, ..Live::default() };
+        run_view::view(&world.run, &live, Vec::new(), world.now).hold.unwrap().next.remove(0)
+    };
+    let apart = resume("bb", false);
+    assert_eq!(apart.command, "drydock run resume 12");
+    assert!(apart.does.contains("; see which one is the node, and say so"), "{apart:?}");
+    assert!(apart.does.contains(" --machine ID") && apart.does.contains("Then try ctl-2 again"), "{apart:?}");
+    let alike = resume("aa", true);
+    assert_eq!(alike.command, "drydock node release ctl-2 --aside && drydock run resume 12");
+    assert!(
+        alike.does.contains("stop the agent that is not the node, then drydock node release"),
+        "{alike:?}"
     );
 }
 

@@ -1,5 +1,11 @@
 //! Agent and reverter are killed before and after the durable writes and the units of a revert, on a real systemd: each
-//! change ends confirmed or taken back, never in between, and each effect took place once, counted at the target.
+//! change ends confirmed or taken back, never in between, and each start of the service took place once, counted at the
+//! target.
+//!
+//! Left out: of a point that is passed several times in one change only the first and the last passing is tried, and none of
+//! the agent's where the first story has tried it. Exchanges of the file are not counted but compared: by the digests of
+//! what lies there, what runs, and what lay there before. A reverter is killed where systemd starts it again; at boot
+//! and by hand, where nobody does, it is not killed here.
 //!
 //! The agent must be built with its failpoints; `tests/run --all` does that, and says by `DRYDOCK_AGENT` where it is.
 
