@@ -24,7 +24,12 @@ use drydock_types::{
 };
 use futures_util::future::join_all;
 
-use crate::{driver::LookRequest, heard, link::Sessions};
+use crate::{
+    driver::LookRequest,
+    heard,
+    link::Sessions,
+    moves::{self, Carrier},
+};
 
 /// How long one look through an agent may take.
 const PROBE_DEADLINE: Duration = Duration::from_secs(6);
@@ -41,9 +46,13 @@ pub struct Scene<'a> {
 }
 
 /// Performs a look: what runs on the node, and every check's verdict, all on evidence of this moment.
-pub async fn look(sessions: &Sessions, request: &LookRequest) -> (Vec<CheckResult>, Seen) {
+pub async fn look(
+    sessions: &Sessions,
+    carrier: &dyn Carrier,
+    request: &LookRequest,
+) -> (Vec<CheckResult>, Seen) {
     let etcd = etcd(sessions, request).await;
-    look_with(sessions, request, etcd).await
+    look_with(sessions, carrier, request, etcd).await
 }
 
 /// What the nodes of the stage see of their etcd cluster, where a check or the recipe wants it.
@@ -57,22 +66,24 @@ pub async fn etcd(
 /// The same look, with what the nodes of the stage have just said of their etcd cluster.
 pub async fn look_with(
     sessions: &Sessions,
+    carrier: &dyn Carrier,
     request: &LookRequest,
     etcd: BTreeMap<NodeName, Result<EtcdView, String>>,
 ) -> (Vec<CheckResult>, Seen) {
     let scene = Scene { request, sessions, etcd };
     let looks = looks(request);
     let mine = scene.etcd.get(&request.node);
-    let (seen, verdicts) = tokio::join!(
+    let (seen, verdicts, moves) = tokio::join!(
         seen(sessions, &request.node, &request.detect, mine),
-        join_all(looks.iter().map(|look| one(&scene, look)))
+        join_all(looks.iter().map(|look| one(&scene, look))),
+        moves::looks(carrier, request)
     );
     // A reason may quote an agent, and stands in the run's state and in the record.
     let result = |(look, verdict): (&OneLook<'_>, Verdict)| CheckResult {
         check: look.name.clone(),
         verdict: heard::verdict(verdict),
     };
-    let results = looks.iter().zip(verdicts).map(result).collect();
+    let results = looks.iter().zip(verdicts).map(result).chain(moves).collect();
     (results, seen)
 }
 

@@ -50,7 +50,7 @@ pub use self::{
     fenced::{HeldEffect, JOURNAL_CHECK},
     fleet::{Agent, Fleet, FleetNode},
     identity::{Admission, Caller},
-    message::{Input, LookRequest, Output},
+    message::{Input, LookRequest, MoveRequest, Output},
     operate::{ControlVerb, OperatorError},
     standings::FLEET_RUN,
 };
@@ -213,7 +213,7 @@ impl<S: RunStore> Driver<S> {
             Input::Held { node, effects } => self.journal_holds(node, effects).map(|()| Vec::new()),
             Input::Fenced { by } => {
                 self.fence_off(by);
-                Ok(Vec::new())
+                Ok(self.stop_moves())
             }
             Input::Connected { node, agent } => self.connected(node, *agent, now),
             Input::Disconnected { node, session } => {
@@ -242,6 +242,10 @@ impl<S: RunStore> Driver<S> {
             Input::Looked { run, node, round, results, seen } => {
                 self.looked(run, node, round, results, seen, now)
             }
+            Input::MoveWaits { run, effect, what, because } => {
+                self.transition(run, Event::MoveWaits { effect, what, because }, now)
+            }
+            Input::Moved { run, effect, end } => self.transition(run, Event::Moved { effect, end }, now),
             Input::Registered { nodes } => {
                 self.remember_only(&nodes, now)?;
                 self.fleet.registered(nodes, now);
@@ -250,7 +254,7 @@ impl<S: RunStore> Driver<S> {
             }
             Input::Stopping => {
                 self.stopping = true;
-                Ok(Vec::new())
+                Ok(self.stop_moves())
             }
             Input::Tick => self.tick(now),
         }

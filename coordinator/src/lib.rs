@@ -9,6 +9,7 @@
 //! | [`artifacts`], [`backups`] | content-addressed files |
 //! | [`driver`] | the single writer: event → step → commit → effects |
 //! | [`checks`] | one file a check: observe, judge |
+//! | [`moves`] | one file a move: what is done to the outside, and taken back |
 //! | [`link`] | the agents' streams |
 //! | [`fencing`] | whom agents obey when it is not this coordinator; taking over |
 //! | [`heard`], [`quota`] | what an agent may say, and how much of it |
@@ -29,6 +30,7 @@ pub mod files;
 pub mod health;
 pub mod heard;
 pub mod link;
+pub mod moves;
 pub mod quota;
 pub mod rehearsal;
 pub mod rpc;

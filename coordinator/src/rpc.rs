@@ -26,6 +26,7 @@ use crate::{
     driver::shell::{DriverGone, DriverHandle},
     fencing::Fencing,
     link::Sessions,
+    moves::Carrier,
     quota::Quotas,
     store::{StoreError, registry::Registry, sqlite::SqliteStore},
     trust::{Ca, Trust},
@@ -38,6 +39,8 @@ pub struct App {
     pub driver: DriverHandle<SqliteStore>,
     /// The agents' streams.
     pub sessions: Sessions,
+    /// Who carries moves out.
+    pub carrier: Arc<dyn Carrier>,
     /// Whom agents obey, when it is not this coordinator.
     pub fencing: Arc<Fencing>,
     /// Nodes, tokens, indexes.

@@ -1,5 +1,7 @@
 //! Everything put together: a directory becomes a coordinator, and a coordinator stops cleanly.
 
+mod perform;
+
 use std::{
     future::Future,
     net::SocketAddr,
@@ -20,15 +22,16 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use crate::{
     artifacts::Artifacts,
     backups::Backups,
-    checks, credentials,
+    credentials,
     driver::{
-        Driver, Input, LookRequest, Output,
+        Driver, Input,
         clock::FleetClock,
         shell::{self, DriverThread},
     },
     fencing::Fencing,
     health,
     link::Sessions,
+    moves::{self, Carrier},
     quota::Quotas,
     rpc::{
         App,
@@ -314,19 +317,20 @@ fn start_driver(
     let (mut driver, first) = Driver::open(store, fence, clock.now())?;
     driver.limit_departures(settings.most_disrupted_per_hour);
     // What the driver decides before there is a handle to answer it with waits in this channel.
-    let (wanted, asked) = tokio::sync::mpsc::unbounded_channel();
-    let perform = performer(sessions.clone(), wanted);
+    let (perform, orders) = perform::performer(sessions.clone());
     let anchored = sessions.clone();
     let anchor = move |head| anchored.anchor(head);
     let (handle, thread) = shell::start(driver, first, clock, perform, anchor)
         .map_err(|why| ServeError::Driver(format!("its thread did not start: {why}")))?;
-    let looks = tokio::spawn(look(asked, sessions.clone(), handle.clone()));
+    let carrier: Arc<dyn Carrier> = Arc::new(moves::Nobody);
+    let looks = tokio::spawn(orders.carried_out(sessions.clone(), Arc::clone(&carrier), handle.clone()));
     let node_ttl_s = i64::try_from(settings.node_ttl.as_secs()).unwrap_or(ca::NODE_TTL_S);
     let (ca, trust) = (Arc::clone(ca), Arc::clone(trust));
     let stopping = tokio::sync::watch::Sender::new(false);
     let (quotas, publishing) = (Quotas::default(), tokio::sync::Mutex::default());
     let app = App {
         driver: handle,
+        carrier,
         fencing: Arc::new(Fencing::new(sessions.fence())),
         sessions,
         registry,
@@ -341,49 +345,6 @@ fn start_driver(
         stopping,
     };
     Ok((Arc::new(app), thread, looks))
-}
-
-/// What the driver decided, done: on its own thread, and never waiting.
-fn performer(
-    sessions: Sessions,
-    looks: tokio::sync::mpsc::UnboundedSender<LookRequest>,
-) -> impl FnMut(Output) + Send + 'static {
-    move |output| match output {
-        // One that could not be sent is asked about when the agent is back, and lapses.
-        Output::Dispatch { node, session, effect, section } => {
-            if !sessions.dispatch(&node, session, effect, section) {
-                tracing::info!(%node, effect = %effect.short(), "a section could not be sent: its stream broke");
-            }
-        }
-        Output::Ask { node, effect } => {
-            sessions.ask(&node, effect);
-        }
-        Output::Forget { node, effects } => {
-            sessions.forget(&node, &effects);
-        }
-        // A node asks for one look at a time, so what waits here is bounded by the nodes of open runs.
-        Output::Look(request) => {
-            let _ = looks.send(*request);
-        }
-    }
-}
-
-async fn look(
-    mut asked: tokio::sync::mpsc::UnboundedReceiver<LookRequest>,
-    sessions: Sessions,
-    driver: shell::DriverHandle<SqliteStore>,
-) {
-    while let Some(request) = asked.recv().await {
-        let (sessions, driver) = (sessions.clone(), driver.clone());
-        tokio::spawn(async move {
-            let (results, seen) = checks::look(&sessions, &request).await;
-            let (run, node, round) = (request.run, request.index, request.round);
-            let looked = Input::Looked { run, node, round, results, seen };
-            if let Err(error) = driver.tell_surely(looked).await {
-                tracing::warn!(%error, run, "what was looked at could not be handed in");
-            }
-        });
-    }
 }
 
 async fn serve_until(

@@ -31,6 +31,10 @@ kinds! {
         WaitedTooLong => "waited-too-long",
         /// An agent has not reported the end of a section in time.
         NotReported => "not-reported-in-time",
+        /// A node could not be taken out of service by the plan's moves.
+        NotDrained => "not-drained",
+        /// What the run has marked for a node could not be taken back.
+        NotGivenBack => "not-given-back",
         /// A changed node did not become well in time.
         NotBack => "not-back-in-time",
         /// A changed node became unwell while it was watched.
@@ -73,6 +77,8 @@ kinds! {
         Gate => "a-check-is-not-clear",
         /// An agent that is at work.
         Section => "an-agent-is-at-work",
+        /// A node that is leaving service by moves, or being given back.
+        Move => "a-node-is-being-drained",
         /// An agent that is silent while it has a section.
         Silent => "an-agent-is-silent",
         /// A section that lapsed, to be begun.

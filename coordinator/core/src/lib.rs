@@ -9,6 +9,7 @@
 //! | [`bundle`] | what an operator submits: a plan with its recipes and artifacts pinned |
 //! | [`inventory`] | the fleet as it was seen |
 //! | [`plan`] | bundle + inventory → plan and report |
+//! | [`moves`] | what the coordinator itself does to the outside: a drain |
 //! | [`hold_kind`] | the kinds of holds and waits that there are |
 //! | [`per_node`] | what differs from node to node in a recipe |
 //! | [`version_path`] | which versions may follow which |
@@ -24,6 +25,7 @@ pub mod bundle;
 pub mod clock;
 pub mod hold_kind;
 pub mod inventory;
+pub mod moves;
 pub mod per_node;
 pub mod plan;
 pub mod plan_file;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 mod threshold;
 
 pub use self::threshold::Threshold;
-use crate::plan_file::ApiVersion;
+use crate::{moves::Move, plan_file::ApiVersion};
 
 /// `kind: Recipe`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +66,9 @@ pub struct RecipeSpec {
     /// Snapshot or backup, off the node.
     #[serde(default)]
     pub protect: Vec<Step>,
+    /// How the node leaves service before the change, by the coordinator; taken back in reverse when it is well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drain: Vec<Move>,
     /// The change.
     pub apply: Vec<Step>,
     /// The agent's own look after it.
@@ -223,6 +226,9 @@ pub struct Deadlines {
     /// Snapshot or backup.
     #[serde(default = "thirty_minutes")]
     pub protect: Millis,
+    /// How long a node may take to leave service by its moves.
+    #[serde(default = "thirty_minutes")]
+    pub drain: Millis,
     /// The change with its local verification.
     #[serde(default = "ten_minutes")]
     pub apply: Millis,
@@ -237,6 +243,7 @@ impl Default for Deadlines {
             stage: thirty_minutes(),
             gate: thirty_minutes(),
             protect: thirty_minutes(),
+            drain: thirty_minutes(),
             apply: ten_minutes(),
             returned: five_minutes(),
         }

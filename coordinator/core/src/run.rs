@@ -210,11 +210,18 @@ impl Run {
         let away = |phase| {
             matches!(
                 phase,
-                Phase::Protecting | Phase::Rechecking | Phase::Applying | Phase::Returning | Phase::Soaking
+                Phase::Protecting
+                    | Phase::Draining
+                    | Phase::Rechecking
+                    | Phase::Applying
+                    | Phase::Returning
+                    | Phase::Releasing
+                    | Phase::Soaking
             )
         };
         let held = |node: &&NodeRun| node.phase == Phase::Held && node.began.is_some();
-        let counts = |node: &&NodeRun| away(node.phase) || held(node) || node.unsettled.is_some();
+        let counts =
+            |node: &&NodeRun| away(node.phase) || held(node) || node.marked || node.unsettled.is_some();
         self.nodes.iter().filter(counts).collect()
     }
 }

@@ -7,6 +7,7 @@
 //! | [`looked`] | what a look means for the node that it was taken at |
 //! | [`soak`] | what a look means for a node that is watched |
 //! | [`ended`] | what a section's end means |
+//! | [`moves`] | how a node leaves service by moves of the coordinator's, and is given back |
 //! | [`amend`] | approvals, nodes left out, deadlines, amendments |
 //! | [`control`] | pause, resume, abort, restart, deadlines |
 //! | [`hold`] | how a run stops on purpose |
@@ -19,6 +20,7 @@ mod control;
 mod ended;
 mod hold;
 mod looked;
+mod moves;
 mod outage;
 mod soak;
 #[cfg(test)]
@@ -93,6 +95,10 @@ pub fn step(mut run: Run, event: &Event, now: Now) -> (Run, Vec<Effect>) {
             let connected = ended::Connected { node, key: *key, journal: *journal };
             ended::connected(&mut run, &connected, now, &mut effects);
         }
+        Event::MoveWaits { effect, what, because } => {
+            moves::waits(&mut run, *effect, what, because, now);
+        }
+        Event::Moved { effect, end } => moves::moved(&mut run, *effect, end, now),
         Event::Paused { by } => control::paused(&mut run, by, now),
         Event::Resumed { by } => control::resumed(&mut run, by, now, &mut effects),
         Event::Aborted { by } => control::aborted(&mut run, by, now),

@@ -180,6 +180,8 @@ mod tests {
             before: true,
             detect: serde_json::from_value::<Detect>(serde_json::json!({})).unwrap(),
             checks: Vec::new(),
+            moves: Vec::new(),
+            drained: false,
             soak: Vec::new(),
             soaking_ms: 0,
             peers: Vec::new(),

@@ -175,6 +175,7 @@ impl Limiter {
         };
         node.effects.iter().any(|effect| let_out(effect) && !stages(effect))
             || matches!(node.phase, Phase::Returning | Phase::Soaking)
+            || node.marked
             || node.unsettled.is_some()
     }
 

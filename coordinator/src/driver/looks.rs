@@ -46,7 +46,12 @@ pub(crate) fn look_request(run: &Run, index: usize, round: u64, checks: Vec<Chec
     let detect = run.recipe_of(node).detect;
     let soaks = node.look.as_ref().is_some_and(|look| look.purpose == LookFor::Soak);
     let soak = if soaks { run.soak_looks(index) } else { Vec::new() };
-    if checks.is_empty() && soak.is_empty() && detect.version.is_none() && detect.unit.is_none() {
+    let before = matches!(node.phase, Phase::Gating | Phase::Rechecking);
+    // A rehearsal asks of nodes that have not begun.
+    let leaves = before || node.phase == Phase::Pending;
+    let moves = if leaves && run.leaves_by_moves(node) { run.recipe_of(node).drain } else { Vec::new() };
+    let asks_nothing = checks.is_empty() && soak.is_empty() && moves.is_empty();
+    if asks_nothing && detect.version.is_none() && detect.unit.is_none() {
         return None;
     }
     let peers = stage.waves.iter().flat_map(|wave| &wave.nodes);
@@ -56,10 +61,12 @@ pub(crate) fn look_request(run: &Run, index: usize, round: u64, checks: Vec<Chec
         index,
         round,
         node: node.name.clone(),
-        before: matches!(node.phase, Phase::Gating | Phase::Rechecking),
+        before,
         detect,
         checks,
         soaking_ms: node.look.as_ref().map_or(0, |look| look.asked_ms.saturating_sub(node.since.clock_ms)),
+        moves,
+        drained: node.drained,
         soak,
         peers,
         to: run.wanted(node).unwrap_or(&stage.to).clone(),

@@ -2,10 +2,11 @@
 
 use drydock_core::{
     inventory::Seen,
+    moves::{Move, MoveEnd, MoveOrder},
     recipe::{Check, Detect},
     run::{CheckResult, SoakLook},
 };
-use drydock_types::{EffectId, Fence, NodeName, Outcome};
+use drydock_types::{EffectId, Fence, FleetId, NodeKey, NodeName, Outcome, RunId};
 
 use super::{Agent, FleetNode, HeldEffect};
 use crate::heard::Signed;
@@ -96,6 +97,26 @@ pub enum Input {
         /// What runs there.
         seen: Seen,
     },
+    /// What a node's moves wait for.
+    MoveWaits {
+        /// Of which run.
+        run: u64,
+        /// Which order.
+        effect: EffectId,
+        /// For what.
+        what: String,
+        /// The blocker by its name.
+        because: String,
+    },
+    /// A node's moves ended.
+    Moved {
+        /// Of which run.
+        run: u64,
+        /// Which order.
+        effect: EffectId,
+        /// How.
+        end: MoveEnd,
+    },
     /// A node was enrolled, labelled or removed.
     Registered {
         /// All of them.
@@ -156,6 +177,8 @@ pub enum Output {
     },
     /// Look.
     Look(Box<LookRequest>),
+    /// Carry out a node's moves, or end what is under way.
+    Move(Box<MoveRequest>),
     /// Records that an agent may forget.
     Forget {
         /// Who.
@@ -163,6 +186,23 @@ pub enum Output {
         /// Which.
         effects: Vec<EffectId>,
     },
+}
+
+/// Moves that the driver wants carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoveRequest {
+    /// Of which run, by its number.
+    pub run: u64,
+    /// The run's id, for marks.
+    pub run_id: RunId,
+    /// The fleet, for marks.
+    pub fleet: FleetId,
+    /// Whose order it is.
+    pub fence: Fence,
+    /// The node's identity.
+    pub key: NodeKey,
+    /// What.
+    pub order: MoveOrder,
 }
 
 /// A look that the driver wants.
@@ -182,6 +222,11 @@ pub struct LookRequest {
     pub detect: Detect,
     /// What must hold.
     pub checks: Vec<Check>,
+    /// How it leaves service: whether that can be done, or is done still, is looked at as well. The result of each
+    /// has its move's name.
+    pub moves: Vec<Move>,
+    /// It has left service by them.
+    pub drained: bool,
     /// What must hold as well while it soaks, and where; the result of each has the name that
     /// [`SoakLook::name`] gives it.
     pub soak: Vec<SoakLook>,

@@ -4,6 +4,7 @@ mod amending;
 mod departures;
 mod fenced;
 mod limits;
+mod moving;
 mod people;
 mod rollback;
 mod unsigned;

@@ -5,14 +5,15 @@ use std::{borrow::Cow, collections::VecDeque};
 use drydock_core::{
     Now,
     inventory::Seen,
+    moves::{Doing, MoveEnd, MoveOrder},
     run::{Effect, Event, NodeRun, Run},
     run_view,
     view::Phase,
 };
-use drydock_types::{EffectId, SectionKind, document};
+use drydock_types::{SectionKind, document};
 
 use super::{
-    Driver, Output, limiter,
+    Driver, MoveRequest, Output, limiter,
     looks::{look_request, looked_at},
     rows::{self, Unwritten, is_durable},
     standings, told,
@@ -150,7 +151,11 @@ impl<S: RunStore> Driver<S> {
                     pending.push_back(Event::Lapsed { effect, why: why.to_string() });
                     return;
                 };
-                match self.let_out(run, effect, section.kind, now, commit) {
+                let judged = match run.with_open(effect) {
+                    Some(node) => self.let_out(run, node, section.kind, now, commit),
+                    None => Err("nobody has it open".to_string()),
+                };
+                match judged {
                     Ok(row) => commit.let_out.extend(row),
                     Err(why) => return pending.push_back(Event::Lapsed { effect, why }),
                 }
@@ -181,23 +186,75 @@ impl<S: RunStore> Driver<S> {
                     pending.push_back(looked_at(index, round, results, seen));
                 }
             },
+            Effect::Move(order) => self.take_move(run, order, now, commit, outputs, pending),
             // What may go, and what a rollback would want, is told when it is on disk, and until it is heard.
             Effect::Forget { effects: _ } => self.remembered.close(run, commit),
         }
+    }
+
+    /// A node leaves service by moves, or is given back. Leaving is judged by the limiter like the change that it is
+    /// for; giving back, and stopping, never are.
+    fn take_move(
+        &self,
+        run: &Run,
+        order: MoveOrder,
+        now: Now,
+        commit: &mut Commit,
+        outputs: &mut Vec<Output>,
+        pending: &mut VecDeque<Event>,
+    ) {
+        let effect = order.effect;
+        let mut lapse = |why: String| {
+            pending.push_back(Event::Moved { effect, end: MoveEnd::NeverBegun { why } });
+        };
+        if order.doing.is_some() && self.stopping {
+            return lapse("the coordinator is stopping".to_string());
+        }
+        if order.doing.is_some() && self.fenced.is_some() {
+            return lapse("agents obey another coordinator".to_string());
+        }
+        if order.doing == Some(Doing::Leave) {
+            match self.let_out(run, &run.nodes[order.node], run.change_kind(), now, commit) {
+                Ok(row) => commit.let_out.extend(row),
+                Err(why) => return lapse(why),
+            }
+        }
+        outputs.push(self.move_request(run, order));
+    }
+
+    fn move_request(&self, run: &Run, order: MoveOrder) -> Output {
+        Output::Move(Box::new(MoveRequest {
+            run: run.number,
+            run_id: run.id,
+            fleet: self.fleet_id,
+            fence: self.fence,
+            key: run.nodes[order.node].key,
+            order,
+        }))
+    }
+
+    /// Whatever is under way outside ends before its next step.
+    pub(super) fn stop_moves(&self) -> Vec<Output> {
+        let of_run = |run: &Run| -> Vec<Output> {
+            let nodes = run.nodes.iter().enumerate();
+            let moving = nodes.filter_map(|(node, of)| {
+                let effect = of.moving.as_ref()?.effect;
+                Some(MoveOrder { node, name: of.name.clone(), effect, doing: None, moves: Vec::new() })
+            });
+            moving.map(|order| self.move_request(run, order)).collect()
+        };
+        self.runs.values().flat_map(of_run).collect()
     }
 
     /// The limiter's word on a section.
     fn let_out(
         &self,
         run: &Run,
-        effect: EffectId,
+        node: &NodeRun,
         kind: SectionKind,
         now: Now,
         commit: &Commit,
     ) -> Result<Option<LetOutRow>, String> {
-        let Some(node) = run.with_open(effect) else {
-            return Err("nobody has it open".to_string());
-        };
         let wants = limiter::Wants { run, node, kind, commit };
         let around = limiter::Around { fleet: &self.fleet, standings: &self.standings, runs: &self.runs };
         let judged = self.limiter.judge(&wants, &around, now);
@@ -258,6 +315,8 @@ fn is_worth_a_line(was: &Run, is: &Run, event: &Event) -> bool {
             };
             was.nodes.iter().zip(&is.nodes).any(|(was, is)| told(was, is))
         }
+        // What a move waits for is told anew as often as it changes; the record has how it ended.
+        Event::MoveWaits { .. } => false,
         _ => was != is,
     }
 }

@@ -125,12 +125,16 @@ pub(super) async fn look(
         (false, recipe.returned, soak, "when it is back and soaks"),
     ];
     for (before, checks, soak, when) in gates {
-        if checks.is_empty() && soak.is_empty() {
+        let leaves = before && !recipe.drain.is_empty();
+        if checks.is_empty() && soak.is_empty() && !leaves {
             continue;
         }
         if let Some(mut request) = look_request(run, index, 0, checks) {
             (request.before, request.soak) = (before, soak);
-            let (results, _) = checks::look_with(&app.sessions, &request, etcd.clone()).await;
+            if !leaves {
+                request.moves.clear();
+            }
+            let (results, _) = checks::look_with(&app.sessions, &*app.carrier, &request, etcd.clone()).await;
             looked.verdicts(results, when);
         }
     }

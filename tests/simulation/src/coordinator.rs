@@ -10,6 +10,7 @@ use drydock_coordinator::{
     checks,
     driver::{Driver, FleetNode, Input, LookRequest, Output},
     link::{Seat, Sessions},
+    moves::Nobody,
     store::{RunStore as _, StoreError, memory::MemoryStore},
 };
 use drydock_core::{
@@ -148,7 +149,7 @@ impl Running {
             },
         );
         self.looks.spawn(async move {
-            let (results, seen) = checks::look(&sessions, &request).await;
+            let (results, seen) = checks::look(&sessions, &Nobody, &request).await;
             let (run, node, round) = (request.run, request.index, request.round);
             let input = Box::new(Input::Looked { run, node, round, results, seen });
             shared.post(Mail::Looked { coordinator, start, input });

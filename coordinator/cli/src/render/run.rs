@@ -64,9 +64,11 @@ pub(crate) const fn sign(phase: Phase) -> (&'static str, Paint) {
         Phase::Staging
         | Phase::Gating
         | Phase::Protecting
+        | Phase::Draining
         | Phase::Rechecking
         | Phase::Applying
         | Phase::Returning
+        | Phase::Releasing
         | Phase::Soaking => ("⟳", Paint::Work),
         Phase::Done => ("✓", Paint::Good),
         Phase::RolledBack => ("↶", Paint::Warn),

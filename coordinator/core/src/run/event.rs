@@ -6,7 +6,11 @@ use drydock_types::{EffectId, Millis, NodeKey, NodeName, Outcome, Section, signe
 use serde::{Deserialize, Serialize};
 
 use super::{Change, CheckResult, Disrupted, JournalRef};
-use crate::{inventory::Seen, recipe::Check};
+use crate::{
+    inventory::Seen,
+    moves::{MoveEnd, MoveOrder},
+    recipe::Check,
+};
 
 /// What became of a change that a run takes back, seen when its turn came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +118,22 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// What a move waits for.
+    MoveWaits {
+        /// Which order's.
+        effect: EffectId,
+        /// For what: `pods of shop/cart to leave`.
+        what: String,
+        /// The blocker by its name.
+        because: String,
+    },
+    /// A node's moves ended.
+    Moved {
+        /// Which order's.
+        effect: EffectId,
+        /// How.
+        end: MoveEnd,
+    },
     /// An operator paused the run.
     Paused {
         /// Who.
@@ -202,6 +222,8 @@ pub enum Effect {
         /// What is looked at, beside what runs there.
         checks: Vec<Check>,
     },
+    /// Carry out a node's moves, or end what is under way.
+    Move(MoveOrder),
     /// The run is closed: agents may forget these effects.
     Forget {
         /// Which, at whom.

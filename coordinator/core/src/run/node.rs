@@ -15,6 +15,7 @@ use super::{Look, Waiting};
 use crate::{
     Now,
     inventory::{Role, Seen},
+    moves::Moving,
     step::can_be_out,
     view::Phase,
 };
@@ -69,6 +70,24 @@ pub struct NodeRun {
     pub not_before_ms: u64,
     /// Sections in a row that were never begun.
     pub lapses: Option<Lapses>,
+    /// Its moves that are under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Moving>,
+    /// How often its moves were ordered: what is said of an earlier order is old.
+    #[serde(default)]
+    pub moves: u32,
+    /// Something of this run's may stand on other people's objects for it.
+    #[serde(default)]
+    pub marked: bool,
+    /// It has left service by its moves, and goes to its change as soon as its gates say so again.
+    #[serde(default)]
+    pub drained: bool,
+    /// When it must have left service, on the fleet's clock, however often it has to be emptied anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_by_ms: Option<u64>,
+    /// Where it goes when its marks are taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<Phase>,
     /// Protect sections that were done here in this attempt. A later one is another effect: under the same
     /// id the agent would only tell of the old one again.
     pub protections: u32,
@@ -204,6 +223,12 @@ impl NodeRun {
             deadline_ms: None,
             not_before_ms: 0,
             lapses: None,
+            moving: None,
+            moves: 0,
+            marked: false,
+            drained: false,
+            drain_by_ms: None,
+            then: None,
             protections: 0,
             waiting: None,
             from: node.seen.as_ref().and_then(Seen::answered).cloned(),
@@ -236,6 +261,11 @@ impl NodeRun {
         }
         if phase.is_ended() {
             self.ended = Some(now);
+        }
+        if matches!(phase, Phase::Pending | Phase::Staged) {
+            // Whoever stands in service again, or is asked about, leaves it anew.
+            self.drained = false;
+            self.drain_by_ms = None;
         }
     }
 

@@ -9,7 +9,10 @@ use alloc::{
 
 use drydock_types::{EffectId, NodeName};
 
-use crate::run::{CheckResult, Determined, Event, NodeRun, Recorded, Run};
+use crate::{
+    moves::MoveEnd,
+    run::{CheckResult, Determined, Event, NodeRun, Recorded, Run},
+};
 
 /// An event as it stands in the record: what it changed, in one line.
 #[must_use]
@@ -71,6 +74,19 @@ fn narrate(was: &Run, is: &Run, event: &Event) -> (Option<NodeName>, String) {
         Event::Declined { effect, why } => {
             about(was, is, *effect, &|kind| format!("{kind} section declined: {why}"))
         }
+        Event::MoveWaits { effect, what, because } => {
+            moved_at(was, is, *effect, &format!("waits for {what}: {because}"))
+        }
+        Event::Moved { effect, end } => {
+            let text = match end {
+                MoveEnd::Left { seen } => format!("left service: {seen}"),
+                MoveEnd::GivenBack { seen } => format!("given back: {seen}"),
+                MoveEnd::Refused { why } => format!("its moves were refused: {why}"),
+                MoveEnd::NeverBegun { why } => format!("its moves were not begun: {why}"),
+                MoveEnd::Lapsed { why } => format!("its moves were not carried on: {why}"),
+            };
+            moved_at(was, is, *effect, &text)
+        }
         Event::Paused { by } => (None, format!("paused by {by}")),
         Event::Resumed { by } => (None, format!("resumed by {by}")),
         Event::Aborted { by } => (None, format!("aborted by {by}")),
@@ -111,6 +127,14 @@ fn about(was: &Run, is: &Run, effect: EffectId, text: &dyn Fn(&str) -> String) -
     match found {
         Some((kind, node)) => (Some(node.name.clone()), format!("{}; now {}", text(kind), node.phase.word())),
         None => (None, text("a")),
+    }
+}
+
+fn moved_at(was: &Run, is: &Run, effect: EffectId, text: &str) -> (Option<NodeName>, String) {
+    let moving = |node: &NodeRun| node.moving.as_ref().is_some_and(|moving| moving.effect == effect);
+    match was.nodes.iter().zip(&is.nodes).find(|(was, _)| moving(was)) {
+        Some((_, node)) => (Some(node.name.clone()), format!("{text}; now {}", node.phase.word())),
+        None => (None, text.to_string()),
     }
 }
 

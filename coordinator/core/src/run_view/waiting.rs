@@ -13,6 +13,7 @@ use super::{Live, command, ends, see_node};
 use crate::{
     Now,
     hold_kind::WaitKind,
+    moves::Doing,
     plan_file::{Allow, ApprovalBy},
     run::{NodeRun, Run, RunWaiting, WaitFor},
     standing::checks,
@@ -225,6 +226,30 @@ fn blocker(node: &NodeRun, live: &Live) -> Option<Blocker> {
             at_work: false,
         });
     }
+    if let (Some(moving), waiting) = (&node.moving, &node.waiting) {
+        let leaves = moving.doing == Doing::Leave;
+        let usual = if leaves { "to leave service" } else { "to be given back" };
+        return Some(Blocker {
+            kind: WaitKind::Move,
+            what: waiting
+                .as_ref()
+                .map_or_else(|| format!("{name} {usual}"), |it| format!("{} at {name}", it.what)),
+            because: waiting.as_ref().map_or_else(
+                || {
+                    if leaves {
+                        "it is being emptied"
+                    } else {
+                        "what this run has marked is being taken back"
+                    }
+                    .into()
+                },
+                |waiting| waiting.because.clone(),
+            ),
+            since_unix_ms: waiting.as_ref().map_or(node.since, |waiting| waiting.since).wall_ms,
+            seen_unix_ms: waiting.as_ref().map(|waiting| waiting.seen.wall_ms),
+            at_work: waiting.is_none(),
+        });
+    }
     if let Some(waiting) = &node.waiting {
         let (kind, what) = match waiting.what.as_str() {
             checks::FREEZE => {
@@ -336,10 +361,15 @@ fn queued(run: &Run, other: u64, now: Now) -> WaitingView {
 fn paused(run: &Run, now: Now) -> WaitingView {
     let by = run.stopped_by.as_deref().unwrap_or("an operator");
     let out = run.handed_out();
-    let because = match out.is_empty() {
+    let mut because = match out.is_empty() {
         true => format!("{by} paused it; nothing is handed out"),
         false => format!("{by} paused it; handed out before and ending by itself: {}", out.join(", ")),
     };
+    let marked: Vec<&str> =
+        run.nodes.iter().filter(|node| node.marked).map(|node| node.name.as_str()).collect();
+    if !marked.is_empty() {
+        because.push_str(&format!("; marked as leaving service meanwhile (cordoned): {}", marked.join(", ")));
+    }
     WaitingView {
         kind: WaitKind::Pause,
         node: None,

@@ -8,7 +8,7 @@ use alloc::{
 
 use drydock_types::{Section, SectionKind, section::CommitConfirmed};
 
-use super::{LOOK_LOST_MS, REQUIRES, REQUIRES_CONFIRMED, begin, control::section_deadline};
+use super::{LOOK_LOST_MS, REQUIRES, REQUIRES_CONFIRMED, begin, control::section_deadline, moves};
 use crate::{
     Now,
     inventory::Seen,
@@ -44,6 +44,8 @@ pub(super) fn advance(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
         RunStatus::Aborting | RunStatus::Paused | RunStatus::Held => leave_gates(run, now),
         RunStatus::Queued | RunStatus::Aborted | RunStatus::Done => {}
     }
+    moves::leave_off(run, now);
+    moves::settle(run, now, effects);
     close_if_over(run, now, effects);
 }
 
@@ -110,15 +112,17 @@ pub(super) const fn is_at_work(phase: Phase) -> bool {
         phase,
         Phase::Gating
             | Phase::Protecting
+            | Phase::Draining
             | Phase::Rechecking
             | Phase::Applying
             | Phase::Returning
+            | Phase::Releasing
             | Phase::Soaking
     )
 }
 
 /// Indices of a wave's nodes that have not left service, those that led when last judged behind the others. Who was
-/// left in doubt goes first: it counts as out of service, and keeps the others in it.
+/// left in doubt, or is marked as leaving, goes first: it counts as out of service, and keeps the others in it.
 pub(super) fn candidates(run: &Run, stage: usize, wave: usize) -> Vec<usize> {
     let waits = |node: &NodeRun| matches!(node.phase, Phase::Pending | Phase::Staging | Phase::Staged);
     let here = |node: &NodeRun| (node.stage, node.wave) == (stage, wave) && waits(node);
@@ -126,7 +130,7 @@ pub(super) fn candidates(run: &Run, stage: usize, wave: usize) -> Vec<usize> {
     if run.plan.stages[stage].waves[wave].order == Order::FollowersFirst {
         list.sort_by_key(|index| run.nodes[*index].deferred);
     }
-    list.sort_by_key(|index| run.nodes[*index].unsettled.is_none());
+    list.sort_by_key(|index| run.nodes[*index].unsettled.is_none() && !run.nodes[*index].marked);
     list
 }
 

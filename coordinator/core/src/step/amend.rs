@@ -12,7 +12,7 @@ use alloc::{
 
 use drydock_types::Millis;
 
-use super::hold::hold_of;
+use super::{hold::hold_of, moves};
 use crate::{
     Now,
     hold_kind::HoldKind,
@@ -96,7 +96,12 @@ impl Run {
             Phase::Done => Some(format!("{name} is done already")),
             // Taken back and seen to be well: nothing of this run is left on it.
             Phase::RolledBack => None,
-            Phase::Pending | Phase::Staged | Phase::Gating | Phase::Rechecking | Phase::Held
+            Phase::Pending
+            | Phase::Staged
+            | Phase::Gating
+            | Phase::Draining
+            | Phase::Rechecking
+            | Phase::Held
                 if node.unsettled.is_none() && !self.change_was_sent(node) =>
             {
                 None
@@ -158,9 +163,9 @@ pub(super) fn skipped(run: &mut Run, by: &str, index: usize, now: Now) {
     }
     let node = &mut run.nodes[index];
     let before = if node.phase == Phase::RolledBack { "rolled back, then " } else { "" };
-    node.enter(Phase::Skipped, now);
     node.lapses = None;
     node.note = format!("{before}left out by {by}");
+    moves::come_back(run, index, Phase::Skipped, now);
 }
 
 pub(super) fn extended(run: &mut Run, index: usize, more: Millis) {
@@ -169,6 +174,7 @@ pub(super) fn extended(run: &mut Run, index: usize, more: Millis) {
     }
     let Some(node) = run.nodes.get_mut(index) else { return };
     node.deadline_ms = node.deadline_ms.map(|deadline| deadline.saturating_add(more.0));
+    node.drain_by_ms = node.drain_by_ms.map(|deadline| deadline.saturating_add(more.0));
     if let Some(outage) = &mut node.outage {
         outage.until_ms = outage.until_ms.saturating_add(more.0);
     }

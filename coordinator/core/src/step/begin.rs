@@ -114,7 +114,7 @@ pub(super) fn is_barred(run: &Run, index: usize, now: Now) -> bool {
     let node = &run.nodes[index];
     let shut = match (&run.plan.window, node.phase) {
         (None, _) => false,
-        (Some(spec), Phase::Rechecking) => {
+        (Some(spec), Phase::Draining | Phase::Rechecking) => {
             !matches!(window::state(spec, now.wall_ms), Ok(State::Open { .. }))
         }
         (Some(spec), _) => shut_for(run, spec, node.stage, node.wave, now).is_some(),

@@ -6,7 +6,7 @@ use drydock_types::{Millis, SectionKind};
 
 use super::{
     hold::{HoldBecause, hold},
-    outage,
+    moves, outage,
 };
 use crate::{
     Now,
@@ -72,6 +72,7 @@ pub(super) fn restarted(run: &mut Run, now: Now) {
             node.look_again_ms = Some(now.clock_ms);
         }
     }
+    moves::restarted(run, now);
 }
 
 /// From here on nothing is handed out. A gate that is being looked at is left; what an agent already has
@@ -129,6 +130,8 @@ pub(super) fn phase_deadline(run: &Run, index: usize, now: Now) -> Option<u64> {
         Phase::Protecting => Some(section_deadline(SectionKind::Protect, deadlines, now)),
         Phase::Applying => Some(section_deadline(SectionKind::Apply, deadlines, now)),
         Phase::Returning => within(deadlines.returned),
+        Phase::Draining => node.drain_by_ms.or_else(|| within(deadlines.drain)),
+        Phase::Releasing => within(deadlines.returned),
         Phase::Soaking => within(Millis(run.wave_of(node).soak.0.saturating_add(deadlines.returned.0))),
         Phase::Pending | Phase::Staged | Phase::Done | Phase::RolledBack | Phase::Held | Phase::Skipped => {
             None
@@ -261,12 +264,17 @@ pub(super) fn deadlines(run: &mut Run, now: Now) {
             kind: match phase {
                 Phase::Returning => HoldKind::NotBack,
                 Phase::Soaking => HoldKind::Unwell,
+                Phase::Draining => HoldKind::NotDrained,
+                Phase::Releasing => HoldKind::NotGivenBack,
                 _ => HoldKind::WaitedTooLong,
             },
             reason: format!("{name} waited too long while {}", phase.word()),
             happened: what.unwrap_or_else(|| "nothing was seen of it in time".to_string()),
-            state_now: state_when_late(phase),
-            resume_at: if phase == Phase::Gating || phase == Phase::Rechecking {
+            state_now: match node.marked {
+                true if !matches!(phase, Phase::Returning | Phase::Soaking) => moves::still_marked(&name),
+                _ => state_when_late(phase),
+            },
+            resume_at: if matches!(phase, Phase::Gating | Phase::Draining | Phase::Rechecking) {
                 Phase::Staged
             } else {
                 phase

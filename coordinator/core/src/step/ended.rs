@@ -248,7 +248,6 @@ pub(super) fn refused(run: &mut Run, effect: EffectId, why: &str, now: Now) {
 pub(super) fn lapsed(run: &mut Run, effect: EffectId, why: &str, now: Now) {
     let Some((index, kind)) = open_at(run, effect) else { return };
     let before = if kind == SectionKind::Stage { Phase::Pending } else { Phase::Staged };
-    let patience = run.stage_of(&run.nodes[index]).recipe.spec.deadlines.gate;
     let node = &mut run.nodes[index];
     node.open = None;
     let name = node.name.clone();
@@ -260,14 +259,22 @@ pub(super) fn lapsed(run: &mut Run, effect: EffectId, why: &str, now: Now) {
         hold.resume_at = before;
         return;
     }
+    put_off(run, index, &format!("{} section", kind.as_str()), why, before, now);
+}
+
+/// What a node was to begin it has not: it goes back to `before`, and is taken up again after a while; the longer the
+/// more often. When that has lasted as long as a gate may stay shut, the run holds.
+pub(super) fn put_off(run: &mut Run, index: usize, what: &str, why: &str, before: Phase, now: Now) {
+    let patience = run.stage_of(&run.nodes[index]).recipe.spec.deadlines.gate;
     let node = &mut run.nodes[index];
+    let name = node.name.clone();
     let lapses = node.lapses.unwrap_or(Lapses { since: now, count: 0 });
     node.enter(before, now);
     node.lapses = Some(Lapses { count: lapses.count.saturating_add(1), ..lapses });
     if run.status == RunStatus::Running && now.clock_ms >= lapses.since.clock_ms.saturating_add(patience.0) {
         let because = HoldBecause {
             kind: HoldKind::NeverBegun,
-            reason: format!("{name} has not begun its {} section for {patience}", kind.as_str()),
+            reason: format!("{name} has not begun its {what} for {patience}"),
             happened: why.to_string(),
             state_now: format!("nothing was changed on {name} by it"),
             resume_at: before,
@@ -277,8 +284,7 @@ pub(super) fn lapsed(run: &mut Run, effect: EffectId, why: &str, now: Now) {
     }
     let pause = AFTER_LAPSE_MS[(lapses.count as usize).min(AFTER_LAPSE_MS.len() - 1)];
     node.not_before_ms = now.clock_ms.saturating_add(pause);
-    let what = format!("the {} section to be begun", kind.as_str());
-    node.wait_for(&what, why, now);
+    node.wait_for(&format!("the {what} to be begun"), why, now);
     if let Some(waiting) = &mut node.waiting {
         waiting.since = lapses.since;
     }

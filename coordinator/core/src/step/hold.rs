@@ -70,8 +70,14 @@ pub(super) fn hold(run: &mut Run, index: usize, because: HoldBecause, now: Now) 
 /// Is the node, left as this kind of hold leaves it, not known to be well? Of a section that is at work its agent
 /// will tell.
 const fn leaves_in_doubt(kind: HoldKind, from: Phase) -> bool {
-    matches!(kind, HoldKind::NotBack | HoldKind::Unwell | HoldKind::LeftAlone | HoldKind::Undecidable)
-        || (matches!(kind, HoldKind::OutageTooLong) && !matches!(from, Phase::Applying))
+    matches!(
+        kind,
+        HoldKind::NotBack
+            | HoldKind::Unwell
+            | HoldKind::LeftAlone
+            | HoldKind::Undecidable
+            | HoldKind::NotGivenBack
+    ) || (matches!(kind, HoldKind::OutageTooLong) && !matches!(from, Phase::Applying))
 }
 
 /// Stops the run at no node: what it waited for did not come. Nobody is held by it, and resuming waits anew.

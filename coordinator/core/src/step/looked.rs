@@ -11,18 +11,20 @@ use drydock_types::{Millis, NodeName, SectionKind, Sha256, Verdict, Version};
 
 use super::{
     LOOK_AGAIN_MS, STOOD_BACK_MS,
-    advance::{dispatch, finish, is_at_work, is_lost},
+    advance::{dispatch, is_at_work, is_lost},
     begin::{is_barred, out_beside},
     control::phase_deadline,
-    ended::{enter_returning, rolled_back},
+    ended::enter_returning,
     hold::{HoldBecause, hold},
+    moves::{self, come_back},
     outage,
-    soak::{interval_ms, soak},
+    soak::soak,
 };
 use crate::{
     Now,
     hold_kind::HoldKind,
     inventory::{Role, Seen},
+    moves::Move,
     plan::PlanStage,
     plan_file::Order,
     recipe::Check,
@@ -65,6 +67,12 @@ fn first_unclear(checks: &[Check], results: &[CheckResult]) -> Option<(String, V
     Some((missing.to_string(), Verdict::Unknown("the look brought no answer to it".to_string())))
 }
 
+/// A move of which nobody said whether it can be done, or is done still.
+fn unanswered(drain: &[Move], results: &[CheckResult]) -> Option<(String, Verdict)> {
+    let missing = drain.iter().find(|of| !results.iter().any(|result| result.check == of.name()))?;
+    Some((missing.name().to_string(), Verdict::Unknown("the look brought no answer to it".to_string())))
+}
+
 fn gate(run: &mut Run, answer: &Looked<'_>, purpose: LookFor, now: Now, effects: &mut Vec<Effect>) {
     let index = answer.node;
     if run.status != RunStatus::Running {
@@ -83,6 +91,14 @@ fn gate(run: &mut Run, answer: &Looked<'_>, purpose: LookFor, now: Now, effects:
         let (what, because) = (stays.check.clone(), stays.verdict.reason().unwrap_or_default().to_string());
         return stand_back(run, index, &what, &because, now);
     }
+    if run.nodes[index].drained
+        && let Some(because) = came_back_in(run, answer)
+    {
+        // Somebody uncordoned it, or a new pod has landed: it is emptied anew, in the time that it has left.
+        moves::leave(run, index, now);
+        run.nodes[index].wait_for("the node to be empty again", &because, now);
+        return;
+    }
     match judge_gate(run, answer) {
         Gate::Open => open(run, index, purpose, now, effects),
         Gate::Shut { what, because } => look_again(run, index, &what, &because, now),
@@ -99,6 +115,16 @@ fn gate(run: &mut Run, answer: &Looked<'_>, purpose: LookFor, now: Now, effects:
             hold(run, index, because, now);
         }
     }
+}
+
+/// What had left a drained node, and is there again.
+fn came_back_in(run: &Run, answer: &Looked<'_>) -> Option<String> {
+    let drain = &run.stage_of(&run.nodes[answer.node]).recipe.spec.drain;
+    let of_move = |result: &&CheckResult| drain.iter().any(|of| of.name() == result.check);
+    answer.results.iter().filter(of_move).find_map(|result| match &result.verdict {
+        Verdict::Waiting(because) => Some(because.clone()),
+        Verdict::Clear | Verdict::Refused(_) | Verdict::Unknown(_) => None,
+    })
 }
 
 /// Does something that holds for the whole fleet keep everybody in service? It is no matter of this gate, and
@@ -129,7 +155,9 @@ fn judge_gate(run: &Run, answer: &Looked<'_>) -> Gate {
     if node.half_way && answer.seen.down {
         return judge_down(&stage.recipe.spec.gate, answer);
     }
-    if let Some((what, verdict)) = first_unclear(&stage.recipe.spec.gate, answer.results) {
+    let unmoved = run.leaves_by_moves(node).then(|| unanswered(&stage.recipe.spec.drain, answer.results));
+    let unclear = first_unclear(&stage.recipe.spec.gate, answer.results);
+    if let Some((what, verdict)) = unclear.or(unmoved.flatten()) {
         let because = verdict.reason().unwrap_or_default().to_string();
         return match verdict {
             Verdict::Refused(_) => Gate::Refused { what, because },
@@ -221,9 +249,8 @@ fn skip_if_already_there(run: &mut Run, index: usize, now: Now) -> bool {
     } else if already {
         let version = run.wanted(node).unwrap_or(&stage.to);
         let note = format!("already runs {version} (by its own answer and the executable in memory)");
-        let node = &mut run.nodes[index];
-        node.enter(Phase::Skipped, now);
-        node.note = note;
+        run.nodes[index].note = note;
+        come_back(run, index, Phase::Skipped, now);
     }
     already
 }
@@ -240,7 +267,7 @@ fn is_back_already(run: &Run, node: &NodeRun, artifact: Option<Sha256>) -> bool 
 fn defer_if_leading(run: &mut Run, index: usize, now: Now) -> bool {
     let node = &run.nodes[index];
     let leads = node.seen.as_ref().and_then(|seen| seen.role) == Some(Role::Leader);
-    if !leads || node.unsettled.is_some() || run.wave_of(node).order != Order::FollowersFirst {
+    if !leads || node.unsettled.is_some() || node.marked || run.wave_of(node).order != Order::FollowersFirst {
         return false;
     }
     let (stage, wave) = (node.stage, node.wave);
@@ -282,6 +309,9 @@ fn open(run: &mut Run, index: usize, purpose: LookFor, now: Now, effects: &mut V
     // The snapshot of before the change is what a way back would need; one of now says nothing new.
     let protects = run.plan.undoes.is_none() && !stage.recipe.spec.protect.is_empty();
     let needs_protection = protects && purpose == LookFor::Gate && !fresh;
+    if !needs_protection && !moves::is_out(run, node) {
+        return moves::leave(run, index, now);
+    }
     let kind = if needs_protection { SectionKind::Protect } else { run.change_kind() };
     let from = node.seen.as_ref().and_then(Seen::answered).cloned().or_else(|| node.from.clone());
     let sent_before = node.effects.contains(&run.effect_id(node, SectionKind::Apply));
@@ -365,19 +395,15 @@ fn returned(run: &mut Run, answer: &Looked<'_>, now: Now) {
     let unwell = not_well(run, node, answer);
     if unwell.is_some() && taken_back_by_hand(run, node, answer) {
         run.nodes[index].undone = true;
-        return rolled_back(run, index, now);
+        return come_back(run, index, Phase::RolledBack, now);
     }
     match unwell {
         Some((what, because)) => look_again(run, index, &what, &because, now),
-        None if node.undone => rolled_back(run, index, now),
-        None if watched.0 == 0 || run.status == RunStatus::Aborting => finish(run, index, now),
-        None => {
-            run.nodes[index].enter(Phase::Soaking, now);
-            run.nodes[index].outage = None;
-            run.nodes[index].regressions = 0;
-            run.nodes[index].deadline_ms = phase_deadline(run, index, now);
-            run.nodes[index].look_again_ms = Some(now.clock_ms.saturating_add(interval_ms(watched)));
+        None if node.undone => come_back(run, index, Phase::RolledBack, now),
+        None if watched.0 == 0 || run.status == RunStatus::Aborting => {
+            come_back(run, index, Phase::Done, now);
         }
+        None => come_back(run, index, Phase::Soaking, now),
     }
 }
 

@@ -15,6 +15,7 @@ use drydock_types::Millis;
 
 use super::{
     advance::finish,
+    control::phase_deadline,
     hold::{HoldBecause, hold},
     looked::{Looked, look_again, not_well},
     outage,
@@ -34,6 +35,16 @@ const REGRESSED_AGAIN_MS: u64 = 5000;
 /// Ten looks over a soak, one a second at the most and one in 30 s at the least.
 pub(super) fn interval_ms(soak: Millis) -> u64 {
     (soak.0 / 10).clamp(1000, 30_000).min(soak.0.max(1))
+}
+
+/// It is back: from here on it is watched.
+pub(super) fn begin(run: &mut Run, index: usize, now: Now) {
+    let watched = run.wave_of(&run.nodes[index]).soak;
+    run.nodes[index].enter(Phase::Soaking, now);
+    run.nodes[index].outage = None;
+    run.nodes[index].regressions = 0;
+    run.nodes[index].deadline_ms = phase_deadline(run, index, now);
+    run.nodes[index].look_again_ms = Some(now.clock_ms.saturating_add(interval_ms(watched)));
 }
 
 pub(super) fn soak(run: &mut Run, answer: &Looked<'_>, look: &Look, now: Now) {

@@ -6,6 +6,7 @@ mod control;
 mod failures;
 mod leaving;
 mod life;
+mod moves;
 mod outages;
 mod properties;
 mod restarts;

@@ -44,12 +44,16 @@ pub enum Phase {
     Gating,
     /// Snapshot or backup under way.
     Protecting,
+    /// Leaving service by the coordinator's moves: cordoned, and emptied.
+    Draining,
     /// Gates looked at again, right before the change.
     Rechecking,
     /// The change: out of service.
     Applying,
     /// Changed (or taken back); its checks must be clear.
     Returning,
+    /// Well, or left as it was: what the run has marked for it is taken back.
+    Releasing,
     /// Back, and watched.
     Soaking,
     /// Upgraded, verified, back, soaked.
@@ -64,15 +68,17 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Pending,
         Self::Staging,
         Self::Staged,
         Self::Gating,
         Self::Protecting,
+        Self::Draining,
         Self::Rechecking,
         Self::Applying,
         Self::Returning,
+        Self::Releasing,
         Self::Soaking,
         Self::Done,
         Self::RolledBack,
@@ -89,9 +95,11 @@ impl Phase {
             Self::Staged => "staged",
             Self::Gating => "gating",
             Self::Protecting => "protecting",
+            Self::Draining => "draining",
             Self::Rechecking => "rechecking",
             Self::Applying => "applying",
             Self::Returning => "returning",
+            Self::Releasing => "releasing",
             Self::Soaking => "soaking",
             Self::Done => "done",
             Self::RolledBack => "rolled back",

@@ -451,6 +451,7 @@ impl World {
                     it.down.push_back(Down::Forget(effects));
                 }
             }
+            Output::Move(request) => unreachable!("no world has a cluster to move away from: {request:?}"),
             Output::Look(request) => {
                 self.looks.push(Rc::new(Looking {
                     coordinator: place,

@@ -270,8 +270,7 @@ impl World {
                 running.sessions.forget(&node, &effects);
             }
             Output::Look(request) => running.look(index, *request, &shared),
-            #[allow(unreachable_patterns, reason = "what the simulated services do not perform")]
-            _ => {}
+            Output::Move(request) => unreachable!("no story has a cluster to move away from: {request:?}"),
         }
     }
 

@@ -78,6 +78,7 @@ pub(crate) fn recipe() -> Recipe {
                 max_age: Millis::secs(900),
                 within: Millis::secs(600),
             })],
+            drain: Vec::new(),
             apply: vec![
                 Step::MoveEtcdLeader(Within { within }),
                 Step::SwapBinary(SwapBinary { path }),

@@ -6,6 +6,7 @@ use drydock_types::{Label, SectionKind};
 
 use super::rules::{Taken, is_at_work};
 use crate::{
+    moves::Doing,
     plan_file::ApprovalBy,
     run::{Effect, Event, NodeRun, Run},
     view::{Phase, RunStatus},
@@ -53,6 +54,11 @@ impl Leaving {
             }
         }
         for effect in taken.effects {
+            if let Effect::Move(order) = effect
+                && order.doing == Some(Doing::Leave)
+            {
+                may_leave(taken, order.node);
+            }
             if let Effect::Dispatch { section } = effect
                 && section.kind != SectionKind::Stage
             {
@@ -95,8 +101,12 @@ fn may_leave(taken: &Taken<'_>, index: usize) {
         .find(|other| matches!(other.phase, Phase::Returning | Phase::Soaking) && other.unclear > 0);
     assert!(unwell.is_none(), "{} leaves while {:?} is not well", node.name, unwell.map(|other| &other.name));
     let gone = |beside: &NodeRun| {
-        use Phase::{Applying, Protecting, Rechecking, Returning, Soaking};
-        matches!(beside.phase, Protecting | Rechecking | Applying | Returning | Soaking)
+        use Phase::{Applying, Draining, Protecting, Rechecking, Releasing, Returning, Soaking};
+        let phases = matches!(
+            beside.phase,
+            Protecting | Draining | Rechecking | Applying | Returning | Releasing | Soaking
+        );
+        phases || beside.marked
     };
     let with_it = (0..run.nodes.len()).filter(|other| *other == index || gone(&run.nodes[*other]));
     let with_it: Vec<usize> = with_it.filter(|other| share(run, index, *other)).collect();

@@ -15,6 +15,7 @@ use super::world::{World, failure, journal, outcome, undone};
 use crate::{
     bundle::Bundle,
     inventory::{Inventory, Role, Seen},
+    moves::{Doing, KubernetesDrain, Move, MoveEnd},
     plan::tests::fixture::*,
     plan_file::{
         Allow, ApprovalBy, ApprovalSpec, BudgetSpec, Count, OnFailure, Order, TimeOfDay, WindowSpec,
@@ -40,6 +41,11 @@ enum Act {
     },
     Lapse {
         which: u8,
+    },
+    /// What becomes of moves.
+    Move {
+        which: u8,
+        how: u8,
     },
     Decline {
         which: u8,
@@ -90,6 +96,7 @@ fn act() -> impl Strategy<Value = Act> {
         30 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Act::End { which, how }),
         4 => any::<u8>().prop_map(|which| Act::Lapse { which }),
         1 => any::<u8>().prop_map(|which| Act::Decline { which }),
+        16 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Act::Move { which, how }),
         3 => (any::<u8>(), any::<u8>()).prop_map(|(which, memory)| Act::Connect { which, memory }),
         2 => any::<u8>().prop_map(|what| Act::Foreign { what }),
         3 => any::<u8>().prop_map(|back| Act::Again { back }),
@@ -140,6 +147,7 @@ struct Guard {
     approval: Option<bool>,
     soak_checks: bool,
     outage: bool,
+    drained: bool,
 }
 
 fn crowd() -> impl Strategy<Value = Crowd> {
@@ -152,8 +160,15 @@ fn crowd() -> impl Strategy<Value = Crowd> {
 
 fn guard() -> impl Strategy<Value = Guard> {
     let approval = prop::option::weighted(0.2, any::<bool>());
-    (prop::bool::weighted(0.2), approval, any::<bool>(), any::<bool>())
-        .prop_map(|(window, approval, soak_checks, outage)| Guard { window, approval, soak_checks, outage })
+    (prop::bool::weighted(0.2), approval, any::<bool>(), any::<bool>(), prop::bool::weighted(0.4)).prop_map(
+        |(window, approval, soak_checks, outage, drained)| Guard {
+            window,
+            approval,
+            soak_checks,
+            outage,
+            drained,
+        },
+    )
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -206,6 +221,9 @@ fn build(shape: &Shape) -> (Bundle, Inventory) {
     if !shape.staged {
         spec.stage.clear();
     }
+    if shape.guard.drained {
+        spec.drain = vec![Move::KubernetesDrain(KubernetesDrain::default())];
+    }
     if !shape.protected {
         spec.protect.clear();
     }
@@ -254,6 +272,13 @@ impl Truth {
     }
 }
 
+fn moved_well(doing: Doing) -> MoveEnd {
+    match doing {
+        Doing::Leave => MoveEnd::Left { seen: "no pod is left there".to_string() },
+        Doing::GiveBack => MoveEnd::GivenBack { seen: "it is uncordoned".to_string() },
+    }
+}
+
 fn nth<T>(list: Vec<T>, which: u8) -> Option<T> {
     let many = list.len();
     list.into_iter().nth(usize::from(which).checked_rem(many)?)
@@ -281,6 +306,12 @@ fn event(world: &World, truth: &mut Truth, act: &Act, blind: bool) -> Option<Eve
                     16..19 => results[0].verdict = Verdict::Refused("NOSPACE".to_string()),
                     19..24 => results.truncate(results.len() - 1),
                     24..30 => *round = round.wrapping_sub(1),
+                    // Of a node that is drained: somebody has uncordoned it.
+                    30..40 => {
+                        if let Some(last) = results.last_mut() {
+                            last.verdict = Verdict::Waiting("a pod has landed there".to_string());
+                        }
+                    }
                     _ => {}
                 }
                 let who = match disrupted {
@@ -314,6 +345,24 @@ fn event(world: &World, truth: &mut Truth, act: &Act, blind: bool) -> Option<Eve
         }
         Act::Lapse { which } => {
             Event::Lapsed { effect: with_open(world, *which)?.1, why: "no stream".to_string() }
+        }
+        Act::Move { which, how } => {
+            let moving = world.run.nodes.iter().filter_map(|node| node.moving.as_ref());
+            let moving = nth(moving.collect(), *which)?;
+            let (effect, why) = (moving.effect, || "shop/cart allows 0 disruptions".to_string());
+            let end = match how {
+                0..20 => MoveEnd::Refused { why: why() },
+                20..35 => MoveEnd::Lapsed { why: why() },
+                35..50 => MoveEnd::NeverBegun { why: why() },
+                50..55 => MoveEnd::GivenBack { seen: "?".to_string() },
+                55..60 => MoveEnd::Left { seen: "?".to_string() },
+                60..90 => {
+                    let what = "pods of shop/cart to leave".to_string();
+                    return Some(Event::MoveWaits { effect, what, because: why() });
+                }
+                _ => moved_well(moving.doing),
+            };
+            Event::Moved { effect, end }
         }
         Act::Decline { which } => {
             Event::Declined { effect: with_open(world, *which)?.1, why: "policy".to_string() }
@@ -490,12 +539,15 @@ proptest! {
             }
             let looked = world.run.nodes.iter().position(|node| node.look.is_some());
             let open = world.run.nodes.iter().position(|node| node.open.is_some());
+            let moving = world.run.nodes.iter().find_map(|node| node.moving.clone());
             if matches!(world.run.status, RunStatus::Held | RunStatus::Paused) {
                 world.resume();
             } else if let Some(index) = open {
                 let of = world.run.nodes[index].name.to_string();
                 new[index] |= world.phase(&of) == Phase::Applying;
                 world.done(&of);
+            } else if let Some(moving) = moving {
+                world.tell(Event::Moved { effect: moving.effect, end: moved_well(moving.doing) });
             } else if let Some(index) = looked {
                 let node = world.run.nodes[index].clone();
                 let back_to = if node.undone { node.from.clone() } else { None };

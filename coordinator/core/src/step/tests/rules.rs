@@ -4,7 +4,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use drydock_types::{EffectId, Section, SectionKind, document};
 
-use super::{leaving::Leaving, outages::Outages};
+use super::{leaving::Leaving, moves::Moves, outages::Outages};
 use crate::{
     Now,
     inventory::Seen,
@@ -21,6 +21,7 @@ pub(super) struct Rules {
     sent: BTreeMap<EffectId, (u32, Vec<u8>)>,
     leaving: Leaving,
     outages: Outages,
+    moves: Moves,
 }
 
 /// One step as it was taken.
@@ -43,6 +44,7 @@ impl Rules {
         }
         self.leaving.check(taken);
         self.outages.check(taken);
+        self.moves.check(taken);
         attempts(before, event, after);
         for effect in *effects {
             if let Effect::Dispatch { section } = effect {
@@ -80,8 +82,8 @@ fn is_of(node: &NodeRun, section: &Section) -> bool {
 }
 
 pub(super) const fn is_at_work(phase: Phase) -> bool {
-    use Phase::{Applying, Gating, Protecting, Rechecking, Returning, Soaking};
-    matches!(phase, Gating | Protecting | Rechecking | Applying | Returning | Soaking)
+    use Phase::{Applying, Draining, Gating, Protecting, Rechecking, Releasing, Returning, Soaking};
+    matches!(phase, Gating | Protecting | Draining | Rechecking | Applying | Returning | Releasing | Soaking)
 }
 
 fn attempts(before: &Run, event: &Event, after: &Run) {

@@ -17,6 +17,7 @@ use crate::{
     Now,
     bundle::Bundle,
     inventory::{Inventory, Role, Seen},
+    moves::{Doing, MoveEnd},
     plan::{plan, tests::fixture::*},
     run::{CheckResult, Disrupted, Effect, Event, JournalRef, LookFor, NodeRun, Run},
     step::step,
@@ -152,11 +153,14 @@ impl World {
         };
         let soak =
             if look.purpose == LookFor::Soak { self.run.soak_looks(self.index(of)) } else { Vec::new() };
+        let gate = matches!(look.purpose, LookFor::Gate | LookFor::Recheck);
+        let moves = spec.drain.iter().filter(|_| gate && self.run.leaves_by_moves(node));
+        let moves = moves.map(|of| CheckResult { check: of.name().to_string(), verdict: Verdict::Clear });
         let around = soak.iter().map(|look| CheckResult { check: look.name(), verdict: Verdict::Clear });
         Event::Looked {
             node: self.index(of),
             round: look.round,
-            results: checks.iter().map(clear).chain(around).collect(),
+            results: checks.iter().map(clear).chain(moves).chain(around).collect(),
             seen,
             disrupted: Vec::new(),
         }
@@ -183,6 +187,29 @@ impl World {
             *disrupted = others.iter().map(other).collect();
         }
         self.tell(event);
+    }
+
+    /// Orders about moves of the last step.
+    pub(super) fn orders(&self) -> Vec<(String, Option<Doing>)> {
+        let order = |effect: &Effect| match effect {
+            Effect::Move(order) => Some((order.name.to_string(), order.doing)),
+            _ => None,
+        };
+        self.effects.iter().filter_map(order).collect()
+    }
+
+    /// A node's moves that are under way end so.
+    pub(super) fn moved(&mut self, of: &str, end: MoveEnd) {
+        let effect = self.node(of).moving.as_ref().expect("nothing moves there").effect;
+        self.tell(Event::Moved { effect, end });
+    }
+
+    pub(super) fn left(&mut self, of: &str) {
+        self.moved(of, MoveEnd::Left { seen: "no pod is left there".to_string() });
+    }
+
+    pub(super) fn given_back(&mut self, of: &str) {
+        self.moved(of, MoveEnd::GivenBack { seen: "it is uncordoned".to_string() });
     }
 
     pub(super) fn effect(&self, of: &str) -> EffectId {

@@ -1,0 +1,261 @@
+//! A node leaves service by moves of the coordinator's, and is given back by them.
+//!
+//! What is wanted stands in the node's phase; [`settle`] gives the orders that follow from it, after every event. So
+//! a move that nobody wants any more is stopped by whatever has changed the phase, and one that a restart forgot is
+//! ordered again once it is wanted again.
+
+use alloc::{format, string::ToString, vec::Vec};
+
+use drydock_types::{EffectId, id::EffectKey};
+
+use super::{
+    AFTER_LAPSE_MS,
+    advance::{finish, is_at_work},
+    begin::is_barred,
+    control::phase_deadline,
+    ended::{put_off, rolled_back},
+    hold::{HoldBecause, hold},
+};
+use crate::{
+    Now,
+    hold_kind::HoldKind,
+    moves::{Doing, MoveEnd, MoveOrder, Moving},
+    run::{Effect, NodeRun, Run},
+    view::{Phase, RunStatus},
+};
+
+impl Run {
+    /// Does the node leave service by moves before it is changed? One that was left half-way and is down serves
+    /// nobody: there is nothing to move away from it that could be moved.
+    #[must_use]
+    pub fn leaves_by_moves(&self, node: &NodeRun) -> bool {
+        let down = node.half_way && node.seen.as_ref().is_some_and(|seen| seen.down);
+        !down && !self.stage_of(node).recipe.spec.drain.is_empty()
+    }
+
+    fn move_id(&self, node: &NodeRun, doing: Doing) -> EffectId {
+        EffectId::derive(&EffectKey {
+            fleet: self.fleet,
+            run: self.id,
+            plan: self.accepted_digest,
+            node: node.key,
+            stage: self.stage_of(node).name.as_str(),
+            what: &format!("{}-{}", doing.as_str(), node.moves),
+            undo: doing == Doing::GiveBack,
+            attempt: node.attempt,
+        })
+    }
+}
+
+/// The gate is open: the node leaves service.
+pub(super) fn leave(run: &mut Run, index: usize, now: Now) {
+    let within = run.stage_of(&run.nodes[index]).recipe.spec.deadlines.drain;
+    let node = &mut run.nodes[index];
+    node.enter(Phase::Draining, now);
+    node.drained = false;
+    node.drain_by_ms.get_or_insert(now.clock_ms.saturating_add(within.0));
+    node.deadline_ms = node.drain_by_ms;
+}
+
+/// The node is well, or was not changed: it goes on to `then`, behind the giving back of what this run has marked.
+pub(super) fn come_back(run: &mut Run, index: usize, then: Phase, now: Now) {
+    if !run.nodes[index].marked {
+        return arrive(run, index, then, now);
+    }
+    let node = &mut run.nodes[index];
+    node.enter(Phase::Releasing, now);
+    node.ended = None;
+    node.then = Some(then);
+    run.nodes[index].deadline_ms = phase_deadline(run, index, now);
+}
+
+fn arrive(run: &mut Run, index: usize, then: Phase, now: Now) {
+    run.nodes[index].then = None;
+    match then {
+        Phase::RolledBack => {
+            // It was seen to be back before its marks were taken back.
+            run.nodes[index].phase = Phase::Returning;
+            rolled_back(run, index, now);
+        }
+        Phase::Done | Phase::Soaking if run.status == RunStatus::Aborting => finish(run, index, now),
+        Phase::Done => finish(run, index, now),
+        Phase::Soaking => super::soak::begin(run, index, now),
+        then => run.nodes[index].enter(then, now),
+    }
+}
+
+/// Nobody leaves service now. Whoever was on the way out stays as it is, marked, while a person is asked; where the
+/// run is ended, or something else than a person shuts the way, it is given back.
+pub(super) fn leave_off(run: &mut Run, now: Now) {
+    for index in 0..run.nodes.len() {
+        let node = &run.nodes[index];
+        let running = run.status == RunStatus::Running;
+        let on_the_way =
+            matches!(node.phase, Phase::Draining | Phase::Gating | Phase::Rechecking | Phase::Staged);
+        let barred = running && node.marked && on_the_way && is_barred(run, index, now);
+        let ends = run.status == RunStatus::Aborting
+            && node.marked
+            && node.open.is_none()
+            && node.unsettled.is_none()
+            // What could not be given back is said; it is not tried for ever.
+            && node.then.is_none()
+            && (!is_at_work(node.phase) || node.phase == Phase::Draining);
+        if barred || ends {
+            let then = if node.phase == Phase::Draining { Phase::Staged } else { node.phase };
+            let then = if is_at_work(then) || then == Phase::Held { Phase::Staged } else { then };
+            // What it was held for is over with the run; why it ended stands in its note.
+            let mut holds: Vec<_> = run.hold.take().into_iter().chain(run.holds_behind.drain(..)).collect();
+            holds.retain(|hold| hold.node != Some(index));
+            let mut holds = holds.into_iter();
+            run.hold = holds.next();
+            run.holds_behind = holds.collect();
+            come_back(run, index, then, now);
+        } else if node.phase == Phase::Draining && !running {
+            run.nodes[index].enter(Phase::Staged, now);
+        }
+    }
+}
+
+/// The orders that follow from how the nodes stand.
+pub(super) fn settle(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
+    for index in 0..run.nodes.len() {
+        let wanted = match run.nodes[index].phase {
+            Phase::Draining => Some(Doing::Leave),
+            Phase::Releasing => Some(Doing::GiveBack),
+            _ => None,
+        };
+        let moving = run.nodes[index].moving.as_ref();
+        if moving.map(|moving| moving.doing) == wanted {
+            continue;
+        }
+        if let Some(stopped) = run.nodes[index].moving.take() {
+            effects.push(order(run, index, stopped.effect, None));
+        }
+        if let Some(doing) = wanted.filter(|_| run.nodes[index].not_before_ms <= now.clock_ms) {
+            run.nodes[index].moves = run.nodes[index].moves.saturating_add(1);
+            let effect = run.move_id(&run.nodes[index], doing);
+            // From here on something of ours may stand out there, whatever is heard of it.
+            let was_marked = core::mem::replace(&mut run.nodes[index].marked, true);
+            run.nodes[index].moving = Some(Moving { effect, doing, was_marked });
+            effects.push(order(run, index, effect, Some(doing)));
+        }
+    }
+}
+
+fn order(run: &Run, index: usize, effect: EffectId, doing: Option<Doing>) -> Effect {
+    let node = &run.nodes[index];
+    let moves = run.recipe_of(node).drain;
+    Effect::Move(MoveOrder { node: index, name: node.name.clone(), effect, doing, moves })
+}
+
+fn moving_at(run: &Run, effect: EffectId) -> Option<usize> {
+    run.nodes.iter().position(|node| node.moving.as_ref().is_some_and(|moving| moving.effect == effect))
+}
+
+/// What a move waits for.
+pub(super) fn waits(run: &mut Run, effect: EffectId, what: &str, because: &str, now: Now) {
+    if let Some(index) = moving_at(run, effect) {
+        run.nodes[index].wait_for(what, because, now);
+    }
+}
+
+pub(super) fn moved(run: &mut Run, effect: EffectId, end: &MoveEnd, now: Now) {
+    let Some(index) = moving_at(run, effect) else { return };
+    let Some(Moving { doing, was_marked, .. }) = run.nodes[index].moving.take() else { return };
+    match (doing, end) {
+        (Doing::Leave, MoveEnd::Left { .. }) => {
+            let node = &mut run.nodes[index];
+            node.lapses = None;
+            node.drained = true;
+            node.enter(Phase::Rechecking, now);
+        }
+        (Doing::GiveBack, MoveEnd::GivenBack { .. }) => {
+            run.nodes[index].marked = false;
+            run.nodes[index].lapses = None;
+            if !run.change_was_sent(&run.nodes[index]) {
+                // That its marks stood was all that was in doubt about it.
+                run.nodes[index].unsettled = None;
+            }
+            let then = run.nodes[index].then.unwrap_or(Phase::Staged);
+            arrive(run, index, then, now);
+        }
+        (doing, MoveEnd::Refused { why }) => refused(run, index, doing, why, now),
+        (doing, MoveEnd::NeverBegun { why }) => {
+            run.nodes[index].marked = was_marked;
+            lapsed(run, index, doing, why, now);
+        }
+        (doing, MoveEnd::Lapsed { why }) => lapsed(run, index, doing, why, now),
+        (doing, MoveEnd::Left { .. } | MoveEnd::GivenBack { .. }) => {
+            lapsed(run, index, doing, "what was answered was no answer to it", now);
+        }
+    }
+}
+
+fn refused(run: &mut Run, index: usize, doing: Doing, why: &str, now: Now) {
+    let name = run.nodes[index].name.clone();
+    let because = match doing {
+        Doing::Leave => HoldBecause {
+            kind: HoldKind::NotDrained,
+            reason: format!("{name} could not be taken out of service"),
+            happened: why.to_string(),
+            state_now: still_marked(&name),
+            resume_at: Phase::Staged,
+            next_attempt: false,
+        },
+        Doing::GiveBack => HoldBecause {
+            kind: HoldKind::NotGivenBack,
+            reason: format!("what this run has marked for {name} could not be taken back"),
+            happened: why.to_string(),
+            state_now: still_marked(&name),
+            resume_at: Phase::Releasing,
+            next_attempt: false,
+        },
+    };
+    hold(run, index, because, now);
+}
+
+/// What stands out there of a node that is held while it is marked.
+pub(super) fn still_marked(name: &drydock_types::NodeName) -> alloc::string::String {
+    format!(
+        "nothing was changed on {name} in this phase; it is still marked by this run as leaving service (its cordon)"
+    )
+}
+
+/// Not carried on: as with a section that was never begun, the node goes back to where it was decided.
+fn lapsed(run: &mut Run, index: usize, doing: Doing, why: &str, now: Now) {
+    match doing {
+        Doing::Leave => put_off(run, index, "drain", why, Phase::Staged, now),
+        Doing::GiveBack => {
+            let node = &mut run.nodes[index];
+            node.not_before_ms = now.clock_ms.saturating_add(AFTER_LAPSE_MS[0]);
+            node.wait_for("what this run has marked to be taken back", why, now);
+        }
+    }
+}
+
+/// Nothing that was under way is known of any more. Who was on its way out goes to its gate again; who was on its way
+/// back is looked at again first, where it was changed.
+pub(super) fn restarted(run: &mut Run, now: Now) {
+    for index in 0..run.nodes.len() {
+        run.nodes[index].moving = None;
+        let changed = run.change_was_sent(&run.nodes[index]);
+        match run.nodes[index].phase {
+            Phase::Draining => run.nodes[index].enter(Phase::Staged, now),
+            Phase::Releasing
+                if changed
+                    && matches!(
+                        run.nodes[index].then,
+                        Some(Phase::Soaking | Phase::Done | Phase::RolledBack)
+                    ) =>
+            {
+                super::ended::enter_returning(run, index, now);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The section that changes the node may go: what was to leave has left, and stays away.
+pub(super) fn is_out(run: &Run, node: &NodeRun) -> bool {
+    node.drained || !run.leaves_by_moves(node)
+}

@@ -1,0 +1,355 @@
+//! Moves carried out: what the coordinator itself does to the outside, so that a node can leave service and come back.
+//!
+//! The driver orders ([`crate::driver::Output::Move`]); [`Movers`] has each order carried out by a task of its own, in the
+//! order of the recipe (and given back in reverse), and tells the driver what it waits for and how it ended. What
+//! carries a kind of move out is a [`Carrier`]. Every order is safe to be carried out twice: what is found done is not
+//! done again, and what is not ours is not touched.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use drydock_core::{
+    moves::{Doing, Move, MoveEnd},
+    run::CheckResult,
+};
+use drydock_types::{EffectId, Verdict};
+use tokio::sync::watch;
+
+use crate::{
+    driver::{Input, LookRequest, MoveRequest},
+    heard,
+};
+
+/// A reason is cut to so many bytes: it stands in the run's state, and quotes what others wrote.
+const LONGEST_REASON: usize = 2000;
+
+/// Says that what is under way is no longer wanted: nothing further may be begun outside.
+pub type Stopped = watch::Receiver<bool>;
+
+/// Takes what a move waits for: for what, and the blocker by its name.
+pub type Told<'a> = &'a (dyn Fn(&str, &str) + Send + Sync);
+
+/// Why a move ended before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotMoved {
+    /// It cannot be done as the plan has it: a person has to decide.
+    Refused(String),
+    /// It was stopped, or not carried on.
+    Lapsed(String),
+}
+
+/// Carries out moves of one kind or several.
+#[async_trait]
+pub trait Carrier: std::fmt::Debug + Send + Sync {
+    /// Read-only. Of a node in service: could it leave by this move? Of one that has left ([`LookRequest::drained`]):
+    /// has it left still? `Waiting` says then what is there again.
+    async fn look(&self, asked: &LookRequest, of: &Move) -> Verdict;
+
+    /// The node leaves service by this move; what was seen of it, in one line.
+    ///
+    /// # Errors
+    /// When it is refused, or was stopped.
+    async fn leave(
+        &self,
+        order: &MoveRequest,
+        of: &Move,
+        told: Told<'_>,
+        stopped: Stopped,
+    ) -> Result<String, NotMoved>;
+
+    /// Takes back what this move has marked, and only that; what was seen of it, in one line.
+    ///
+    /// # Errors
+    /// When it is refused, or was stopped.
+    async fn give_back(
+        &self,
+        order: &MoveRequest,
+        of: &Move,
+        told: Told<'_>,
+        stopped: Stopped,
+    ) -> Result<String, NotMoved>;
+}
+
+/// Of a coordinator that knows of no cluster: nothing is moved, and no gate opens on it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nobody;
+
+const NO_CLUSTER: &str = "this coordinator knows of no cluster that the node belongs to: drydock cluster add";
+
+#[async_trait]
+impl Carrier for Nobody {
+    async fn look(&self, _: &LookRequest, _: &Move) -> Verdict {
+        Verdict::Unknown(NO_CLUSTER.to_string())
+    }
+
+    async fn leave(&self, _: &MoveRequest, _: &Move, _: Told<'_>, _: Stopped) -> Result<String, NotMoved> {
+        Err(NotMoved::Refused(NO_CLUSTER.to_string()))
+    }
+
+    async fn give_back(
+        &self,
+        _: &MoveRequest,
+        _: &Move,
+        _: Told<'_>,
+        _: Stopped,
+    ) -> Result<String, NotMoved> {
+        Err(NotMoved::Refused(NO_CLUSTER.to_string()))
+    }
+}
+
+/// What each move of a look says, by its name.
+pub async fn looks(carrier: &dyn Carrier, request: &LookRequest) -> Vec<CheckResult> {
+    let mut results = Vec::new();
+    for of in &request.moves {
+        let verdict = heard::verdict(carrier.look(request, of).await);
+        results.push(CheckResult { check: of.name().to_string(), verdict });
+    }
+    results
+}
+
+/// What is under way.
+#[derive(Debug, Clone)]
+pub struct Movers {
+    carrier: Arc<dyn Carrier>,
+    at_work: Arc<Mutex<BTreeMap<EffectId, watch::Sender<bool>>>>,
+}
+
+impl Movers {
+    /// Nothing is under way.
+    #[must_use]
+    pub fn new(carrier: Arc<dyn Carrier>) -> Self {
+        Self { carrier, at_work: Arc::default() }
+    }
+
+    fn at_work(&self) -> std::sync::MutexGuard<'_, BTreeMap<EffectId, watch::Sender<bool>>> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries an order out, or ends what is under way by its id. `tell` hands an input to the driver, and waits for
+    /// room where there is none.
+    pub fn perform<F>(&self, request: MoveRequest, tell: impl Fn(Input) -> F + Clone + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let effect = request.order.effect;
+        let Some(doing) = request.order.doing else {
+            if let Some(stop) = self.at_work().remove(&effect) {
+                stop.send_replace(true);
+            }
+            return;
+        };
+        let (stop, stopped) = watch::channel(false);
+        self.at_work().insert(effect, stop);
+        let movers = self.clone();
+        tokio::spawn(async move {
+            let end = movers.carry(&request, doing, &stopped, tell.clone()).await;
+            // Whoever was stopped is not waited for: what it says then is of an order that nobody remembers.
+            if movers.at_work().remove(&effect).is_some() {
+                tell(Input::Moved { run: request.run, effect, end }).await;
+            }
+        });
+    }
+
+    async fn carry<F>(
+        &self,
+        request: &MoveRequest,
+        doing: Doing,
+        stopped: &Stopped,
+        tell: impl Fn(Input) -> F + Clone + Send + Sync + 'static,
+    ) -> MoveEnd
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (run, effect) = (request.run, request.order.effect);
+        // Told in turn, the latest last: what is waited for is a state and not a stream.
+        let (latest, mut heard_of) = watch::channel(None::<(String, String)>);
+        let teller = tokio::spawn(async move {
+            while heard_of.changed().await.is_ok() {
+                let waits = heard_of.borrow_and_update().clone();
+                if let Some((what, because)) = waits {
+                    tell(Input::MoveWaits { run, effect, what, because }).await;
+                }
+            }
+        });
+        let told = |what: &str, because: &str| {
+            let next = Some((cut(what), cut(because)));
+            latest.send_if_modified(|now| std::mem::replace(now, next.clone()) != next);
+        };
+        let end = self.each(request, doing, &told, stopped).await;
+        teller.abort();
+        match (doing, end) {
+            (Doing::Leave, Ok(seen)) => MoveEnd::Left { seen },
+            (Doing::GiveBack, Ok(seen)) => MoveEnd::GivenBack { seen },
+            (_, Err(NotMoved::Refused(why))) => MoveEnd::Refused { why: cut(&why) },
+            (_, Err(NotMoved::Lapsed(why))) => MoveEnd::Lapsed { why: cut(&why) },
+        }
+    }
+
+    async fn each(
+        &self,
+        request: &MoveRequest,
+        doing: Doing,
+        told: Told<'_>,
+        stopped: &Stopped,
+    ) -> Result<String, NotMoved> {
+        let mut seen = Vec::new();
+        match doing {
+            Doing::Leave => {
+                for of in &request.order.moves {
+                    seen.push(self.carrier.leave(request, of, told, stopped.clone()).await?);
+                }
+            }
+            Doing::GiveBack => {
+                for of in request.order.moves.iter().rev() {
+                    seen.push(self.carrier.give_back(request, of, told, stopped.clone()).await?);
+                }
+            }
+        }
+        Ok(cut(&seen.join("; ")))
+    }
+}
+
+fn cut(text: &str) -> String {
+    let end = text.floor_char_boundary(LONGEST_REASON);
+    text[..end].to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use drydock_core::moves::{KubernetesDrain, MoveOrder};
+    use drydock_types::{Epoch, Fence, FleetId, InstanceId, NodeName, RunId, Sha256};
+    use tokio::sync::{Notify, mpsc};
+
+    use super::*;
+
+    /// Waits for a word at each move, and ends as it was told.
+    #[derive(Debug, Default)]
+    struct Scripted {
+        begun: Notify,
+        goes_on: Notify,
+        refuses: bool,
+    }
+
+    impl Scripted {
+        async fn once(&self, told: Told<'_>, mut stopped: Stopped, word: &str) -> Result<String, NotMoved> {
+            told("pods of shop/cart to leave", "PodDisruptionBudget shop/cart allows 0 disruptions");
+            self.begun.notify_one();
+            tokio::select! {
+                () = self.goes_on.notified() => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return Err(NotMoved::Lapsed("stopped".into())),
+            }
+            if self.refuses { Err(NotMoved::Refused("a bare pod".into())) } else { Ok(word.into()) }
+        }
+    }
+
+    #[async_trait]
+    impl Carrier for Scripted {
+        async fn look(&self, asked: &LookRequest, _: &Move) -> Verdict {
+            Verdict::Waiting(asked.node.to_string())
+        }
+
+        async fn leave(
+            &self,
+            _: &MoveRequest,
+            _: &Move,
+            told: Told<'_>,
+            stopped: Stopped,
+        ) -> Result<String, NotMoved> {
+            self.once(told, stopped, "left").await
+        }
+
+        async fn give_back(
+            &self,
+            _: &MoveRequest,
+            _: &Move,
+            told: Told<'_>,
+            stopped: Stopped,
+        ) -> Result<String, NotMoved> {
+            self.once(told, stopped, "back").await
+        }
+    }
+
+    fn request(doing: Option<Doing>) -> MoveRequest {
+        let moves = vec![Move::KubernetesDrain(KubernetesDrain::default())];
+        MoveRequest {
+            run: 7,
+            run_id: RunId([7; 16]),
+            fleet: FleetId([1; 16]),
+            fence: Fence { epoch: Epoch(3), instance: InstanceId([1; 16]) },
+            key: Sha256::of(b"n1"),
+            order: MoveOrder {
+                node: 0,
+                name: NodeName::parse("n1").unwrap(),
+                effect: EffectId([9; 32]),
+                doing,
+                moves,
+            },
+        }
+    }
+
+    fn scene(
+        refuses: bool,
+    ) -> (Arc<Scripted>, Movers, mpsc::UnboundedReceiver<Input>, impl Fn(Option<Doing>)) {
+        let script = Arc::new(Scripted { refuses, ..Scripted::default() });
+        let movers = Movers::new(script.clone());
+        let (inputs, told) = mpsc::unbounded_channel();
+        let performer = movers.clone();
+        let perform = move |doing| {
+            let inputs = inputs.clone();
+            performer.perform(request(doing), move |input| {
+                let _ = inputs.send(input);
+                async {}
+            });
+        };
+        (script, movers, told, perform)
+    }
+
+    #[tokio::test]
+    async fn an_order_is_carried_out_and_the_driver_hears_what_it_waits_for_and_how_it_ended() {
+        for (doing, refuses) in [(Doing::Leave, false), (Doing::GiveBack, false), (Doing::Leave, true)] {
+            let (script, movers, mut told, perform) = scene(refuses);
+            perform(Some(doing));
+            let waits = told.recv().await.unwrap();
+            assert!(
+                matches!(&waits, Input::MoveWaits { run: 7, because, .. } if because.contains("shop/cart")),
+                "{waits:?}"
+            );
+            script.goes_on.notify_one();
+            let end = match told.recv().await.unwrap() {
+                Input::Moved { run: 7, end, .. } => end,
+                other => panic!("{other:?}"),
+            };
+            let wanted = match (doing, refuses) {
+                (Doing::Leave, true) => MoveEnd::Refused { why: "a bare pod".into() },
+                (Doing::Leave, false) => MoveEnd::Left { seen: "left".into() },
+                (Doing::GiveBack, _) => MoveEnd::GivenBack { seen: "back".into() },
+            };
+            assert_eq!(end, wanted);
+            assert!(movers.at_work().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_stopped_begins_nothing_more_and_says_nothing_more() {
+        let (script, movers, mut told, perform) = scene(false);
+        perform(Some(Doing::Leave));
+        script.begun.notified().await;
+        perform(None);
+        assert!(movers.at_work().is_empty());
+        // Everything that could still be said is said by whoever holds a way to say it.
+        drop((perform, movers, script));
+        while let Some(input) = told.recv().await {
+            assert!(matches!(input, Input::MoveWaits { .. }), "{input:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn where_no_cluster_is_known_no_gate_opens_and_nothing_is_moved() {
+        let (of, stopped) = (Move::KubernetesDrain(KubernetesDrain::default()), watch::channel(false).1);
+        let left = Nobody.leave(&request(Some(Doing::Leave)), &of, &|_, _| {}, stopped).await;
+        assert!(matches!(left, Err(NotMoved::Refused(why)) if why.contains("drydock cluster add")));
+    }
+}

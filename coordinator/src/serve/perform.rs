@@ -1,0 +1,107 @@
+//! What the driver decided, done.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::{
+    checks,
+    driver::{Input, LookRequest, MoveRequest, Output, shell::DriverHandle},
+    link::Sessions,
+    moves::{Carrier, Movers},
+    store::sqlite::SqliteStore,
+};
+
+/// What waits to be done by tasks of their own. What the driver decides before there is a handle to answer it with waits
+/// here.
+pub(super) struct Orders {
+    looks: UnboundedReceiver<LookRequest>,
+    moves: UnboundedReceiver<MoveRequest>,
+}
+
+/// Done on the driver's own thread, and never waiting.
+pub(super) fn performer(sessions: Sessions) -> (impl FnMut(Output) + Send + 'static, Orders) {
+    let (looks, asked) = unbounded_channel();
+    let (moves, ordered) = unbounded_channel();
+    let orders = Orders { looks: asked, moves: ordered };
+    (move |output| perform(&sessions, &looks, &moves, output), orders)
+}
+
+fn perform(
+    sessions: &Sessions,
+    looks: &UnboundedSender<LookRequest>,
+    moves: &UnboundedSender<MoveRequest>,
+    output: Output,
+) {
+    match output {
+        // One that could not be sent is asked about when the agent is back, and lapses.
+        Output::Dispatch { node, session, effect, section } => {
+            if !sessions.dispatch(&node, session, effect, section) {
+                tracing::info!(%node, effect = %effect.short(), "a section could not be sent: its stream broke");
+            }
+        }
+        Output::Ask { node, effect } => {
+            sessions.ask(&node, effect);
+        }
+        Output::Forget { node, effects } => {
+            sessions.forget(&node, &effects);
+        }
+        // A node asks for one look at a time, so what waits here is bounded by the nodes of open runs.
+        Output::Look(request) => {
+            let _ = looks.send(*request);
+        }
+        // Bounded as well: an order follows another one of its node only when that has ended, or ends it.
+        Output::Move(request) => {
+            let _ = moves.send(*request);
+        }
+    }
+}
+
+impl Orders {
+    /// Looks and moves, until the driver is gone.
+    pub(super) async fn carried_out(
+        self,
+        sessions: Sessions,
+        carrier: Arc<dyn Carrier>,
+        driver: DriverHandle<SqliteStore>,
+    ) {
+        let movers = Movers::new(Arc::clone(&carrier));
+        let (mut asked, mut ordered) = (self.looks, self.moves);
+        loop {
+            tokio::select! {
+                Some(request) = asked.recv() => look(request, &sessions, &carrier, &driver),
+                Some(request) = ordered.recv() => carry(request, &movers, &driver),
+                else => return,
+            }
+        }
+    }
+}
+
+fn look(
+    request: LookRequest,
+    sessions: &Sessions,
+    carrier: &Arc<dyn Carrier>,
+    driver: &DriverHandle<SqliteStore>,
+) {
+    let (sessions, carrier, driver) = (sessions.clone(), Arc::clone(carrier), driver.clone());
+    tokio::spawn(async move {
+        let (results, seen) = checks::look(&sessions, &*carrier, &request).await;
+        let (run, node, round) = (request.run, request.index, request.round);
+        let looked = Input::Looked { run, node, round, results, seen };
+        if let Err(error) = driver.tell_surely(looked).await {
+            tracing::warn!(%error, run, "what was looked at could not be handed in");
+        }
+    });
+}
+
+fn carry(request: MoveRequest, movers: &Movers, driver: &DriverHandle<SqliteStore>) {
+    let driver = driver.clone();
+    movers.perform(request, move |input| {
+        let driver = driver.clone();
+        async move {
+            if let Err(error) = driver.tell_surely(input).await {
+                tracing::warn!(%error, "what became of a move could not be handed in");
+            }
+        }
+    });
+}
