@@ -226,7 +226,7 @@ pub struct Deadlines {
     /// Snapshot or backup.
     #[serde(default = "thirty_minutes")]
     pub protect: Millis,
-    /// How long a node may take to leave service by its moves.
+    /// How long a node may take to leave service by its moves, and to be given back.
     #[serde(default = "thirty_minutes")]
     pub drain: Millis,
     /// The change with its local verification.

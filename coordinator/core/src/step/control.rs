@@ -131,7 +131,7 @@ pub(super) fn phase_deadline(run: &Run, index: usize, now: Now) -> Option<u64> {
         Phase::Applying => Some(section_deadline(SectionKind::Apply, deadlines, now)),
         Phase::Returning => within(deadlines.returned),
         Phase::Draining => node.drain_by_ms.or_else(|| within(deadlines.drain)),
-        Phase::Releasing => within(deadlines.returned),
+        Phase::Releasing => within(deadlines.drain),
         Phase::Soaking => within(Millis(run.wave_of(node).soak.0.saturating_add(deadlines.returned.0))),
         Phase::Pending | Phase::Staged | Phase::Done | Phase::RolledBack | Phase::Held | Phase::Skipped => {
             None
