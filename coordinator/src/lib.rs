@@ -9,6 +9,7 @@
 //! | [`artifacts`], [`backups`] | content-addressed files |
 //! | [`driver`] | the single writer: event → step → commit → effects |
 //! | [`checks`] | one file a check: observe, judge |
+//! | [`clusters`] | Kubernetes clusters: sealed credentials, which machine is which Node |
 //! | [`moves`] | one file a move: what is done to the outside, and taken back |
 //! | [`link`] | the agents' streams |
 //! | [`fencing`] | whom agents obey when it is not this coordinator; taking over |
@@ -23,6 +24,7 @@ pub mod artifacts;
 pub mod audit;
 pub mod backups;
 pub mod checks;
+pub mod clusters;
 pub mod credentials;
 pub mod driver;
 pub mod fencing;

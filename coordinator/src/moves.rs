@@ -5,6 +5,8 @@
 //! carries a kind of move out is a [`Carrier`]. Every order is safe to be carried out twice: what is found done is not
 //! done again, and what is not ours is not touched.
 
+pub mod kubernetes_drain;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -17,6 +19,8 @@ use drydock_core::{
 };
 use drydock_types::{EffectId, Verdict};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     driver::{Input, LookRequest, MoveRequest},
@@ -27,7 +31,7 @@ use crate::{
 const LONGEST_REASON: usize = 2000;
 
 /// Says that what is under way is no longer wanted: nothing further may be begun outside.
-pub type Stopped = watch::Receiver<bool>;
+pub type Stopped = CancellationToken;
 
 /// Takes what a move waits for: for what, and the blocker by its name.
 pub type Told<'a> = &'a (dyn Fn(&str, &str) + Send + Sync);
@@ -114,7 +118,16 @@ pub async fn looks(carrier: &dyn Carrier, request: &LookRequest) -> Vec<CheckRes
 #[derive(Debug, Clone)]
 pub struct Movers {
     carrier: Arc<dyn Carrier>,
-    at_work: Arc<Mutex<BTreeMap<EffectId, watch::Sender<bool>>>>,
+    at_work: Arc<Mutex<AtWork>>,
+}
+
+#[derive(Debug, Default)]
+struct AtWork {
+    /// By order.
+    stops: BTreeMap<EffectId, CancellationToken>,
+    /// The last order of each node of a run: the next one begins when that has ended, for what it had begun to write may
+    /// land until then.
+    last: BTreeMap<(u64, usize), JoinHandle<()>>,
 }
 
 impl Movers {
@@ -124,33 +137,49 @@ impl Movers {
         Self { carrier, at_work: Arc::default() }
     }
 
-    fn at_work(&self) -> std::sync::MutexGuard<'_, BTreeMap<EffectId, watch::Sender<bool>>> {
+    fn at_work(&self) -> std::sync::MutexGuard<'_, AtWork> {
         self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries an order out, or ends what is under way by its id. `tell` hands an input to the driver, and waits for
-    /// room where there is none.
+    /// Ends what is under way by this id, at once: nothing further is begun by it.
+    pub fn stop(&self, effect: EffectId) {
+        if let Some(stop) = self.at_work().stops.remove(&effect) {
+            stop.cancel();
+        }
+    }
+
+    /// Takes note of an order, so that it can be stopped from now on. Told where orders are given, before it is begun.
+    pub fn expect(&self, request: &MoveRequest) {
+        match request.order.doing {
+            Some(_) => drop(self.at_work().stops.insert(request.order.effect, CancellationToken::new())),
+            None => self.stop(request.order.effect),
+        }
+    }
+
+    /// Carries out an order that is expected and was not stopped since. `tell` hands an input to the driver, and waits
+    /// for room where there is none.
     pub fn perform<F>(&self, request: MoveRequest, tell: impl Fn(Input) -> F + Clone + Send + Sync + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let effect = request.order.effect;
-        let Some(doing) = request.order.doing else {
-            if let Some(stop) = self.at_work().remove(&effect) {
-                stop.send_replace(true);
-            }
-            return;
-        };
-        let (stop, stopped) = watch::channel(false);
-        self.at_work().insert(effect, stop);
+        let (effect, place) = (request.order.effect, (request.run, request.order.node));
+        let Some(doing) = request.order.doing else { return };
         let movers = self.clone();
-        tokio::spawn(async move {
+        let mut at_work = self.at_work();
+        let Some(stopped) = at_work.stops.get(&effect).cloned() else { return };
+        let before = at_work.last.remove(&place);
+        at_work.last.retain(|_, task| !task.is_finished());
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                let _ = before.await;
+            }
             let end = movers.carry(&request, doing, &stopped, tell.clone()).await;
             // Whoever was stopped is not waited for: what it says then is of an order that nobody remembers.
-            if movers.at_work().remove(&effect).is_some() {
+            if movers.at_work().stops.remove(&effect).is_some() {
                 tell(Input::Moved { run: request.run, effect, end }).await;
             }
         });
+        at_work.last.insert(place, task);
     }
 
     async fn carry<F>(
@@ -212,7 +241,9 @@ impl Movers {
     }
 }
 
+/// As everything that somebody else wrote: without what a terminal would obey, and bounded.
 fn cut(text: &str) -> String {
+    let text = heard::text(text);
     let end = text.floor_char_boundary(LONGEST_REASON);
     text[..end].to_string()
 }
@@ -234,12 +265,12 @@ mod tests {
     }
 
     impl Scripted {
-        async fn once(&self, told: Told<'_>, mut stopped: Stopped, word: &str) -> Result<String, NotMoved> {
+        async fn once(&self, told: Told<'_>, stopped: Stopped, word: &str) -> Result<String, NotMoved> {
             told("pods of shop/cart to leave", "PodDisruptionBudget shop/cart allows 0 disruptions");
             self.begun.notify_one();
             tokio::select! {
                 () = self.goes_on.notified() => {}
-                _ = stopped.wait_for(|stopped| *stopped) => return Err(NotMoved::Lapsed("stopped".into())),
+                () = stopped.cancelled() => return Err(NotMoved::Lapsed("stopped".into())),
             }
             if self.refuses { Err(NotMoved::Refused("a bare pod".into())) } else { Ok(word.into()) }
         }
@@ -285,6 +316,8 @@ mod tests {
                 name: NodeName::parse("n1").unwrap(),
                 effect: EffectId([9; 32]),
                 doing,
+                again: false,
+                mark_of: None,
                 moves,
             },
         }
@@ -299,6 +332,7 @@ mod tests {
         let performer = movers.clone();
         let perform = move |doing| {
             let inputs = inputs.clone();
+            performer.expect(&request(doing));
             performer.perform(request(doing), move |input| {
                 let _ = inputs.send(input);
                 async {}
@@ -328,7 +362,7 @@ mod tests {
                 (Doing::GiveBack, _) => MoveEnd::GivenBack { seen: "back".into() },
             };
             assert_eq!(end, wanted);
-            assert!(movers.at_work().is_empty());
+            assert!(movers.at_work().stops.is_empty());
         }
     }
 
@@ -338,7 +372,7 @@ mod tests {
         perform(Some(Doing::Leave));
         script.begun.notified().await;
         perform(None);
-        assert!(movers.at_work().is_empty());
+        assert!(movers.at_work().stops.is_empty());
         // Everything that could still be said is said by whoever holds a way to say it.
         drop((perform, movers, script));
         while let Some(input) = told.recv().await {
@@ -347,8 +381,83 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_next_order_of_a_node_begins_when_the_one_before_it_has_ended() {
+        /// Does not heed that it is stopped before it has its word: a write that is under way.
+        #[derive(Debug, Default)]
+        struct Slow {
+            begun: Notify,
+            goes_on: Notify,
+            said: Mutex<Vec<&'static str>>,
+        }
+        #[async_trait]
+        impl Carrier for Slow {
+            async fn look(&self, _: &LookRequest, _: &Move) -> Verdict {
+                Verdict::Clear
+            }
+            async fn leave(
+                &self,
+                _: &MoveRequest,
+                _: &Move,
+                _: Told<'_>,
+                stopped: Stopped,
+            ) -> Result<String, NotMoved> {
+                self.begun.notify_one();
+                stopped.cancelled().await;
+                self.goes_on.notified().await;
+                self.said.lock().unwrap().push("the cordon landed");
+                Err(NotMoved::Lapsed("stopped".into()))
+            }
+            async fn give_back(
+                &self,
+                _: &MoveRequest,
+                _: &Move,
+                _: Told<'_>,
+                _: Stopped,
+            ) -> Result<String, NotMoved> {
+                self.said.lock().unwrap().push("looked whether it stands");
+                Ok("back".into())
+            }
+        }
+        let slow = Arc::new(Slow::default());
+        let movers = Movers::new(slow.clone());
+        let (inputs, mut told) = mpsc::unbounded_channel();
+        let perform = |effect: u8, doing: Option<Doing>| {
+            let mut request = request(doing);
+            request.order.effect = EffectId([effect; 32]);
+            let inputs = inputs.clone();
+            movers.expect(&request);
+            movers.perform(request, move |input| {
+                let _ = inputs.send(input);
+                async {}
+            });
+        };
+        perform(1, Some(Doing::Leave));
+        slow.begun.notified().await;
+        perform(1, None);
+        perform(2, Some(Doing::GiveBack));
+        slow.goes_on.notify_one();
+        let end = told.recv().await.unwrap();
+        assert!(matches!(end, Input::Moved { end: MoveEnd::GivenBack { .. }, .. }), "{end:?}");
+        assert_eq!(*slow.said.lock().unwrap(), ["the cordon landed", "looked whether it stands"]);
+    }
+
+    #[tokio::test]
+    async fn an_order_that_was_stopped_before_it_began_is_not_begun() {
+        let script = Arc::new(Scripted::default());
+        let movers = Movers::new(script);
+        let (inputs, mut told) = mpsc::unbounded_channel::<Input>();
+        movers.expect(&request(Some(Doing::Leave)));
+        movers.expect(&request(None));
+        movers.perform(request(Some(Doing::Leave)), move |input| {
+            let _ = inputs.send(input);
+            async {}
+        });
+        assert!(told.recv().await.is_none(), "nobody has anything to say");
+    }
+
+    #[tokio::test]
     async fn where_no_cluster_is_known_no_gate_opens_and_nothing_is_moved() {
-        let (of, stopped) = (Move::KubernetesDrain(KubernetesDrain::default()), watch::channel(false).1);
+        let (of, stopped) = (Move::KubernetesDrain(KubernetesDrain::default()), Stopped::new());
         let left = Nobody.leave(&request(Some(Doing::Leave)), &of, &|_, _| {}, stopped).await;
         assert!(matches!(left, Err(NotMoved::Refused(why)) if why.contains("drydock cluster add")));
     }

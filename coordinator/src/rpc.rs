@@ -6,6 +6,7 @@ mod anchors;
 mod approvers;
 pub mod attach;
 mod audit;
+mod clusters;
 pub mod enroll;
 pub mod fenced;
 pub mod operators;
@@ -23,6 +24,7 @@ use tonic::Status;
 use crate::{
     artifacts::Artifacts,
     backups::Backups,
+    clusters::Clusters,
     driver::shell::{DriverGone, DriverHandle},
     fencing::Fencing,
     link::Sessions,
@@ -49,6 +51,8 @@ pub struct App {
     pub artifacts: Artifacts,
     /// Backups.
     pub backups: Backups,
+    /// Kubernetes clusters.
+    pub clusters: Arc<Clusters>,
     /// The authority.
     pub ca: Arc<Ca>,
     /// What callers are judged by.

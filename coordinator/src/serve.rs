@@ -22,6 +22,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use crate::{
     artifacts::Artifacts,
     backups::Backups,
+    clusters::Clusters,
     credentials,
     driver::{
         Driver, Input,
@@ -31,7 +32,10 @@ use crate::{
     fencing::Fencing,
     health,
     link::Sessions,
-    moves::{self, Carrier},
+    moves::{
+        Carrier,
+        kubernetes_drain::{Bindings, KubernetesDrain},
+    },
     quota::Quotas,
     rpc::{
         App,
@@ -178,7 +182,9 @@ pub async fn run(
     };
     let advertise = advertise(&settings, address)?;
     let opened = open(&settings, &advertise)?;
-    let (app, thread, looks) = start_driver(&settings, opened.store, &opened.ca, &opened.trust, advertise)?;
+    let sealing_key = opened.sealing.origin().to_string();
+    let (app, thread, looks) =
+        start_driver(&settings, opened.store, opened.sealing, &opened.ca, &opened.trust, advertise)?;
     app.publish_nodes().await.map_err(|status| ServeError::Driver(status.message().to_string()))?;
     let accept = Accept::new(&opened.ca, names(&app.advertise), Arc::clone(&opened.trust))?;
     let health = health_listener.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -188,7 +194,7 @@ pub async fn run(
         address,
         health,
         admin_context: opened.admin_context,
-        sealing_key: opened.sealing_key,
+        sealing_key,
         fleet: opened.ca.fleet().to_string(),
         epoch: app.sessions.fence().epoch.0,
     });
@@ -241,7 +247,7 @@ struct Opened {
     ca: Arc<Ca>,
     trust: Arc<Trust>,
     admin_context: Option<PathBuf>,
-    sealing_key: String,
+    sealing: SealingKey,
 }
 
 fn make_dir(path: &Path) -> Result<(), ServeError> {
@@ -277,7 +283,7 @@ fn open(settings: &Settings, advertise: &Address) -> Result<Opened, ServeError> 
     let admin_context = make_admin(settings, advertise, &ca, now)?;
     let revoked = store.registry()?.revoked()?;
     let trust = Trust::new(ca.fleet(), RevocationList::new(revoked), clock);
-    Ok(Opened { store, ca, trust, admin_context, sealing_key: sealing.origin().to_string() })
+    Ok(Opened { store, ca, trust, admin_context, sealing })
 }
 
 fn make_admin(
@@ -301,6 +307,7 @@ fn make_admin(
 fn start_driver(
     settings: &Settings,
     mut store: SqliteStore,
+    sealing: SealingKey,
     ca: &Arc<Ca>,
     trust: &Arc<Trust>,
     advertise: Address,
@@ -311,19 +318,21 @@ fn start_driver(
         .map_err(|error| files(&error))?;
     let backups = Backups::open(&settings.state_dir.join("backups"), registry.clone())
         .map_err(|error| files(&error))?;
+    let clusters = Arc::new(Clusters::new(registry.clone(), sealing));
     let fence = store.take_over(InstanceId(trust::seal::random()?))?;
     let clock = FleetClock::from(store.load()?.clock_ms);
     let sessions = Sessions::new(fence);
     let (mut driver, first) = Driver::open(store, fence, clock.now())?;
     driver.limit_departures(settings.most_disrupted_per_hour);
     // What the driver decides before there is a handle to answer it with waits in this channel.
-    let (perform, orders) = perform::performer(sessions.clone());
+    let drains = KubernetesDrain::new(Arc::clone(&clusters) as Arc<dyn Bindings>, sessions.clone());
+    let carrier: Arc<dyn Carrier> = Arc::new(drains);
+    let (perform, orders) = perform::performer(sessions.clone(), Arc::clone(&carrier));
     let anchored = sessions.clone();
     let anchor = move |head| anchored.anchor(head);
     let (handle, thread) = shell::start(driver, first, clock, perform, anchor)
         .map_err(|why| ServeError::Driver(format!("its thread did not start: {why}")))?;
-    let carrier: Arc<dyn Carrier> = Arc::new(moves::Nobody);
-    let looks = tokio::spawn(orders.carried_out(sessions.clone(), Arc::clone(&carrier), handle.clone()));
+    let looks = tokio::spawn(orders.carried_out(sessions.clone(), handle.clone()));
     let node_ttl_s = i64::try_from(settings.node_ttl.as_secs()).unwrap_or(ca::NODE_TTL_S);
     let (ca, trust) = (Arc::clone(ca), Arc::clone(trust));
     let stopping = tokio::sync::watch::Sender::new(false);
@@ -336,6 +345,7 @@ fn start_driver(
         registry,
         artifacts,
         backups,
+        clusters,
         ca,
         trust,
         advertise,

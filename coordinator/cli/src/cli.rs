@@ -78,6 +78,9 @@ pub(crate) enum Command {
     Freeze(commands::freeze::FreezeArgs),
     /// Let nodes leave service again
     Thaw,
+    /// Kubernetes clusters that nodes of the fleet belong to
+    #[command(subcommand)]
+    Cluster(commands::cluster::ClusterCommand),
     /// One-time tokens with which nodes join
     #[command(subcommand)]
     Token(commands::token::TokenCommand),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use drydock_coordinator::clusters::view::{BindingView, ClusterTestView, ClusterView};
 use drydock_core::view::{
     AmendedView, ArtifactView, ControlView, FleetView, NodeView, PlanView, RehearsalStep, RollbackView,
     RunLineView, RunView, StandingView, StartedView, TakeOverView, TokenView, WhyNodeView,
@@ -135,6 +136,39 @@ impl Client {
     pub(crate) async fn stand_node(&self, ask: wire::StandNodeRequest) -> Result<StandingView, CliError> {
         let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.stand_node(ask).await });
         read("answer about a node", &answer.await?)
+    }
+
+    /// Says which Node of which cluster a machine is; durable when this returns.
+    pub(crate) async fn bind_node(&self, ask: wire::BindNodeRequest) -> Result<BindingView, CliError> {
+        let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.bind_node(ask).await });
+        read("answer about a node", &answer.await?)
+    }
+
+    /// Makes a cluster known; durable when this returns.
+    pub(crate) async fn add_cluster(&self, ask: wire::AddClusterRequest) -> Result<ClusterView, CliError> {
+        let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.add_cluster(ask).await });
+        read("cluster", &answer.await?)
+    }
+
+    /// Every cluster.
+    pub(crate) async fn clusters(&self) -> Result<Vec<ClusterView>, CliError> {
+        let ask = wire::ListClustersRequest {};
+        let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.list_clusters(ask).await });
+        read("list of clusters", &answer.await?)
+    }
+
+    /// What a cluster is like; each of its endpoints is asked.
+    pub(crate) async fn test_cluster(&self, name: String) -> Result<ClusterTestView, CliError> {
+        let ask = wire::ClusterRequest { name };
+        let answer = self.call(PLAN_TIMEOUT, ask, |mut to, ask| async move { to.test_cluster(ask).await });
+        read("answer about a cluster", &answer.await?)
+    }
+
+    /// Has a cluster forgotten; durable when this returns.
+    pub(crate) async fn remove_cluster(&self, name: String) -> Result<ClusterView, CliError> {
+        let ask = wire::ClusterRequest { name };
+        let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.remove_cluster(ask).await });
+        read("cluster", &answer.await?)
     }
 
     /// The fleet as a whole.

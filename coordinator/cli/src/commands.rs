@@ -2,6 +2,7 @@
 
 pub(crate) mod artifact;
 pub(crate) mod audit;
+pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod context;
 pub(crate) mod demo;
@@ -46,6 +47,7 @@ pub(crate) async fn run(cli: Cli, screen: Screen) -> Result<Exit, CliError> {
         Command::Node(command) => command.run(&ask).await,
         Command::Freeze(args) => freeze::freeze(args, &ask).await,
         Command::Thaw => freeze::thaw(&ask).await,
+        Command::Cluster(command) => command.run(&ask).await,
         Command::Token(command) => command.run(&ask).await,
         Command::Artifact(command) => command.run(&ask).await,
         Command::Recipe(command) => command.run(&ask),

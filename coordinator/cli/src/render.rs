@@ -15,12 +15,14 @@
 //! | [`audit`] | what an audit found |
 //! | [`fencing`] | `drydock takeover` |
 //! | [`fleet`] | nodes, tokens, artifacts |
+//! | [`cluster`] | Kubernetes clusters |
 //! | [`recipe`] | recipes |
 //! | [`standing`] | what stands on record about nodes and the fleet, and amendments |
 //! | [`rehearsal`] | `drydock rehearse`, and what a start says of it |
 
 pub(crate) mod audit;
 pub(crate) mod canvas;
+pub(crate) mod cluster;
 pub(crate) mod fencing;
 pub(crate) mod fleet;
 pub(crate) mod hold;

@@ -5,7 +5,7 @@
 
 use alloc::{string::String, vec::Vec};
 
-use drydock_types::{EffectId, NodeName};
+use drydock_types::{EffectId, NodeName, RunId};
 use serde::{Deserialize, Serialize};
 
 /// One of a recipe's `drain`.
@@ -103,6 +103,10 @@ pub struct MoveOrder {
     pub effect: EffectId,
     /// What; `None`: whatever is under way by this id ends before its next step.
     pub doing: Option<Doing>,
+    /// A person has said "again" since somebody else undid what this run had marked.
+    pub again: bool,
+    /// Whose mark it is, where another run has left it.
+    pub mark_of: Option<RunId>,
     /// The moves, in the order in which a node leaves; it is given back in reverse.
     pub moves: Vec<Move>,
 }

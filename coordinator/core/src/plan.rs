@@ -12,7 +12,7 @@ pub(crate) use report::point_of_no_return;
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use drydock_types::{
-    ArtifactRef, ComponentName, EffectId, Label, Millis, NodeKey, NodeName, Sha256, Version, document,
+    ArtifactRef, ComponentName, EffectId, Label, Millis, NodeKey, NodeName, RunId, Sha256, Version, document,
 };
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +136,9 @@ pub struct UndoOf {
     /// in the slot of the budget that it occupies already, without the recipe's gate; while it serves it has the whole
     /// gate.
     pub half_way: bool,
+    /// What that run had marked for the node stands still: it is taken back with the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<RunId>,
 }
 
 impl Plan {

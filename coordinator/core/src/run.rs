@@ -30,6 +30,7 @@ pub use self::{
 };
 use crate::{
     Now,
+    moves::Doing,
     plan::{Plan, PlanStage, PlanWave, UndoOf},
     recipe::RecipeSpec,
     view::{Phase, RunStatus},
@@ -178,11 +179,17 @@ impl Run {
             .any(|attempt| node.effects.contains(&self.effect_id_in(node, self.change_kind(), attempt)))
     }
 
-    /// Sections that were handed out and have not ended: `apply on ctl-2`.
+    /// Sections that were handed out and have not ended, and moves that are under way: `apply on ctl-2`.
     #[must_use]
     pub fn handed_out(&self) -> Vec<String> {
         let open = self.nodes.iter().filter_map(|node| Some((node, node.open.as_ref()?)));
-        open.map(|(node, open)| alloc::format!("{} on {}", open.kind.as_str(), node.name)).collect()
+        let sections = open.map(|(node, open)| alloc::format!("{} on {}", open.kind.as_str(), node.name));
+        let moving = self.nodes.iter().filter_map(|node| Some((node, node.moving.as_ref()?)));
+        let moves = moving.map(|(node, moving)| match moving.doing {
+            Doing::Leave => alloc::format!("the drain of {}", node.name),
+            Doing::GiveBack => alloc::format!("taking back what is marked for {}", node.name),
+        });
+        sections.chain(moves).collect()
     }
 
     /// When [`Event::Tick`] is next due, on the fleet's clock.

@@ -11,7 +11,7 @@ use alloc::{
     vec::Vec,
 };
 
-use drydock_types::{ComponentName, NodeKey, NodeName, Version};
+use drydock_types::{ClusterName, ComponentName, NodeKey, NodeName, RunId, Version};
 use serde::{Deserialize, Serialize};
 
 pub use self::release::{OnRecord, Release, Released};
@@ -78,6 +78,18 @@ pub struct Unsettled {
     pub unix_ms: u64,
 }
 
+/// What a run marked on other people's objects for the node, and did not take back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Marked {
+    /// Which run, as the mark says it.
+    pub run_id: RunId,
+    /// Its number.
+    pub run: u64,
+    /// When the run ended.
+    pub unix_ms: u64,
+}
+
 /// A machine, as its agent names it. Shown and compared, never trusted for anything else.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -127,6 +139,9 @@ pub struct Standing {
     pub quarantined: Vec<Quarantined>,
     /// What runs left in doubt: it counts as out of service until it is seen well.
     pub unsettled: Vec<Unsettled>,
+    /// What runs have marked for it and left: it counts as out of service until that is taken back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Marked>,
     /// Two machines hold its identity: neither is listened to.
     pub twins: Option<Twins>,
     /// A person said that only this machine is the node.
@@ -142,6 +157,7 @@ impl Standing {
             set_aside: None,
             quarantined: Vec::new(),
             unsettled: Vec::new(),
+            marks: Vec::new(),
             twins: None,
             only_machine: None,
         }
@@ -153,6 +169,7 @@ impl Standing {
         self.set_aside.is_none()
             && self.quarantined.is_empty()
             && self.unsettled.is_empty()
+            && self.marks.is_empty()
             && self.twins.is_none()
             && self.only_machine.is_none()
     }
@@ -232,6 +249,16 @@ pub enum FleetEvent {
         /// Which run.
         run: u64,
     },
+    /// A run ended and left what it had marked for a node.
+    MarkLeft {
+        /// Which run.
+        run: u64,
+    },
+    /// That was taken back since.
+    MarkTakenBack {
+        /// Which run's it was.
+        run: u64,
+    },
     /// It was seen well since.
     Settled {
         /// Which component.
@@ -251,6 +278,27 @@ pub enum FleetEvent {
     },
     /// A person ended that.
     Thawed {},
+    /// A person made a cluster known, or gave it other credentials or endpoints.
+    ClusterAdded {
+        /// Which.
+        cluster: ClusterName,
+        /// URLs, the preferred one first.
+        endpoints: Vec<String>,
+    },
+    /// A person had a cluster forgotten.
+    ClusterRemoved {
+        /// Which.
+        cluster: ClusterName,
+    },
+    /// A person said which Node of a cluster a machine is.
+    NodeBound {
+        /// Which cluster.
+        cluster: ClusterName,
+        /// The Node's name there.
+        kube_node: String,
+    },
+    /// A person ended that.
+    NodeUnbound {},
 }
 
 /// A fleet's event as it stands in the record.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use drydock_core::{
+    moves::Doing,
     recipe::Check,
     run::{CheckResult, NodeRun, Run},
     view::Phase,
@@ -36,6 +37,10 @@ impl Departures {
                 Output::Dispatch { node, effect, .. } if run.with_open(*effect).is_some_and(changes) => {
                     self.turn += 1;
                     self.last.insert(node.clone(), self.turn);
+                }
+                Output::Move(request) if request.order.doing == Some(Doing::Leave) => {
+                    self.turn += 1;
+                    self.last.insert(request.order.name.clone(), self.turn);
                 }
                 Output::Look(request) => {
                     self.asked.insert((request.run, request.index), (request.round, self.turn));

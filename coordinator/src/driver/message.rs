@@ -227,6 +227,16 @@ pub struct LookRequest {
     pub moves: Vec<Move>,
     /// It has left service by them.
     pub drained: bool,
+    /// See [`MoveOrder::again`].
+    pub again: bool,
+    /// For marks.
+    pub run_id: RunId,
+    /// For marks.
+    pub fleet: FleetId,
+    /// The node's identity.
+    pub key: NodeKey,
+    /// Nobody is about to leave: what else can be asked without changing anything is asked.
+    pub rehearses: bool,
     /// What must hold as well while it soaks, and where; the result of each has the name that
     /// [`SoakLook::name`] gives it.
     pub soak: Vec<SoakLook>,

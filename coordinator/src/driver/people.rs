@@ -10,7 +10,7 @@ use drydock_core::{
 };
 use drydock_types::{ComponentName, NodeKey, NodeName, Verdict, Version};
 
-use super::{Driver, OperatorError, standings::Changes};
+use super::{Driver, OperatorError, Output, standings::Changes};
 use crate::store::{Commit, RunStore, StoreError};
 
 impl<S: RunStore> Driver<S> {
@@ -29,7 +29,7 @@ impl<S: RunStore> Driver<S> {
         by: &str,
         why: &str,
         now: Now,
-    ) -> Result<StandingView, OperatorError> {
+    ) -> Result<(StandingView, Vec<Output>), OperatorError> {
         let key = self.registered(name)?;
         if let Some(said) = self.standings.of(key).and_then(|standing| standing.set_aside.as_ref()) {
             let what = format!("{name} is set aside already, by {}: {}", said.by, said.why);
@@ -42,7 +42,8 @@ impl<S: RunStore> Driver<S> {
         let event = FleetEvent::NodeSetAside { why: why.to_string() };
         changes.tell(event, Some(by), Some((name, key)), what.clone());
         self.record(changes, now)?;
-        Ok(self.standing_view(name, key, what))
+        let stops = self.stop_drains(Some(key), &what, now)?;
+        Ok((self.standing_view(name, key, what), stops))
     }
 
     /// Ends what stands on record about a node, as far as it is named.
@@ -101,7 +102,12 @@ impl<S: RunStore> Driver<S> {
     ///
     /// # Errors
     /// When it is frozen already, or the store says no.
-    pub fn freeze(&mut self, by: &str, why: &str, now: Now) -> Result<FleetView, OperatorError> {
+    pub fn freeze(
+        &mut self,
+        by: &str,
+        why: &str,
+        now: Now,
+    ) -> Result<(FleetView, Vec<Output>), OperatorError> {
         if let Some(said) = &self.standings.fleet.frozen {
             let what =
                 format!("the fleet is frozen already, by {}: {}; drydock thaw ends it", said.by, said.why);
@@ -111,9 +117,11 @@ impl<S: RunStore> Driver<S> {
         let decision = Decision { by: by.to_string(), why: why.to_string(), unix_ms: now.wall_ms };
         changes.fleet(&self.standings).frozen = Some(decision);
         let event = FleetEvent::Frozen { why: why.to_string() };
-        changes.tell(event, Some(by), None, format!("{by} froze the fleet: {why}"));
+        let what = format!("{by} froze the fleet: {why}");
+        changes.tell(event, Some(by), None, what.clone());
         self.record(changes, now)?;
-        Ok(self.fleet_view(now))
+        let stops = self.stop_drains(None, &what, now)?;
+        Ok((self.fleet_view(now), stops))
     }
 
     /// Nodes may leave service again.
@@ -129,6 +137,27 @@ impl<S: RunStore> Driver<S> {
         changes.tell(FleetEvent::Thawed {}, Some(by), None, format!("{by} thawed the fleet"));
         self.record(changes, now)?;
         Ok(self.fleet_view(now))
+    }
+
+    /// A line of the record about something that the services keep: clusters, and which Node a machine is.
+    ///
+    /// # Errors
+    /// When there is no such node, or the store says no.
+    pub fn note(
+        &mut self,
+        event: FleetEvent,
+        node: Option<&NodeName>,
+        by: &str,
+        text: String,
+        now: Now,
+    ) -> Result<(), OperatorError> {
+        let node = match node {
+            Some(name) => Some((name, self.registered(name)?)),
+            None => None,
+        };
+        let mut changes = Changes::default();
+        changes.tell(event, Some(by), node, text);
+        Ok(self.record(changes, now)?)
     }
 
     /// The fleet as a whole.

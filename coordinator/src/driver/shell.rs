@@ -24,7 +24,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 /// How long [`DriverHandle::tell_surely`] waits before it tries again.
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 
-type Request<S> = Box<dyn FnOnce(&mut Driver<S>, Now) -> Vec<Output> + Send>;
+/// What a request wants done, and how its caller is answered once that is done.
+type Request<S> = Box<dyn FnOnce(&mut Driver<S>, Now) -> (Vec<Output>, Box<dyn FnOnce() + Send>) + Send>;
 
 enum Command<S> {
     Input(Input),
@@ -108,8 +109,8 @@ impl<S: RunStore + 'static> DriverHandle<S> {
         let request: Request<S> = Box::new(move |driver, now| {
             let (value, outputs) = request(driver, now);
             // A caller that has gone away does not change what was done.
-            let _ = answer.send(value);
-            outputs
+            let answer: Box<dyn FnOnce() + Send> = Box::new(move || drop(answer.send(value)));
+            (outputs, answer)
         });
         self.push(Command::Request(request))?;
         wait.await.map_err(|_| DriverGone::Stopped)
@@ -175,10 +176,12 @@ fn turn<S: RunStore>(
         let now = clock.now();
         let wake = driver.next_wake_ms().map(|at| Duration::from_millis(at.saturating_sub(now.clock_ms)));
         let sleep = wake.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
+        let mut answer = None;
         let outputs = match inputs.recv_timeout(sleep) {
             Ok(Command::Input(input)) => driver.handle(input, clock.now()),
             Ok(Command::Request(request)) => {
-                let outputs = request(&mut driver, clock.now());
+                let (outputs, told) = request(&mut driver, clock.now());
+                answer = Some(told);
                 match driver.has_failed() {
                     // The operator has the error itself.
                     true => Err(StoreError::Refused { what: "an operator's request".to_string() }),
@@ -188,10 +191,19 @@ fn turn<S: RunStore>(
             Err(RecvTimeoutError::Timeout) => driver.handle(Input::Tick, clock.now()),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
+        if outputs.is_err()
+            && let Some(told) = answer.take()
+        {
+            told();
+        }
         let outputs = outputs.inspect_err(|error| {
             tracing::error!(%error, "the store did not take a transition: the coordinator stops; nothing of it was done");
         })?;
         perform.all(driver.head(), outputs);
+        // Only now: whoever has paused a run is told so when what was under way has been told to stop.
+        if let Some(told) = answer {
+            told();
+        }
         // However much there is to hear: what is due is not put off, and neither is writing the clock.
         let now = clock.now();
         if is_tick_due(driver.next_wake_ms(), ticked_ms, now.clock_ms) {

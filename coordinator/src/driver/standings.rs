@@ -11,11 +11,11 @@ use drydock_core::{
     plan::PlanStage,
     run::{CheckResult, Event, NodeRun, Run},
     standing::{
-        FleetEvent, FleetRecorded, FleetState, Quarantined, Standing, Unsettled, checks, two_machines,
+        FleetEvent, FleetRecorded, FleetState, Marked, Quarantined, Standing, Unsettled, checks, two_machines,
     },
     view::Phase,
 };
-use drydock_types::{ComponentName, NodeKey, NodeName, Verdict, Version, document};
+use drydock_types::{ComponentName, NodeKey, NodeName, RunId, Verdict, Version, document};
 
 use crate::store::{Commit, Loaded, NewEvent, StandingRow, StoreError};
 
@@ -69,7 +69,8 @@ impl Standings {
         let standing = self.of(key)?;
         let left = |left: &Unsettled| format!("run {} left {} in doubt there", left.run, left.component);
         let twins = standing.twins.as_ref().map(|_| "two machines hold its identity".to_string());
-        twins.or_else(|| standing.unsettled.first().map(left))
+        let mark = |mark: &Marked| format!("run {} left it marked as leaving service", mark.run);
+        twins.or_else(|| standing.unsettled.first().map(left)).or_else(|| standing.marks.first().map(mark))
     }
 
     /// What keeps this node from being worked on, whatever an agent says of it.
@@ -144,6 +145,12 @@ impl Standings {
                     unix_ms: now.wall_ms,
                 };
                 changes.unsettle(self, node, left);
+            }
+            if closed && node.marked {
+                changes.mark(self, run, node, now);
+            }
+            if before.marked && !node.marked {
+                changes.unmark(self, node, before.mark_of.unwrap_or(run.id));
             }
             let done = node.phase == Phase::Done && before.phase != Phase::Done;
             if done || is_seen_well(run, index, stage, event) {
@@ -245,6 +252,29 @@ impl Changes {
         standing.unsettled.push(left);
         let text = format!("run {run} ended and left {component} in doubt on {}: {why}", node.name);
         self.tell(FleetEvent::Unsettled { component, run }, None, Some((&node.name, node.key)), text);
+    }
+
+    /// What stands out there of a run that is over. Said of another run's mark already, it is not said again.
+    fn mark(&mut self, known: &Standings, run: &Run, node: &NodeRun, now: Now) {
+        let run_id = node.mark_of.unwrap_or(run.id);
+        let standing = self.node(known, node.key, &node.name);
+        if standing.marks.iter().any(|mark| mark.run_id == run_id) {
+            return;
+        }
+        standing.marks.push(Marked { run_id, run: run.number, unix_ms: now.wall_ms });
+        let text = format!("run {} ended and left {} marked as leaving service", run.number, node.name);
+        let event = FleetEvent::MarkLeft { run: run.number };
+        self.tell(event, None, Some((&node.name, node.key)), text);
+    }
+
+    fn unmark(&mut self, known: &Standings, node: &NodeRun, run_id: RunId) {
+        let standing = self.nodes.get(&node.key).or_else(|| known.of(node.key));
+        let left = standing.and_then(|standing| standing.marks.iter().find(|mark| mark.run_id == run_id));
+        let Some(run) = left.map(|mark| mark.run) else { return };
+        self.node(known, node.key, &node.name).marks.retain(|mark| mark.run_id != run_id);
+        let text = format!("what run {run} had marked for {} was taken back", node.name);
+        let event = FleetEvent::MarkTakenBack { run };
+        self.tell(event, None, Some((&node.name, node.key)), text);
     }
 
     fn settle(&mut self, known: &Standings, node: &NodeRun, component: &ComponentName, run: u64) {

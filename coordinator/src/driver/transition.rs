@@ -5,12 +5,12 @@ use std::{borrow::Cow, collections::VecDeque};
 use drydock_core::{
     Now,
     inventory::Seen,
-    moves::{Doing, MoveEnd, MoveOrder},
+    moves::{Doing, MoveEnd, MoveOrder, Moving},
     run::{Effect, Event, NodeRun, Run},
     run_view,
     view::Phase,
 };
-use drydock_types::{SectionKind, document};
+use drydock_types::{EffectId, NodeKey, SectionKind, document};
 
 use super::{
     Driver, MoveRequest, Output, limiter,
@@ -225,7 +225,7 @@ impl<S: RunStore> Driver<S> {
     fn move_request(&self, run: &Run, order: MoveOrder) -> Output {
         Output::Move(Box::new(MoveRequest {
             run: run.number,
-            run_id: run.id,
+            run_id: order.mark_of.unwrap_or(run.id),
             fleet: self.fleet_id,
             fence: self.fence,
             key: run.nodes[order.node].key,
@@ -235,15 +235,57 @@ impl<S: RunStore> Driver<S> {
 
     /// Whatever is under way outside ends before its next step.
     pub(super) fn stop_moves(&self) -> Vec<Output> {
-        let of_run = |run: &Run| -> Vec<Output> {
-            let nodes = run.nodes.iter().enumerate();
-            let moving = nodes.filter_map(|(node, of)| {
-                let effect = of.moving.as_ref()?.effect;
-                Some(MoveOrder { node, name: of.name.clone(), effect, doing: None, moves: Vec::new() })
-            });
-            moving.map(|order| self.move_request(run, order)).collect()
+        self.stopping(|_, _| true)
+    }
+
+    /// Nobody leaves service any more, or not this node: drains that are under way end, and say why. What is marked stays
+    /// so, and what is being given back goes on.
+    ///
+    /// # Errors
+    /// When the store says no.
+    pub(super) fn stop_drains(
+        &mut self,
+        only: Option<NodeKey>,
+        why: &str,
+        now: Now,
+    ) -> Result<Vec<Output>, StoreError> {
+        let leaves = |node: &NodeRun, moving: &Moving| {
+            moving.doing == Doing::Leave && only.is_none_or(|key| node.key == key)
         };
-        self.runs.values().flat_map(of_run).collect()
+        let mut outputs = self.stopping(leaves);
+        let ended: Vec<(u64, EffectId)> = outputs
+            .iter()
+            .filter_map(|output| match output {
+                Output::Move(request) => Some((request.run, request.order.effect)),
+                _ => None,
+            })
+            .collect();
+        for (run, effect) in ended {
+            let end = MoveEnd::Lapsed { why: why.to_string() };
+            outputs.extend(self.transition(run, Event::Moved { effect, end }, now)?);
+        }
+        Ok(outputs)
+    }
+
+    fn stopping(&self, wanted: impl Fn(&NodeRun, &Moving) -> bool) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        for run in self.runs.values() {
+            for (node, of) in run.nodes.iter().enumerate() {
+                let Some(moving) = of.moving.as_ref().filter(|moving| wanted(of, moving)) else { continue };
+                let (name, effect) = (of.name.clone(), moving.effect);
+                let order = MoveOrder {
+                    node,
+                    name,
+                    effect,
+                    doing: None,
+                    again: false,
+                    mark_of: None,
+                    moves: Vec::new(),
+                };
+                outputs.push(self.move_request(run, order));
+            }
+        }
+        outputs
     }
 
     /// The limiter's word on a section.
@@ -317,6 +359,11 @@ fn is_worth_a_line(was: &Run, is: &Run, event: &Event) -> bool {
         }
         // What a move waits for is told anew as often as it changes; the record has how it ended.
         Event::MoveWaits { .. } => false,
+        // What cannot be taken back for the same reason again is tried again, and not told again.
+        Event::Moved { end: MoveEnd::Lapsed { .. } | MoveEnd::NeverBegun { .. }, .. } => {
+            let told = |node: &NodeRun| (node.phase, node.waiting.as_ref().map(|it| it.because.clone()));
+            was.nodes.iter().zip(&is.nodes).any(|(was, is)| told(was) != told(is))
+        }
         _ => was != is,
     }
 }

@@ -7,9 +7,10 @@ use drydock_core::view::{RunView, StartedView};
 use drydock_proto::{
     PROTOCOL, edge,
     operator::{
-        AddArtifactRequest, AmendRunRequest, AuditRequest, ControlRunRequest, CreateTokenRequest,
-        CreateTokenResponse, Document, FreezeFleetRequest, InfoRequest, InfoResponse, LabelNodeRequest,
-        ListArtifactsRequest, ListNodesRequest, ListRunsRequest, ListTokensRequest, PlanRequest,
+        AddArtifactRequest, AddClusterRequest, AmendRunRequest, AuditRequest, BindNodeRequest,
+        ClusterRequest, ControlRunRequest, CreateTokenRequest, CreateTokenResponse, Document,
+        FreezeFleetRequest, InfoRequest, InfoResponse, LabelNodeRequest, ListArtifactsRequest,
+        ListClustersRequest, ListNodesRequest, ListRunsRequest, ListTokensRequest, PlanRequest,
         RevokeTokenRequest, RevokeTokenResponse, RollbackRunRequest, ShowFleetRequest, ShowNodeRequest,
         ShowRunRequest, StandNodeRequest, StartRunRequest, TakeOverRequest, control_run_request::Verb,
         operator_service_server::OperatorService,
@@ -153,6 +154,35 @@ impl OperatorService for Operators {
     async fn stand_node(&self, request: Request<StandNodeRequest>) -> Answer<Document> {
         let by = trust::operator_peer(&request)?.name;
         let view = super::people::stand(&self.0, request.into_inner(), by).await?;
+        Ok(Response::new(to_document(&view)))
+    }
+
+    async fn bind_node(&self, request: Request<BindNodeRequest>) -> Answer<Document> {
+        let by = trust::operator_peer(&request)?.name;
+        let view = super::clusters::bind(&self.0, request.into_inner(), by).await?;
+        Ok(Response::new(to_document(&view)))
+    }
+
+    async fn add_cluster(&self, request: Request<AddClusterRequest>) -> Answer<Document> {
+        let by = trust::operator_peer(&request)?.name;
+        let view = super::clusters::add(&self.0, request.into_inner(), by).await?;
+        Ok(Response::new(to_document(&view)))
+    }
+
+    async fn list_clusters(&self, request: Request<ListClustersRequest>) -> Answer<Document> {
+        trust::operator_peer(&request)?;
+        Ok(Response::new(to_document(&super::clusters::list(&self.0).await?)))
+    }
+
+    async fn test_cluster(&self, request: Request<ClusterRequest>) -> Answer<Document> {
+        trust::operator_peer(&request)?;
+        let view = super::clusters::test(&self.0, &request.into_inner()).await?;
+        Ok(Response::new(to_document(&view)))
+    }
+
+    async fn remove_cluster(&self, request: Request<ClusterRequest>) -> Answer<Document> {
+        let by = trust::operator_peer(&request)?.name;
+        let view = super::clusters::remove(&self.0, &request.into_inner(), by).await?;
         Ok(Response::new(to_document(&view)))
     }
 

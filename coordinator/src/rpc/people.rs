@@ -18,7 +18,7 @@ use tonic::Status;
 
 use super::{App, gone, operators::refused, store_failed, views::invalid};
 use crate::{
-    driver::{Asked, Place},
+    driver::{Asked, OperatorError, Output, Place},
     store::registry::RegistryError,
 };
 
@@ -49,7 +49,7 @@ pub(super) async fn stand(
         Verb::SetAside => {
             let why = why(&asked.why)?;
             let done =
-                app.driver.with(move |driver, now| (driver.set_aside(&name, &by, &why, now), Vec::new()));
+                app.driver.with(move |driver, now| with_outputs(driver.set_aside(&name, &by, &why, now)));
             done.await.map_err(gone)?.map_err(|error| refused(&error))
         }
         Verb::Release => {
@@ -88,6 +88,7 @@ fn release(asked: &StandNodeRequest) -> Result<Release, Status> {
         aside: asked.aside,
         doubt: (asked.doubt || doubt_of.is_some()).then_some(doubt_of),
         quarantine: asked.quarantine.iter().map(quarantined).collect::<Result<_, Status>>()?,
+        marks: asked.marks,
         machine: Some(crate::heard::word(&asked.machine)).filter(|machine| !machine.is_empty()),
         any_machine: asked.any_machine,
     })
@@ -116,6 +117,13 @@ async fn retire(app: &Arc<App>, name: NodeName, by: String, why: String) -> Resu
     Ok(view)
 }
 
+fn with_outputs<T>(done: Result<(T, Vec<Output>), OperatorError>) -> (Result<T, OperatorError>, Vec<Output>) {
+    match done {
+        Ok((view, outputs)) => (Ok(view), outputs),
+        Err(error) => (Err(error), Vec::new()),
+    }
+}
+
 /// Freezes or thaws.
 pub(super) async fn freeze(
     app: &Arc<App>,
@@ -123,12 +131,9 @@ pub(super) async fn freeze(
     by: String,
 ) -> Result<FleetView, Status> {
     let reason = if asked.freeze { Some(why(&asked.why)?) } else { None };
-    let done = app.driver.with(move |driver, now| {
-        let done = match reason {
-            Some(why) => driver.freeze(&by, &why, now),
-            None => driver.thaw(&by, now),
-        };
-        (done, Vec::new())
+    let done = app.driver.with(move |driver, now| match reason {
+        Some(why) => with_outputs(driver.freeze(&by, &why, now)),
+        None => (driver.thaw(&by, now), Vec::new()),
     });
     done.await.map_err(gone)?.map_err(|error| refused(&error))
 }

@@ -17,20 +17,26 @@ use crate::{
 pub(super) struct Orders {
     looks: UnboundedReceiver<LookRequest>,
     moves: UnboundedReceiver<MoveRequest>,
+    movers: Movers,
+    carrier: Arc<dyn Carrier>,
 }
 
 /// Done on the driver's own thread, and never waiting.
-pub(super) fn performer(sessions: Sessions) -> (impl FnMut(Output) + Send + 'static, Orders) {
+pub(super) fn performer(
+    sessions: Sessions,
+    carrier: Arc<dyn Carrier>,
+) -> (impl FnMut(Output) + Send + 'static, Orders) {
     let (looks, asked) = unbounded_channel();
     let (moves, ordered) = unbounded_channel();
-    let orders = Orders { looks: asked, moves: ordered };
-    (move |output| perform(&sessions, &looks, &moves, output), orders)
+    let movers = Movers::new(Arc::clone(&carrier));
+    let orders = Orders { looks: asked, moves: ordered, movers: movers.clone(), carrier };
+    (move |output| perform(&sessions, &looks, (&movers, &moves), output), orders)
 }
 
 fn perform(
     sessions: &Sessions,
     looks: &UnboundedSender<LookRequest>,
-    moves: &UnboundedSender<MoveRequest>,
+    (movers, moves): (&Movers, &UnboundedSender<MoveRequest>),
     output: Output,
 ) {
     match output {
@@ -52,6 +58,8 @@ fn perform(
         }
         // Bounded as well: an order follows another one of its node only when that has ended, or ends it.
         Output::Move(request) => {
+            // What is to stop is stopped here and now, before anybody is told so.
+            movers.expect(&request);
             let _ = moves.send(*request);
         }
     }
@@ -59,14 +67,8 @@ fn perform(
 
 impl Orders {
     /// Looks and moves, until the driver is gone.
-    pub(super) async fn carried_out(
-        self,
-        sessions: Sessions,
-        carrier: Arc<dyn Carrier>,
-        driver: DriverHandle<SqliteStore>,
-    ) {
-        let movers = Movers::new(Arc::clone(&carrier));
-        let (mut asked, mut ordered) = (self.looks, self.moves);
+    pub(super) async fn carried_out(self, sessions: Sessions, driver: DriverHandle<SqliteStore>) {
+        let Self { looks: mut asked, moves: mut ordered, movers, carrier } = self;
         loop {
             tokio::select! {
                 Some(request) = asked.recv() => look(request, &sessions, &carrier, &driver),

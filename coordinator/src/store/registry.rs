@@ -4,6 +4,7 @@
 //! Every method blocks (a disk, another writer's commit): call it from `spawn_blocking`. What it changes is
 //! durable when it returns.
 
+mod clusters;
 mod files;
 mod nodes;
 mod record;
@@ -16,10 +17,11 @@ use std::{
 };
 
 use drydock_proto::tls::{Serial, TokenId};
-use drydock_types::{NodeKey, NodeName, Sha256};
+use drydock_types::{ClusterName, NodeKey, NodeName, Sha256};
 use rusqlite::{Connection, Params, Row, Transaction, params};
 
 pub use self::{
+    clusters::{BindingRow, ClusterRow},
     files::{ArtifactRow, BackupRow, Reservation},
     nodes::{Enrolled, NewNode, NodeRow},
     record::Unreadable,
@@ -113,6 +115,39 @@ pub enum Refusal {
     /// A backup that is whole is not replaced.
     #[error("the backup of this effect is complete with another digest or size ({0}) and is not replaced")]
     BackupKnown(Sha256),
+    /// No such cluster.
+    #[error("there is no cluster {0}: `drydock cluster list` shows those that are")]
+    UnknownCluster(ClusterName),
+    /// It is there.
+    #[error(
+        "there is a cluster {0} already: to give it new credentials or endpoints add it with --replace, or choose \
+         another name"
+    )]
+    ClusterKnown(ClusterName),
+    /// Nodes are its Nodes.
+    #[error(
+        "{nodes} {are} bound to the cluster {cluster}: `drydock node bind NODE --none` ends that, for each"
+    )]
+    ClusterBound {
+        /// Which.
+        cluster: ClusterName,
+        /// The first few, by name.
+        nodes: String,
+        /// `is`, `are`.
+        are: &'static str,
+    },
+    /// Two machines cannot be one Node.
+    #[error(
+        "the Node {kube_node} of the cluster {cluster} is {other} already: `drydock node bind {other} --none`"
+    )]
+    NodeBound {
+        /// Which cluster.
+        cluster: ClusterName,
+        /// Which of its Nodes.
+        kube_node: String,
+        /// Who it is.
+        other: NodeName,
+    },
     /// The node's share is used up.
     #[error(
         "the backups of node {node} would have {wanted_bytes} bytes; its quota is {quota_bytes}: remove old ones \

@@ -25,7 +25,7 @@ pub mod version;
 pub use digest::Sha256;
 pub use duration::Millis;
 pub use id::{EffectId, Epoch, Fence, FleetId, InstanceId, JournalId, NodeKey, RunId};
-pub use name::{AbsPath, ComponentName, Invalid, Label, NodeName, UnitName};
+pub use name::{AbsPath, ClusterName, ComponentName, Invalid, Label, NodeName, UnitName};
 pub use outcome::{Outcome, Verdict};
 pub use section::{ArtifactRef, Section, SectionKind};
 pub use signed::{Head, HeadConflict, Signature};

@@ -137,6 +137,10 @@ checked_text!(
     ComponentName, "component name", host_like
 );
 checked_text!(
+    /// A Kubernetes cluster, as operators call it. The form of a node name.
+    ClusterName, "cluster name", host_like
+);
+checked_text!(
     /// A systemd service unit. Characters that systemd allows, ends in `.service`, never begins with `-`.
     UnitName, "service unit", unit
 );

@@ -1,5 +1,6 @@
 //! `drydock node …`: the machines of the fleet.
 
+mod bind;
 mod label;
 mod list;
 mod show;
@@ -19,6 +20,8 @@ pub(crate) enum NodeCommand {
     Show(show::ShowArgs),
     /// Set labels (key=value) and remove them (key-)
     Label(label::LabelArgs),
+    /// Say which Node of which Kubernetes cluster a machine is
+    Bind(bind::BindArgs),
     /// Take a node out of every count, and keep runs from it
     SetAside(stand::WithReasonArgs),
     /// End what stands on record about a node: set aside, quarantined versions, doubts
@@ -33,6 +36,7 @@ impl NodeCommand {
             Self::List => list::run(ask).await,
             Self::Show(args) => show::run(args, ask).await,
             Self::Label(args) => label::run(args, ask).await,
+            Self::Bind(args) => bind::run(args, ask).await,
             Self::SetAside(args) => stand::with_reason(args, Verb::SetAside, ask).await,
             Self::Release(args) => stand::release(args, ask).await,
             Self::Retire(args) => stand::with_reason(args, Verb::Retire, ask).await,

@@ -15,7 +15,7 @@ use alloc::{
     vec::Vec,
 };
 
-use drydock_types::{EffectId, NodeName, SectionKind};
+use drydock_types::{EffectId, NodeName, RunId, SectionKind};
 
 pub use self::confirmed::Confirmed;
 use super::{Plan, PlanNode, PlanStage, PlanWave, UndoOf, digest};
@@ -146,7 +146,8 @@ fn undo_wave(run: &Run, place: (usize, usize), wave: &PlanWave, only: Option<&No
         let asked = only.is_none_or(|only| node.name == *only);
         Some(match standing(node) {
             Standing::Candidate { effect, half_way } if asked => {
-                PlanNode { undo: Some(UndoOf { effect, to: node.from.clone(), half_way }), ..planned }
+                let (to, mark) = (node.from.clone(), mark_of(run, node));
+                PlanNode { undo: Some(UndoOf { effect, to, half_way, mark }), ..planned }
             }
             Standing::Candidate { .. } => PlanNode { skip: Some("not asked for".to_string()), ..planned },
             Standing::Not(why) => PlanNode { skip: Some(why), ..planned },
@@ -192,6 +193,11 @@ pub fn in_order(run: &Run) -> Vec<RollbackNodeView> {
     run.nodes.iter().filter(|node| run.undo_of(node).is_some()).map(node).collect()
 }
 
+/// Whose mark stands on other people's objects for a node of a run.
+fn mark_of(run: &Run, node: &NodeRun) -> Option<RunId> {
+    node.marked.then(|| node.mark_of.unwrap_or(run.id))
+}
+
 /// What became of the changes that `undo` takes back, now that `run` is over; the driver adds what other runs did.
 #[must_use]
 pub fn determine(run: &Run, undo: &Run) -> BTreeMap<usize, Determined> {
@@ -205,7 +211,7 @@ pub fn determine(run: &Run, undo: &Run) -> BTreeMap<usize, Determined> {
         let was = run.nodes.iter().find(same)?;
         Some(match standing(was) {
             Standing::Candidate { effect, half_way } if effect == taken.effect => {
-                Determined::There { half_way }
+                Determined::There { half_way, mark: mark_of(run, was) }
             }
             Standing::Candidate { .. } => {
                 Determined::Gone { why: format!("run {} tried it again since", run.number) }

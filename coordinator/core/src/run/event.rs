@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 
-use drydock_types::{EffectId, Millis, NodeKey, NodeName, Outcome, Section, signed::Proof};
+use drydock_types::{EffectId, Millis, NodeKey, NodeName, Outcome, RunId, Section, signed::Proof};
 use serde::{Deserialize, Serialize};
 
 use super::{Change, CheckResult, Disrupted, JournalRef};
@@ -20,6 +20,9 @@ pub enum Determined {
     There {
         /// See [`crate::plan::UndoOf`].
         half_way: bool,
+        /// See [`crate::plan::UndoOf`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mark: Option<RunId>,
     },
     /// There is nothing to take back, or it cannot be.
     Gone {

@@ -6,7 +6,7 @@ use alloc::{
 };
 
 use drydock_types::{
-    EffectId, JournalId, NodeKey, NodeName, SectionKind, Version,
+    EffectId, JournalId, NodeKey, NodeName, RunId, SectionKind, Version,
     outcome::{Evidence, Failure, StepReport},
 };
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,13 @@ pub struct NodeRun {
     /// Something of this run's may stand on other people's objects for it.
     #[serde(default)]
     pub marked: bool,
+    /// Whose mark it is, where this run takes another one back that left it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark_of: Option<RunId>,
+    /// A person had the run go on at this node while it was marked, and it has not left since: what somebody else has
+    /// undone meanwhile is done again.
+    #[serde(default)]
+    pub again: bool,
     /// It has left service by its moves, and goes to its change as soon as its gates say so again.
     #[serde(default)]
     pub drained: bool,
@@ -225,7 +232,9 @@ impl NodeRun {
             lapses: None,
             moving: None,
             moves: 0,
-            marked: false,
+            marked: node.undo.as_ref().is_some_and(|undo| undo.mark.is_some()),
+            mark_of: node.undo.as_ref().and_then(|undo| undo.mark),
+            again: false,
             drained: false,
             drain_by_ms: None,
             then: None,
@@ -265,7 +274,9 @@ impl NodeRun {
         if matches!(phase, Phase::Pending | Phase::Staged) {
             // Whoever stands in service again, or is asked about, leaves it anew.
             self.drained = false;
-            self.drain_by_ms = None;
+            if !self.marked {
+                self.drain_by_ms = None;
+            }
         }
     }
 

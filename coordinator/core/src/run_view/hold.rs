@@ -158,7 +158,7 @@ fn release(run: &Run, node: &NodeRun, standing: &Standing) -> Option<String> {
     let keeps_out = |item: &OnRecord<'_>| match item {
         OnRecord::Aside(_) => true,
         OnRecord::Quarantine(this) => Some(*this) == bad,
-        OnRecord::Doubt(_) | OnRecord::Twins(_) | OnRecord::OnlyMachine(_) => false,
+        OnRecord::Doubt(_) | OnRecord::Mark(_) | OnRecord::Twins(_) | OnRecord::OnlyMachine(_) => false,
     };
     let these: Vec<OnRecord<'_>> = standing.on_record().into_iter().filter(keeps_out).collect();
     standing.release_of(&these)
@@ -202,7 +202,14 @@ fn others(run: &Run, hold: &Hold) -> Option<String> {
         if nodes.len() == 1 { nodes[0].phase.word().to_string() } else { "held or rolled back".to_string() }
     });
     let ahead = |phase| matches!(phase, Phase::Pending | Phase::Staging | Phase::Staged);
-    let ahead = group(&others, ahead, |_| "not begun".to_string());
+    let ahead = group(&others, ahead, |nodes| {
+        let marked = nodes.iter().any(|node| node.marked);
+        if marked {
+            "not changed, and marked as leaving service".to_string()
+        } else {
+            "not begun".to_string()
+        }
+    });
     let parts: Vec<String> = [done, at_work, stopped, ahead].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| format!("; of the others {}", parts.join(", ")))
 }

@@ -8,7 +8,7 @@ use alloc::{
 
 use drydock_types::{ComponentName, Version};
 
-use super::{Decision, Quarantined, Standing, Twins, Unsettled, two_machines};
+use super::{Decision, Marked, Quarantined, Standing, Twins, Unsettled, two_machines};
 
 /// One thing that stands on record about a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum OnRecord<'a> {
     Doubt(&'a Unsettled),
     /// A version failed there, or was taken back.
     Quarantine(&'a Quarantined),
+    /// A run marked something for it and left it.
+    Mark(&'a Marked),
     /// Two machines hold its identity.
     Twins(&'a Twins),
     /// Only this machine is the node.
@@ -34,6 +36,7 @@ impl OnRecord<'_> {
             Self::Aside(_) => Some("--aside".to_string()),
             Self::Doubt(left) => Some(format!("--doubt={}", left.component)),
             Self::Quarantine(bad) => Some(format!("--quarantine {}@{}", bad.component, bad.version)),
+            Self::Mark(_) => Some("--marks".to_string()),
             Self::Twins(_) => None,
             Self::OnlyMachine(_) => Some("--any-machine".to_string()),
         }
@@ -54,6 +57,12 @@ impl OnRecord<'_> {
                 let Quarantined { component, version, run, why, .. } = bad;
                 format!("{component} {version} is quarantined here since run {run}: {why}; not tried again")
             }
+            Self::Mark(mark) => {
+                format!(
+                    "run {} ended and left it marked as leaving service (its cordon); counted as out of service",
+                    mark.run
+                )
+            }
             Self::Twins(twins) => two_machines(twins),
             Self::OnlyMachine(id) => format!("only machine {id} is this node, by an operator's word"),
         }
@@ -63,6 +72,7 @@ impl OnRecord<'_> {
     const fn or_else(&self) -> &'static str {
         match self {
             Self::Doubt(_) => "a run sees it well, or ",
+            Self::Mark(_) => "a rollback takes it back, or it was taken back by hand and ",
             _ => "",
         }
     }
@@ -75,9 +85,10 @@ impl Standing {
         let aside = self.set_aside.iter().map(OnRecord::Aside);
         let doubts = self.unsettled.iter().map(OnRecord::Doubt);
         let quarantined = self.quarantined.iter().map(OnRecord::Quarantine);
+        let marks = self.marks.iter().map(OnRecord::Mark);
         let machines = self.twins.iter().map(OnRecord::Twins);
         let only = self.only_machine.as_deref().map(OnRecord::OnlyMachine);
-        aside.chain(doubts).chain(quarantined).chain(machines).chain(only).collect()
+        aside.chain(doubts).chain(quarantined).chain(marks).chain(machines).chain(only).collect()
     }
 
     /// The command that ends these and nothing else; none that ends two machines stands in it.
@@ -119,6 +130,8 @@ pub struct Release {
     pub doubt: Option<Option<ComponentName>>,
     /// These versions.
     pub quarantine: Vec<(ComponentName, Version)>,
+    /// Marks that runs have left: a person has taken them back.
+    pub marks: bool,
     /// Of two machines, the beginning of the machine id of the one that is the node.
     pub machine: Option<String>,
     /// Any machine that holds its identity is the node again.
@@ -176,6 +189,7 @@ impl Release {
                     .quarantine
                     .iter()
                     .any(|(of, version)| (of, version) == (&bad.component, &bad.version)),
+                OnRecord::Mark(_) => self.marks,
                 OnRecord::Twins(_) => self.machine.is_some() || self.any_machine,
                 OnRecord::OnlyMachine(_) => self.any_machine,
             }
@@ -187,6 +201,7 @@ impl Release {
                 OnRecord::Aside(_) => after.set_aside = None,
                 OnRecord::Doubt(left) => after.unsettled.retain(|other| other != *left),
                 OnRecord::Quarantine(bad) => after.quarantined.retain(|other| other != *bad),
+                OnRecord::Mark(_) => after.marks.clear(),
                 OnRecord::Twins(_) => after.twins = None,
                 OnRecord::OnlyMachine(_) => after.only_machine = None,
             }

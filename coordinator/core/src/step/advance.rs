@@ -251,6 +251,7 @@ fn close_if_over(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
         RunStatus::Aborting if nothing_open && nobody_at_work => run.status = RunStatus::Aborted,
         _ => return,
     }
+    moves::name_what_stands(run);
     run.ended = Some(now);
     run.hold = None;
     run.holds_behind.clear();

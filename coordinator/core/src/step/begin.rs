@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// While a window is waited for, the wall clock is read at least so often: it may have been set.
-const WALL_AGAIN_MS: u64 = 30_000;
+pub(super) const WALL_AGAIN_MS: u64 = 30_000;
 
 /// How a wait for a slot begins; it is found again by it.
 const SLOT: &str = "a free slot in";
@@ -111,6 +111,11 @@ pub(super) fn leave_barred_gates(run: &mut Run, now: Now) {
 /// May nobody of this node's wave leave service now? What a node takes was judged at its gate; right before its
 /// change it is enough that the window is open still.
 pub(super) fn is_barred(run: &Run, index: usize, now: Now) -> bool {
+    is_shut(run, index, now) || unwell(run).is_some()
+}
+
+/// Is the window shut for it, or its wave not approved?
+pub(super) fn is_shut(run: &Run, index: usize, now: Now) -> bool {
     let node = &run.nodes[index];
     let shut = match (&run.plan.window, node.phase) {
         (None, _) => false,
@@ -119,7 +124,7 @@ pub(super) fn is_barred(run: &Run, index: usize, now: Now) -> bool {
         }
         (Some(spec), _) => shut_for(run, spec, node.stage, node.wave, now).is_some(),
     };
-    shut || !run.is_approved(node.stage, node.wave) || unwell(run).is_some()
+    shut || !run.is_approved(node.stage, node.wave)
 }
 
 /// A node that was changed and is not well: until it is, or a person has decided, nobody follows it.

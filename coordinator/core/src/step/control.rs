@@ -51,7 +51,10 @@ pub(super) fn determined(run: &mut Run, changes: &BTreeMap<usize, Determined>, n
     for (index, change) in changes {
         let Some(node) = run.nodes.get_mut(*index) else { continue };
         match change {
-            Determined::There { half_way } => node.half_way = *half_way,
+            Determined::There { half_way, mark } => {
+                node.half_way = *half_way;
+                (node.marked, node.mark_of) = (mark.is_some(), *mark);
+            }
             Determined::Gone { why } => {
                 node.enter(Phase::Skipped, now);
                 node.note.clone_from(why);
@@ -90,6 +93,8 @@ pub(super) fn resumed(run: &mut Run, by: &str, now: Now, effects: &mut Vec<Effec
     match run.status {
         RunStatus::Paused => {
             run.status = if run.queued_behind.is_some() { RunStatus::Queued } else { RunStatus::Running };
+            // Who stood marked in the pause has the whole time for leaving again.
+            run.nodes.iter_mut().for_each(|node| node.drain_by_ms = None);
         }
         RunStatus::Held => {
             take_up(run, now, effects);
@@ -146,6 +151,8 @@ fn take_up(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
     node.ended = None;
     node.failure = None;
     node.lapses = None;
+    node.again = node.marked;
+    node.drain_by_ms = None;
     let mut resume_at = hold.resume_at;
     if hold.next_attempt && node.open.is_none() {
         node.attempt = node.attempt.saturating_add(1);
@@ -189,6 +196,14 @@ pub(super) fn aborted(run: &mut Run, by: &str, now: Now) {
                     "aborted by {by} without waiting for the end of its {} section",
                     open.kind.as_str()
                 );
+            }
+        }
+    }
+    if run.status == RunStatus::Held {
+        // No deadline ran while a person was asked.
+        for index in 0..run.nodes.len() {
+            if run.nodes[index].phase == Phase::Releasing {
+                run.nodes[index].deadline_ms = phase_deadline(run, index, now);
             }
         }
     }
@@ -270,14 +285,11 @@ pub(super) fn deadlines(run: &mut Run, now: Now) {
             },
             reason: format!("{name} waited too long while {}", phase.word()),
             happened: what.unwrap_or_else(|| "nothing was seen of it in time".to_string()),
-            state_now: match node.marked {
-                true if !matches!(phase, Phase::Returning | Phase::Soaking) => moves::still_marked(&name),
-                _ => state_when_late(phase),
-            },
-            resume_at: if matches!(phase, Phase::Gating | Phase::Draining | Phase::Rechecking) {
-                Phase::Staged
-            } else {
-                phase
+            state_now: state_when_late(node),
+            resume_at: match phase {
+                Phase::Gating | Phase::Draining | Phase::Rechecking => Phase::Staged,
+                Phase::Releasing => moves::given_back_from(run, index),
+                phase => phase,
             },
             next_attempt: false,
         },
@@ -285,10 +297,11 @@ pub(super) fn deadlines(run: &mut Run, now: Now) {
     hold(run, index, because, now);
 }
 
-fn state_when_late(phase: Phase) -> alloc::string::String {
-    let text = match phase {
+fn state_when_late(node: &NodeRun) -> alloc::string::String {
+    let text = match node.phase {
         Phase::Returning => "it was changed and its checks have not become clear",
         Phase::Soaking => "it was changed, came back, and is not well",
+        _ if node.marked => "nothing was changed on it in this phase",
         _ => "nothing was changed on it in this phase; it is in service as far as Drydock knows",
     };
     text.to_string()

@@ -1,8 +1,8 @@
 //! How a run stops on purpose: from where, why, and what goes on.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
-use super::outage;
+use super::{moves::STILL_MARKED, outage};
 use crate::{
     Now,
     hold_kind::HoldKind,
@@ -52,6 +52,10 @@ pub(super) fn hold(run: &mut Run, index: usize, because: HoldBecause, now: Now) 
     if !outage::may_go_on(kind) {
         node.outage = None;
     }
+    let state_now = match node.marked {
+        true => format!("{state_now}; {STILL_MARKED}"),
+        false => state_now,
+    };
     node.note.clone_from(&reason);
     before.push(Hold {
         kind,
@@ -70,14 +74,8 @@ pub(super) fn hold(run: &mut Run, index: usize, because: HoldBecause, now: Now) 
 /// Is the node, left as this kind of hold leaves it, not known to be well? Of a section that is at work its agent
 /// will tell.
 const fn leaves_in_doubt(kind: HoldKind, from: Phase) -> bool {
-    matches!(
-        kind,
-        HoldKind::NotBack
-            | HoldKind::Unwell
-            | HoldKind::LeftAlone
-            | HoldKind::Undecidable
-            | HoldKind::NotGivenBack
-    ) || (matches!(kind, HoldKind::OutageTooLong) && !matches!(from, Phase::Applying))
+    matches!(kind, HoldKind::NotBack | HoldKind::Unwell | HoldKind::LeftAlone | HoldKind::Undecidable)
+        || (matches!(kind, HoldKind::OutageTooLong) && !matches!(from, Phase::Applying))
 }
 
 /// Stops the run at no node: what it waited for did not come. Nobody is held by it, and resuming waits anew.

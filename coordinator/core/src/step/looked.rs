@@ -69,7 +69,9 @@ fn first_unclear(checks: &[Check], results: &[CheckResult]) -> Option<(String, V
 
 /// A move of which nobody said whether it can be done, or is done still.
 fn unanswered(drain: &[Move], results: &[CheckResult]) -> Option<(String, Verdict)> {
-    let missing = drain.iter().find(|of| !results.iter().any(|result| result.check == of.name()))?;
+    let asked = |name: &str| drain.iter().filter(|of| of.name() == name).count();
+    let answered = |name: &str| results.iter().filter(|result| result.check == name).count();
+    let missing = drain.iter().find(|of| answered(of.name()) < asked(of.name()))?;
     Some((missing.name().to_string(), Verdict::Unknown("the look brought no answer to it".to_string())))
 }
 
@@ -91,24 +93,30 @@ fn gate(run: &mut Run, answer: &Looked<'_>, purpose: LookFor, now: Now, effects:
         let (what, because) = (stays.check.clone(), stays.verdict.reason().unwrap_or_default().to_string());
         return stand_back(run, index, &what, &because, now);
     }
-    if run.nodes[index].drained
-        && let Some(because) = came_back_in(run, answer)
-    {
-        // Somebody uncordoned it, or a new pod has landed: it is emptied anew, in the time that it has left.
-        moves::leave(run, index, now);
-        run.nodes[index].wait_for("the node to be empty again", &because, now);
-        return;
-    }
-    match judge_gate(run, answer) {
-        Gate::Open => open(run, index, purpose, now, effects),
-        Gate::Shut { what, because } => look_again(run, index, &what, &because, now),
-        Gate::Refused { what, because } => {
+    let there_again = came_back_in(run, answer);
+    // Somebody uncordoned it, or a new pod has landed: all else is judged as if nothing had.
+    let rest: Vec<CheckResult>;
+    let answer = match &there_again {
+        Some(_) => {
+            rest = but_the_moves(run, answer);
+            &Looked { results: &rest, ..*answer }
+        }
+        None => answer,
+    };
+    match (judge_gate(run, answer), there_again) {
+        (Gate::Open, Some(because)) => moves::leave_again(run, index, &because, now),
+        (Gate::Open, None) => open(run, index, purpose, now, effects),
+        (Gate::Shut { what, because }, _) => look_again(run, index, &what, &because, now),
+        (Gate::Refused { what, because }, _) => {
             let name = run.nodes[index].name.clone();
             let because = HoldBecause {
                 kind: HoldKind::GateRefused,
                 reason: format!("{what} forbids to take {name} out of service"),
                 happened: because,
-                state_now: format!("nothing was changed on {name}: it is in service"),
+                state_now: match run.nodes[index].marked {
+                    true => format!("nothing was changed on {name}"),
+                    false => format!("nothing was changed on {name}: it is in service"),
+                },
                 resume_at: Phase::Staged,
                 next_attempt: false,
             };
@@ -119,12 +127,27 @@ fn gate(run: &mut Run, answer: &Looked<'_>, purpose: LookFor, now: Now, effects:
 
 /// What had left a drained node, and is there again.
 fn came_back_in(run: &Run, answer: &Looked<'_>) -> Option<String> {
-    let drain = &run.stage_of(&run.nodes[answer.node]).recipe.spec.drain;
+    let node = &run.nodes[answer.node];
+    let drain = &run.stage_of(node).recipe.spec.drain;
     let of_move = |result: &&CheckResult| drain.iter().any(|of| of.name() == result.check);
-    answer.results.iter().filter(of_move).find_map(|result| match &result.verdict {
+    let mut of_moves = answer.results.iter().filter(of_move).filter(|_| node.drained);
+    of_moves.find_map(|result| match &result.verdict {
         Verdict::Waiting(because) => Some(because.clone()),
         Verdict::Clear | Verdict::Refused(_) | Verdict::Unknown(_) => None,
     })
+}
+
+/// The results, with what waits at its moves taken for clear.
+fn but_the_moves(run: &Run, answer: &Looked<'_>) -> Vec<CheckResult> {
+    let drain = &run.stage_of(&run.nodes[answer.node]).recipe.spec.drain;
+    let mut results = answer.results.to_vec();
+    for result in &mut results {
+        let of_move = drain.iter().any(|of| of.name() == result.check);
+        if of_move && matches!(result.verdict, Verdict::Waiting(_)) {
+            result.verdict = Verdict::Clear;
+        }
+    }
+    results
 }
 
 /// Does something that holds for the whole fleet keep everybody in service? It is no matter of this gate, and
@@ -309,14 +332,14 @@ fn open(run: &mut Run, index: usize, purpose: LookFor, now: Now, effects: &mut V
     // The snapshot of before the change is what a way back would need; one of now says nothing new.
     let protects = run.plan.undoes.is_none() && !stage.recipe.spec.protect.is_empty();
     let needs_protection = protects && purpose == LookFor::Gate && !fresh;
-    if !needs_protection && !moves::is_out(run, node) {
-        return moves::leave(run, index, now);
-    }
     let kind = if needs_protection { SectionKind::Protect } else { run.change_kind() };
     let from = node.seen.as_ref().and_then(Seen::answered).cloned().or_else(|| node.from.clone());
     let sent_before = node.effects.contains(&run.effect_id(node, SectionKind::Apply));
     if sent_before && from != node.from {
         return changed_meanwhile(run, index, from.as_ref(), now);
+    }
+    if !needs_protection && !moves::is_out(run, node) {
+        return moves::leave(run, index, now);
     }
     let node = &mut run.nodes[index];
     node.note.clear();

@@ -9,18 +9,18 @@ use alloc::{format, string::ToString, vec::Vec};
 use drydock_types::{EffectId, id::EffectKey};
 
 use super::{
-    AFTER_LAPSE_MS,
+    AFTER_LAPSE_MS, LOOK_AGAIN_MS, LOOK_LOST_MS,
     advance::{finish, is_at_work},
-    begin::is_barred,
+    begin::{WALL_AGAIN_MS, is_barred, is_shut},
     control::phase_deadline,
-    ended::{put_off, rolled_back},
+    ended::{enter_returning, put_off, rolled_back},
     hold::{HoldBecause, hold},
 };
 use crate::{
     Now,
     hold_kind::HoldKind,
     moves::{Doing, MoveEnd, MoveOrder, Moving},
-    run::{Effect, NodeRun, Run},
+    run::{Effect, Lapses, NodeRun, Run},
     view::{Phase, RunStatus},
 };
 
@@ -55,6 +55,13 @@ pub(super) fn leave(run: &mut Run, index: usize, now: Now) {
     node.drained = false;
     node.drain_by_ms.get_or_insert(now.clock_ms.saturating_add(within.0));
     node.deadline_ms = node.drain_by_ms;
+    watch_the_window(run, index, now);
+}
+
+/// What had left is there again: it is emptied anew, in the time that it has left.
+pub(super) fn leave_again(run: &mut Run, index: usize, because: &str, now: Now) {
+    leave(run, index, now);
+    run.nodes[index].wait_for("the node to be empty again", because, now);
 }
 
 /// The node is well, or was not changed: it goes on to `then`, behind the giving back of what this run has marked.
@@ -70,7 +77,14 @@ pub(super) fn come_back(run: &mut Run, index: usize, then: Phase, now: Now) {
 }
 
 fn arrive(run: &mut Run, index: usize, then: Phase, now: Now) {
-    run.nodes[index].then = None;
+    let node = &mut run.nodes[index];
+    node.then = None;
+    let waited =
+        node.phase == Phase::Releasing && now.clock_ms >= node.since.clock_ms.saturating_add(LOOK_LOST_MS);
+    if waited && is_changed(run, index, Some(then)) {
+        // How it was seen to be is too long ago to call it well.
+        return enter_returning(run, index, now);
+    }
     match then {
         Phase::RolledBack => {
             // It was seen to be back before its marks were taken back.
@@ -84,23 +98,31 @@ fn arrive(run: &mut Run, index: usize, then: Phase, now: Now) {
     }
 }
 
-/// Nobody leaves service now. Whoever was on the way out stays as it is, marked, while a person is asked; where the
-/// run is ended, or something else than a person shuts the way, it is given back.
+/// Was it changed by this run, and seen well before its marks were to be taken back?
+fn is_changed(run: &Run, index: usize, then: Option<Phase>) -> bool {
+    matches!(then, Some(Phase::Soaking | Phase::Done | Phase::RolledBack))
+        && run.change_was_sent(&run.nodes[index])
+}
+
+/// Nobody leaves service now. Whoever was on the way out stays as it is, marked, while a person is asked or another
+/// node is not well; where the run is ended, or the window is shut or an approval missing, it is given back. Never one
+/// that is in doubt, and never what another run had marked, before this one has done anything there.
 pub(super) fn leave_off(run: &mut Run, now: Now) {
     for index in 0..run.nodes.len() {
         let node = &run.nodes[index];
         let running = run.status == RunStatus::Running;
         let on_the_way =
             matches!(node.phase, Phase::Draining | Phase::Gating | Phase::Rechecking | Phase::Staged);
-        let barred = running && node.marked && on_the_way && is_barred(run, index, now);
+        let ours = node.mark_of.is_none() || run.change_was_sent(node);
+        let may = node.marked && ours && node.unsettled.is_none() && node.open.is_none();
+        let shut = running && may && on_the_way && is_shut(run, index, now);
         let ends = run.status == RunStatus::Aborting
-            && node.marked
-            && node.open.is_none()
-            && node.unsettled.is_none()
+            && may
             // What could not be given back is said; it is not tried for ever.
             && node.then.is_none()
             && (!is_at_work(node.phase) || node.phase == Phase::Draining);
-        if barred || ends {
+        let draining = node.phase == Phase::Draining;
+        if shut || ends {
             let then = if node.phase == Phase::Draining { Phase::Staged } else { node.phase };
             let then = if is_at_work(then) || then == Phase::Held { Phase::Staged } else { then };
             // What it was held for is over with the run; why it ended stands in its note.
@@ -110,10 +132,18 @@ pub(super) fn leave_off(run: &mut Run, now: Now) {
             run.hold = holds.next();
             run.holds_behind = holds.collect();
             come_back(run, index, then, now);
-        } else if node.phase == Phase::Draining && !running {
+        } else if draining && (!running || is_barred(run, index, now)) {
             run.nodes[index].enter(Phase::Staged, now);
+        } else if draining && run.nodes[index].look_again_ms.is_some_and(|at| now.clock_ms >= at) {
+            watch_the_window(run, index, now);
         }
     }
+}
+
+/// Nothing is looked at while a node is being emptied: the wall clock is read all the same.
+fn watch_the_window(run: &mut Run, index: usize, now: Now) {
+    let again = run.plan.window.is_some().then(|| now.clock_ms.saturating_add(WALL_AGAIN_MS));
+    run.nodes[index].look_again_ms = again;
 }
 
 /// The orders that follow from how the nodes stand.
@@ -145,7 +175,8 @@ pub(super) fn settle(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
 fn order(run: &Run, index: usize, effect: EffectId, doing: Option<Doing>) -> Effect {
     let node = &run.nodes[index];
     let moves = run.recipe_of(node).drain;
-    Effect::Move(MoveOrder { node: index, name: node.name.clone(), effect, doing, moves })
+    let (name, again, mark_of) = (node.name.clone(), node.again, node.mark_of);
+    Effect::Move(MoveOrder { node: index, name, effect, doing, again, mark_of, moves })
 }
 
 fn moving_at(run: &Run, effect: EffectId) -> Option<usize> {
@@ -167,16 +198,20 @@ pub(super) fn moved(run: &mut Run, effect: EffectId, end: &MoveEnd, now: Now) {
             let node = &mut run.nodes[index];
             node.lapses = None;
             node.drained = true;
+            node.again = false;
             node.enter(Phase::Rechecking, now);
+            if let Some(before) = node.moves.checked_sub(2) {
+                // What comes back as fast as it leaves is not chased as fast as it can be looked at.
+                let pause = LOOK_AGAIN_MS[(before as usize).min(LOOK_AGAIN_MS.len() - 1)];
+                node.look_again_ms = Some(now.clock_ms.saturating_add(pause));
+            }
+            run.nodes[index].deadline_ms = phase_deadline(run, index, now);
         }
         (Doing::GiveBack, MoveEnd::GivenBack { .. }) => {
-            run.nodes[index].marked = false;
-            run.nodes[index].lapses = None;
-            if !run.change_was_sent(&run.nodes[index]) {
-                // That its marks stood was all that was in doubt about it.
-                run.nodes[index].unsettled = None;
-            }
-            let then = run.nodes[index].then.unwrap_or(Phase::Staged);
+            let node = &mut run.nodes[index];
+            (node.marked, node.mark_of, node.again) = (false, None, false);
+            (node.drain_by_ms, node.lapses) = (None, None);
+            let then = node.then.unwrap_or(Phase::Staged);
             arrive(run, index, then, now);
         }
         (doing, MoveEnd::Refused { why }) => refused(run, index, doing, why, now),
@@ -198,7 +233,7 @@ fn refused(run: &mut Run, index: usize, doing: Doing, why: &str, now: Now) {
             kind: HoldKind::NotDrained,
             reason: format!("{name} could not be taken out of service"),
             happened: why.to_string(),
-            state_now: still_marked(&name),
+            state_now: format!("nothing was changed on {name} in this phase"),
             resume_at: Phase::Staged,
             next_attempt: false,
         },
@@ -206,19 +241,29 @@ fn refused(run: &mut Run, index: usize, doing: Doing, why: &str, now: Now) {
             kind: HoldKind::NotGivenBack,
             reason: format!("what this run has marked for {name} could not be taken back"),
             happened: why.to_string(),
-            state_now: still_marked(&name),
-            resume_at: Phase::Releasing,
+            state_now: format!("as far as it was seen, {name} is well"),
+            resume_at: given_back_from(run, index),
             next_attempt: false,
         },
     };
     hold(run, index, because, now);
 }
 
-/// What stands out there of a node that is held while it is marked.
-pub(super) fn still_marked(name: &drydock_types::NodeName) -> alloc::string::String {
-    format!(
-        "nothing was changed on {name} in this phase; it is still marked by this run as leaving service (its cordon)"
-    )
+/// Where a node is taken up again whose marks could not be taken back: one that was changed is looked at first.
+pub(super) fn given_back_from(run: &Run, index: usize) -> Phase {
+    if is_changed(run, index, run.nodes[index].then) { Phase::Returning } else { Phase::Releasing }
+}
+
+/// What stands out there of a node that is marked.
+pub(super) const STILL_MARKED: &str = "it is still marked as leaving service (its cordon)";
+
+/// The run is over: whoever is marked still says so.
+pub(super) fn name_what_stands(run: &mut Run) {
+    for node in run.nodes.iter_mut().filter(|node| node.marked && !node.note.contains(STILL_MARKED)) {
+        let before = if node.note.is_empty() { "" } else { "; " };
+        node.note.push_str(before);
+        node.note.push_str(STILL_MARKED);
+    }
 }
 
 /// Not carried on: as with a section that was never begun, the node goes back to where it was decided.
@@ -227,7 +272,10 @@ fn lapsed(run: &mut Run, index: usize, doing: Doing, why: &str, now: Now) {
         Doing::Leave => put_off(run, index, "drain", why, Phase::Staged, now),
         Doing::GiveBack => {
             let node = &mut run.nodes[index];
-            node.not_before_ms = now.clock_ms.saturating_add(AFTER_LAPSE_MS[0]);
+            let lapses = node.lapses.unwrap_or(Lapses { since: now, count: 0 });
+            let pause = AFTER_LAPSE_MS[(lapses.count as usize).min(AFTER_LAPSE_MS.len() - 1)];
+            node.lapses = Some(Lapses { count: lapses.count.saturating_add(1), ..lapses });
+            node.not_before_ms = now.clock_ms.saturating_add(pause);
             node.wait_for("what this run has marked to be taken back", why, now);
         }
     }
@@ -238,17 +286,10 @@ fn lapsed(run: &mut Run, index: usize, doing: Doing, why: &str, now: Now) {
 pub(super) fn restarted(run: &mut Run, now: Now) {
     for index in 0..run.nodes.len() {
         run.nodes[index].moving = None;
-        let changed = run.change_was_sent(&run.nodes[index]);
         match run.nodes[index].phase {
             Phase::Draining => run.nodes[index].enter(Phase::Staged, now),
-            Phase::Releasing
-                if changed
-                    && matches!(
-                        run.nodes[index].then,
-                        Some(Phase::Soaking | Phase::Done | Phase::RolledBack)
-                    ) =>
-            {
-                super::ended::enter_returning(run, index, now);
+            Phase::Releasing if is_changed(run, index, run.nodes[index].then) => {
+                enter_returning(run, index, now);
             }
             _ => {}
         }

@@ -155,3 +155,69 @@ fn a_run_is_over_only_when_what_it_has_marked_is_given_back() {
     world.moved(1, "a", MoveEnd::GivenBack { seen: "it is uncordoned".to_string() });
     assert!(!world.driver.runs.contains_key(&1));
 }
+
+#[test]
+fn a_freeze_ends_a_drain_at_once_and_says_why() {
+    let mut world = draining();
+    let (_, out) = world.driver.freeze("anna", "the core router", world.now).unwrap();
+    world.out = out;
+    assert_eq!(world.orders(), [("a".to_string(), None)]);
+    let node = &world.run(1).nodes[0];
+    assert!(node.marked && node.moving.is_none(), "{node:?}");
+    assert!(node.waiting.as_ref().unwrap().because.contains("the core router"), "{:?}", node.waiting);
+    // Of a node that is set aside nothing is moved either, and others go on.
+    let mut world = draining();
+    assert!(world.driver.set_aside(&name("b"), "anna", "disk", world.now).unwrap().1.is_empty());
+    let (_, out) = world.driver.set_aside(&name("a"), "anna", "disk", world.now).unwrap();
+    world.out = out;
+    assert_eq!(world.orders(), [("a".to_string(), None)]);
+}
+
+#[test]
+fn a_mark_that_a_run_leaves_stands_on_record_and_counts_until_it_is_taken_back() {
+    let mut world = draining();
+    world.control(1, ControlVerb::Abort);
+    world.moved(1, "a", MoveEnd::Refused { why: "nodes is forbidden".to_string() });
+    assert!(!world.driver.runs.contains_key(&1), "an abort does not wait for what is refused");
+    let standing = world.driver.standings.of(key("a")).unwrap().clone();
+    assert_eq!(standing.marks.len(), 1);
+    assert!(standing.lines()[0].contains("drydock node release a --marks"), "{:?}", standing.lines());
+    // Over a restart, and against every other run.
+    world.restart();
+    world.register();
+    world.connect("a");
+    world.connect("b");
+    let plan = usual(&world.driver, &["b"]);
+    let number = world.start(plan);
+    world.clear(number, "b");
+    assert!(world.sent().is_empty());
+    let waiting = world.run(number).nodes[0].waiting.clone().unwrap();
+    assert!(waiting.because.contains("run 1 left it marked as leaving service"), "{waiting:?}");
+    let release = drydock_core::standing::Release { marks: true, ..Default::default() };
+    world.driver.release(&name("a"), &release, "anna", world.now).unwrap();
+    world.tick(1000);
+    world.clear(number, "b");
+    assert_eq!(world.sent(), [("b".to_string(), SectionKind::Apply)]);
+}
+
+#[test]
+fn a_node_that_leaves_by_moves_makes_what_was_seen_before_it_old() {
+    let mut world = World::of(&["a", "b"]);
+    let plan = |world: &World, of: &str| {
+        let mut plan = drained(world, &[of]);
+        plan.budget.per_failure_domain = 2;
+        plan
+    };
+    let (first, second) = (plan(&world, "a"), plan(&world, "b"));
+    world.start(first);
+    world.start(second);
+    world.gate(1, "a");
+    assert_eq!(world.orders(), leaves("a"));
+    // Asked for before that.
+    world.gate(2, "b");
+    assert_eq!(world.orders(), Vec::new());
+    assert_eq!(world.phase(2, "b"), Phase::Gating);
+    world.tick(1000);
+    world.gate(2, "b");
+    assert_eq!(world.orders(), leaves("b"));
+}

@@ -209,7 +209,7 @@ fn a_node_tells_why_it_counts_what_it_waits_for_and_what_ends_each_thing_on_reco
 #[test]
 fn a_frozen_fleet_brings_what_is_at_work_to_its_end_and_lets_nobody_out() {
     let mut world = applying();
-    let view = world.driver.freeze("bert", "the core router", world.now).unwrap();
+    let (view, _) = world.driver.freeze("bert", "the core router", world.now).unwrap();
     assert_eq!(view.handed_out, ["apply on a (run 1)"]);
     assert!(refused(world.driver.freeze("anna", "y", world.now)).contains("frozen already, by bert"));
     world.done(1, "a");

@@ -101,7 +101,7 @@ fn a_file_of_a_newer_build_of_another_program_or_of_nothing_known_is_refused_and
     let conn = rusqlite::Connection::open(&path).unwrap();
     conn.pragma_update(None, "user_version", 77).unwrap();
     let error = SqliteStore::open(&path).unwrap_err();
-    assert!(matches!(error, StoreError::Schema { found: 77, known: 1, .. }), "{error}");
+    assert!(matches!(error, StoreError::Schema { found: 77, known: 2, .. }), "{error}");
     conn.pragma_update(None, "application_id", 5).unwrap();
     let error = SqliteStore::open(&path).unwrap_err().to_string();
     assert!(error.contains("some other program"), "{error}");
@@ -111,6 +111,25 @@ fn a_file_of_a_newer_build_of_another_program_or_of_nothing_known_is_refused_and
     let error = SqliteStore::open_or_create(&garbage).unwrap_err().to_string();
     assert!(error.contains("damaged"), "{error}");
     assert_eq!(std::fs::read(&garbage).unwrap(), vec![0x5a; 10_000]);
+}
+
+/// As a coordinator that knew of no clusters left it.
+#[test]
+fn a_file_of_the_first_schema_is_brought_to_this_one_with_what_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("drydock.db");
+    let store = SqliteStore::create(&path).unwrap();
+    let fleet = store.load().unwrap().fleet;
+    store.registry().unwrap().set_meta("kept", "yes").unwrap();
+    drop(store);
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch("DROP TABLE bindings; DROP TABLE clusters; PRAGMA user_version = 1;").unwrap();
+    drop(conn);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.load().unwrap().fleet, fleet);
+    let registry = store.registry().unwrap();
+    assert_eq!(registry.meta("kept").unwrap().as_deref(), Some("yes"));
+    assert!(registry.clusters().unwrap().is_empty() && registry.bindings().unwrap().is_empty());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::store::StoreError;
 pub(super) const APPLICATION_ID: i64 = 0x4452_5944;
 
 /// Forward only: entry n brings a file of schema n to n + 1. Never edited once released; appended to.
-const MIGRATIONS: [&str; 1] = [V1];
+const MIGRATIONS: [&str; 2] = [V1, V2];
 
 const V1: &str = "
 -- One row: whose store it is and how far it has come.
@@ -202,6 +202,30 @@ CREATE TABLE backups (
 CREATE TABLE meta (
     key            TEXT    PRIMARY KEY,
     value          TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+const V2: &str = "
+-- Kubernetes clusters, and what they are reached with: sealed by the key that seals the CA, for this name alone.
+CREATE TABLE clusters (
+    name           TEXT    PRIMARY KEY,
+    context        TEXT    NOT NULL,   -- of the kubeconfig that it came from; empty: the coordinator's own pod
+    endpoints      TEXT    NOT NULL,   -- a list of URLs, the preferred one first
+    sealed         BLOB    NOT NULL,
+    valid_until_s  INTEGER,            -- when the credentials end; NULL: they do not say
+    added_by       TEXT    NOT NULL,
+    added_at_ms    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Which Node of which cluster a machine is, by an operator's word. It belongs to the machine's key.
+CREATE TABLE bindings (
+    node_key       TEXT    PRIMARY KEY,
+    node           TEXT    NOT NULL,
+    cluster        TEXT    NOT NULL REFERENCES clusters (name),
+    kube_node      TEXT    NOT NULL,
+    bound_by       TEXT    NOT NULL,
+    bound_at_ms    INTEGER NOT NULL,
+    UNIQUE (cluster, kube_node)
 ) STRICT, WITHOUT ROWID;
 ";
 

@@ -82,8 +82,9 @@ impl World {
 
     pub(super) fn freeze(&mut self, for_ms: u64) -> bool {
         let index = self.first;
-        let froze = self
-            .ask("freeze", |running, now| running.driver.freeze("bert", "a storm", now).map(|_| Vec::new()));
+        let froze = self.ask("freeze", |running, now| {
+            running.driver.freeze("bert", "a storm", now).map(|(_, outputs)| outputs)
+        });
         if froze {
             self.shared.lock().rules.frozen = Some(index);
             self.soon(for_ms, What::Thaw);
@@ -117,7 +118,7 @@ impl World {
     pub(super) fn set_aside(&mut self, host: usize, for_ms: u64) -> bool {
         let node = self.agents[host].node.clone();
         let aside = self.ask("set aside", |running, now| {
-            running.driver.set_aside(&node, "bert", "it is being repaired", now).map(|_| Vec::new())
+            running.driver.set_aside(&node, "bert", "it is being repaired", now).map(|(_, outputs)| outputs)
         });
         if aside {
             let mut shared = self.shared.lock();

@@ -43,8 +43,11 @@ pub(crate) struct ReleaseArgs {
     /// It is well, whatever a run left in doubt; of one component with --doubt=COMPONENT
     #[arg(long, value_name = "COMPONENT", num_args = 0..=1, require_equals = true)]
     doubt: Option<Option<ComponentName>>,
+    /// What a run has marked for it (a cordon) was taken back by hand
+    #[arg(long)]
+    marks: bool,
     /// Everything that stands on record about it; of two machines with ids of their own, together with --machine ID
-    #[arg(long, conflicts_with_all = ["aside", "quarantine", "doubt"])]
+    #[arg(long, conflicts_with_all = ["aside", "quarantine", "doubt", "marks"])]
     all: bool,
 }
 
@@ -84,6 +87,7 @@ pub(super) async fn release(args: ReleaseArgs, ask: &Ask) -> Result<Exit, CliErr
         any_machine: args.any_machine,
         all: args.all,
         aside: args.aside,
+        marks: args.marks,
         doubt: args.doubt.is_some(),
         doubt_component: args.doubt.flatten().map(|component| component.to_string()).unwrap_or_default(),
         quarantine: args.quarantine.iter().map(|bad| format!("{}@{}", bad.component, bad.version)).collect(),

@@ -19,8 +19,9 @@ use crate::{
     moves::{Doing, KubernetesDrain, Move, MoveEnd},
     plan::tests::fixture::*,
     plan_file::Allow,
-    run::{CheckResult, Effect, Event},
+    run::{Effect, Event},
     run_view::{self, Live},
+    step::moves::STILL_MARKED,
     view::{Phase, RunStatus, RunView},
 };
 
@@ -83,7 +84,7 @@ impl Moves {
             let over =
                 matches!(node.phase, Phase::Done | Phase::Skipped | Phase::RolledBack | Phase::Soaking);
             assert!(!node.marked || !over, "{} is {:?} and marked", node.name, node.phase);
-            let said = node.unsettled.is_some() && !node.note.is_empty();
+            let said = node.note.contains(STILL_MARKED);
             assert!(
                 !run.status.is_closed() || !node.marked || said,
                 "{} is left marked: {node:?}",
@@ -116,11 +117,15 @@ fn was_emptied(taken: &Taken<'_>, stage: usize) -> bool {
 
 const WHY: &str = "PodDisruptionBudget shop/cart allows 0 disruptions";
 
-fn drained() -> World {
+fn bundle_with_drain() -> crate::bundle::Bundle {
     let mut bundle = usual();
     bundle.stages[0].recipe.spec.drain = vec![Move::KubernetesDrain(KubernetesDrain::default())];
     bundle.plan.spec.allow = vec![Allow::Skip, Allow::Extend];
-    let mut world = World::of(&bundle, &inventory(3));
+    bundle
+}
+
+fn drained() -> World {
+    let mut world = World::of(&bundle_with_drain(), &inventory(3));
     world.tell(Event::Started {});
     world
 }
@@ -194,6 +199,9 @@ fn what_is_there_again_right_before_the_change_sends_it_back_to_be_emptied_withi
     assert_eq!(world.node("ctl-2").deadline_ms, by);
     let waiting = seen(&world).waiting.unwrap();
     assert_eq!((waiting.kind, waiting.because.as_str()), (WaitKind::Move, "somebody has uncordoned it"));
+    // What comes back as fast as it leaves is not chased as fast as it can be looked at.
+    world.left("ctl-2");
+    assert!(world.looks().is_empty() && world.node("ctl-2").look_again_ms > Some(world.now.clock_ms));
 }
 
 #[test]
@@ -234,7 +242,7 @@ fn at_its_deadline_a_drain_is_stopped_and_held_with_what_it_waited_for() {
     world.tick(30 * 60_000);
     let hold = world.run.hold.as_ref().unwrap();
     assert_eq!(hold.kind, HoldKind::NotDrained);
-    assert!(hold.happened.contains(WHY) && hold.state_now.contains("still marked"), "{hold:?}");
+    assert!(hold.happened.contains(WHY) && hold.state_now.contains(STILL_MARKED), "{hold:?}");
     assert_eq!(world.orders(), stop());
     // By the same command it goes to its gate again, and is emptied from there.
     world.resume();
@@ -293,8 +301,152 @@ fn a_node_that_is_left_alone_stays_marked_and_it_is_said() {
     let because = "risen".to_string();
     world.end("ctl-2", drydock_types::outcome::SectionResult::LeftAlone { failure: failure(), because });
     assert!(world.node("ctl-2").marked && world.node("ctl-2").unsettled.is_some());
+    assert!(world.run.hold.as_ref().unwrap().state_now.contains(STILL_MARKED));
     world.abort();
     assert_eq!((world.run.status, world.orders()), (RunStatus::Aborted, Vec::new()));
+    assert!(world.node("ctl-2").note.contains(STILL_MARKED));
+}
+
+#[test]
+fn a_node_that_is_in_doubt_is_not_given_back_because_a_window_shuts() {
+    let mut world = in_a_window(applying_in);
+    let (step, because) = ("swapBinary".to_string(), "?".to_string());
+    world.end("ctl-2", drydock_types::outcome::SectionResult::Undecidable { step, because });
+    world.resume();
+    world.stage_all();
+    assert!(world.node("ctl-2").marked && world.node("ctl-2").unsettled.is_some());
+    world.now.wall_ms += 3 * 3_600_000;
+    world.tick(30_000);
+    assert_eq!((world.phase("ctl-2"), world.orders()), (Phase::Staged, Vec::new()));
+    assert!(world.node("ctl-2").marked);
+}
+
+#[test]
+fn a_window_that_shuts_ends_a_drain_without_anybody_saying_anything_and_it_is_given_back() {
+    let mut world = in_a_window(to_draining);
+    for _ in 0..10 {
+        assert_eq!(world.phase("ctl-2"), Phase::Draining);
+        let wake = world.run.next_wake_ms().expect("the wall clock is read");
+        let ms = wake.saturating_sub(world.now.clock_ms);
+        assert!(ms <= 30_000);
+        if world.now.wall_ms % DAY_MS + ms >= SHUTS_MS {
+            break;
+        }
+        world.now.wall_ms += 10 * 60_000;
+        world.tick(ms);
+    }
+    world.now.wall_ms += 3 * 3_600_000;
+    world.tick(30_000);
+    assert_eq!((world.phase("ctl-2"), world.orders()), (Phase::Releasing, [stop(), give_back()].concat()));
+    world.given_back("ctl-2");
+    assert_eq!(world.phase("ctl-2"), Phase::Staged);
+}
+
+#[test]
+fn a_node_that_is_not_well_stops_the_drain_of_another_and_takes_nothing_back() {
+    let mut bundle = bundle_with_drain();
+    bundle.plan.spec.stages[0].waves[0].concurrency = crate::plan_file::Count::Nodes(2);
+    bundle.plan.spec.budget.per_failure_domain = 2;
+    let mut world = World::of(&bundle, &inventory(4));
+    world.tell(Event::Started {});
+    world.stage_all();
+    to_draining(&mut world);
+    world.left("ctl-2");
+    world.look_clear("ctl-2", seen_old(Role::Follower));
+    world.look_clear("ctl-3", seen_old(Role::Follower));
+    assert_eq!(world.phase("ctl-3"), Phase::Draining);
+    let by = world.node("ctl-3").drain_by_ms;
+    world.done("ctl-2");
+    world.look("ctl-2", seen_new(Role::Follower), Verdict::Waiting("it has just been started".to_string()));
+    assert_eq!(world.orders(), [("ctl-3".to_string(), None)]);
+    assert!(world.node("ctl-3").marked);
+    world.tick(500);
+    world.look_clear("ctl-2", seen_new(Role::Follower));
+    world.given_back("ctl-2");
+    assert_eq!(world.phase("ctl-3"), Phase::Gating, "{:?}", world.phases());
+    assert_eq!(world.node("ctl-3").drain_by_ms, by, "within the same time");
+}
+
+#[test]
+fn what_is_there_again_does_not_open_a_gate_that_something_else_shuts() {
+    let mut world = draining();
+    world.left("ctl-2");
+    let mut event = world.clear("ctl-2", seen_old(Role::Follower));
+    if let Event::Looked { results, .. } = &mut event {
+        results[0].verdict = Verdict::Refused("NOSPACE".to_string());
+        results.last_mut().unwrap().verdict = Verdict::Waiting("a pod has landed there".to_string());
+    }
+    world.tell(event);
+    assert_eq!(world.run.hold.as_ref().unwrap().kind, HoldKind::GateRefused);
+    assert_eq!(world.orders(), Vec::new());
+}
+
+#[test]
+fn a_rollback_takes_back_the_mark_that_the_run_before_it_left() {
+    let mut world = applying();
+    let because = "risen".to_string();
+    world.end("ctl-2", drydock_types::outcome::SectionResult::LeftAlone { failure: failure(), because });
+    world.abort();
+    let plan = crate::plan::undo::undo_plan(&world.run, None).unwrap();
+    let (id, now) = (drydock_types::RunId([8; 16]), world.now);
+    let run = crate::run::Run::new(13, id, world.run.fleet, plan, "anna".to_string(), now);
+    let mut back = World::over(run, now);
+    back.tell(Event::Started {});
+    assert_eq!(back.node("ctl-2").mark_of, Some(world.run.id));
+    // It is down: there is nobody to move away from it, and its change is taken back at once.
+    let down = crate::inventory::Seen {
+        version: Some(Err("connection refused".to_string())),
+        exe_sha256: None,
+        role: None,
+        down: true,
+    };
+    back.look_clear("ctl-2", down);
+    assert_eq!(back.sent(), [("ctl-2".to_string(), SectionKind::Undo)]);
+    back.done("ctl-2");
+    back.look_clear("ctl-2", seen_old(Role::Follower));
+    let orders = back.effects.iter().filter_map(|effect| match effect {
+        Effect::Move(order) => Some((order.doing, order.mark_of)),
+        _ => None,
+    });
+    assert_eq!(orders.collect::<Vec<_>>(), [(Some(Doing::GiveBack), Some(world.run.id))]);
+}
+
+#[test]
+fn what_cannot_be_given_back_is_tried_less_and_less_often() {
+    let mut world = draining();
+    world.abort();
+    let mut pauses = Vec::new();
+    for _ in 0..4 {
+        world.moved("ctl-2", MoveEnd::Lapsed { why: "no endpoint of the cluster answers".to_string() });
+        pauses.push(world.node("ctl-2").not_before_ms - world.now.clock_ms);
+        world.tick(pauses[pauses.len() - 1]);
+        assert_eq!(world.orders(), give_back());
+    }
+    assert!(pauses.is_sorted() && pauses[0] < pauses[3], "{pauses:?}");
+}
+
+const DAY_MS: u64 = 24 * 3_600_000;
+/// When the window shuts, behind midnight in UTC.
+const SHUTS_MS: u64 = 30 * 60_000;
+
+fn applying_in(world: &mut World) {
+    to_draining(world);
+    world.left("ctl-2");
+    world.look_clear("ctl-2", seen_old(Role::Follower));
+    assert_eq!(world.phase("ctl-2"), Phase::Applying);
+}
+
+/// Within a window that is open for two hours from now.
+fn in_a_window(bring: impl Fn(&mut World)) -> World {
+    let mut bundle = bundle_with_drain();
+    let time = |text| crate::plan_file::TimeOfDay::parse(text).unwrap();
+    let (from, to, time_zone) = (time("22:00"), time("00:30"), "UTC".to_string());
+    bundle.plan.spec.window = Some(crate::plan_file::WindowSpec { days: Vec::new(), from, to, time_zone });
+    let mut world = World::of(&bundle, &inventory(3));
+    world.tell(Event::Started {});
+    world.stage_all();
+    bring(&mut world);
+    world
 }
 
 #[test]
@@ -331,16 +483,20 @@ fn what_cannot_be_given_back_holds_and_an_abort_leaves_it_said() {
     world.look_clear("ctl-2", seen_new(Role::Follower));
     world.moved("ctl-2", MoveEnd::Refused { why: "nodes is forbidden: cannot patch".to_string() });
     let hold = world.run.hold.as_ref().unwrap();
-    assert_eq!((hold.kind, hold.resume_at), (HoldKind::NotGivenBack, Phase::Releasing));
+    assert_eq!((hold.kind, hold.resume_at), (HoldKind::NotGivenBack, Phase::Returning));
+    assert!(hold.state_now.contains(STILL_MARKED), "{hold:?}");
+    // It was well when it was looked at, and a person takes their time: it is looked at again first.
     let mut resumed = World::over(world.run.clone(), world.now);
     resumed.resume();
+    assert_eq!((resumed.phase("ctl-2"), resumed.orders()), (Phase::Returning, Vec::new()));
+    resumed.look_clear("ctl-2", seen_new(Role::Follower));
     assert_eq!(resumed.orders(), give_back());
     resumed.given_back("ctl-2");
     assert_eq!(resumed.phase("ctl-2"), Phase::Soaking);
     world.abort();
     assert_eq!(world.run.status, RunStatus::Aborted);
     let node = world.node("ctl-2");
-    assert!(node.marked && node.unsettled.is_some() && node.note.contains("could not be taken back"));
+    assert!(node.marked && node.note.contains("could not be taken back") && node.note.contains(STILL_MARKED));
 }
 
 #[test]
@@ -353,12 +509,29 @@ fn an_answer_to_an_older_order_changes_nothing() {
     let before = world.run.clone();
     world.tell(Event::Moved { effect: old, end: MoveEnd::Left { seen: "?".to_string() } });
     assert_eq!(world.run, before);
-    let results = |world: &World| -> Vec<CheckResult> {
-        match world.clear("ctl-2", seen_old(Role::Follower)) {
-            Event::Looked { results, .. } => results,
-            _ => Vec::new(),
-        }
-    };
     world.left("ctl-2");
-    assert!(results(&world).iter().any(|result| result.check == "kubernetesDrain"));
+    assert_eq!(world.phase("ctl-2"), Phase::Rechecking);
+}
+
+#[test]
+fn what_somebody_has_undone_is_done_again_only_after_a_persons_word() {
+    let again = |world: &World| -> Vec<bool> {
+        let order = |effect: &Effect| match effect {
+            Effect::Move(order) => Some(order.again),
+            _ => None,
+        };
+        world.effects.iter().filter_map(order).collect()
+    };
+    let mut world = draining();
+    assert_eq!(again(&world), [false]);
+    // A restart is nobody's word.
+    world.tell(Event::Restarted {});
+    world.look_clear("ctl-2", seen_old(Role::Follower));
+    assert_eq!(again(&world), [false]);
+    world.moved("ctl-2", MoveEnd::Refused { why: "somebody uncordoned the Node ctl-2".to_string() });
+    world.resume();
+    world.look_clear("ctl-2", seen_old(Role::Follower));
+    assert_eq!(again(&world), [true]);
+    world.left("ctl-2");
+    assert!(!world.node("ctl-2").again, "from here on somebody else's word counts again");
 }

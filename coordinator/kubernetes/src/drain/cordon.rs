@@ -1,0 +1,200 @@
+//! Our cordon: `unschedulable` and our mark in one merge-patch, guarded by the Node's resourceVersion; and the taking
+//! back of ours and nobody else's.
+//!
+//! A merge-patch with a resourceVersion is one atomic compare-and-set. Not server-side apply: with enough rights that
+//! would *make* a Node that is gone. Where a patch was not answered, the Node is read again before anything is
+//! concluded.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{
+    Finding, Order,
+    ask::{self, Fault},
+    hands, judge,
+    look::node_path,
+};
+use crate::{
+    answer::Refusal,
+    api::{Api, Method, Request},
+    mark::{self, Found, Mark, Marker},
+    objects::Node,
+};
+
+/// So often the Node may have been changed by others between reading and patching. Its kubelet alone writes every few
+/// seconds.
+const TRIES: u32 = 10;
+/// The pause after a patch that lost.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a Node was not cordoned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotCordoned {
+    /// Somebody or something is in the way. Nothing was changed.
+    Blocked(Vec<Finding>),
+    /// The Node is gone.
+    Gone,
+    /// A person uncordoned it while our mark stood: that word stands until somebody says "again".
+    Uncordoned,
+    /// The cluster does not say. Our mark may stand.
+    Faulted(Box<Fault>),
+}
+
+/// What became of our cordon when it was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Released {
+    /// It takes new pods again, and our mark is off.
+    Uncordoned,
+    /// It was cordoned before, and is again as it was; our mark is off.
+    LeftCordoned,
+    /// Somebody had uncordoned it: only our mark was left, and is off.
+    MarkRemoved,
+    /// No mark of ours stands on it. What there is instead, where there is something.
+    NothingOfOurs(Option<String>),
+    /// The Node is gone, or another one has its name: nothing of ours stands there.
+    NodeGone,
+}
+
+/// Cordons the Node with our mark. Done already: nothing is sent. `seen` is the Node as it was just read.
+///
+/// # Errors
+/// See [`NotCordoned`].
+pub async fn cordon(api: &dyn Api, order: &Order, seen: Option<&Node>) -> Result<Node, NotCordoned> {
+    let mut node = match seen {
+        Some(node) => node.clone(),
+        None => read(api, order).await?,
+    };
+    for _ in 0..TRIES {
+        let mark = match what_stands(order, &node)? {
+            Standing::Cordoned => return Ok(node),
+            Standing::ToCordon(mark) => mark,
+        };
+        match patch(api, &node, Some(&mark), Some(true)).await {
+            Ok(node) => return Ok(node),
+            Err(fault) if lost(&fault) => tokio::time::sleep(PAUSE).await,
+            Err(fault) if fault.is_gone() => return Err(NotCordoned::Gone),
+            Err(fault) => return Err(NotCordoned::Faulted(Box::new(fault))),
+        }
+        node = read(api, order).await?;
+    }
+    Err(NotCordoned::Faulted(Box::new(stale())))
+}
+
+enum Standing {
+    Cordoned,
+    ToCordon(Mark),
+}
+
+/// What is to be done to a Node as it was read.
+fn what_stands(order: &Order, node: &Node) -> Result<Standing, NotCordoned> {
+    if node.metadata.uid != order.uid {
+        return Err(NotCordoned::Blocked(vec![judge::another_node(order, &node.metadata.uid)]));
+    }
+    let hands = hands::on_node(node, &order.marker);
+    if !hands.is_empty() {
+        return Err(NotCordoned::Blocked(hands));
+    }
+    match mark::found(node, &order.marker) {
+        Found::Ours(_) if node.spec.unschedulable => Ok(Standing::Cordoned),
+        Found::Ours(_) if !order.again => Err(NotCordoned::Uncordoned),
+        // What was before is in the mark that stands: by now it says nothing of it.
+        Found::Ours(old) => Ok(Standing::ToCordon(order.marker.mark(&order.node, old.was_cordoned))),
+        _ => Ok(Standing::ToCordon(order.marker.mark(&order.node, node.spec.unschedulable))),
+    }
+}
+
+/// Takes our cordon back, where it is ours, and leaves the Node as it was found. Safe to repeat. `seen` is the Node as
+/// it was just read.
+///
+/// # Errors
+/// When the cluster does not say: our mark may still stand.
+pub async fn release(
+    api: &dyn Api,
+    node: &str,
+    uid: &str,
+    marker: &Marker,
+    seen: Option<&Node>,
+) -> Result<Released, Fault> {
+    let mut seen = seen.cloned();
+    let mut in_doubt = None;
+    for _ in 0..TRIES {
+        let node = match seen.take() {
+            Some(node) => node,
+            None => match ask::get::<Node>(api, &node_path(node)).await {
+                Ok(node) => node,
+                Err(fault) if fault.is_gone() => return Ok(Released::NodeGone),
+                Err(fault) => return Err(fault),
+            },
+        };
+        if node.metadata.uid != uid {
+            return Ok(Released::NodeGone);
+        }
+        let mark = match mark::found(&node, marker) {
+            Found::Ours(mark) => mark,
+            // The patch that was not answered had been taken.
+            Found::None => return Ok(in_doubt.unwrap_or(Released::NothingOfOurs(None))),
+            other => return Ok(Released::NothingOfOurs(other.in_the_way())),
+        };
+        let (unschedulable, released) = match (node.spec.unschedulable, mark.was_cordoned) {
+            (true, false) => (Some(false), Released::Uncordoned),
+            (true, true) => (None, Released::LeftCordoned),
+            (false, _) => (None, Released::MarkRemoved),
+        };
+        match patch(api, &node, None, unschedulable).await {
+            Ok(_) => return Ok(released),
+            Err(fault) if lost(&fault) => {
+                if fault.leaves_doubt() {
+                    in_doubt = Some(released);
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(fault) if fault.is_gone() => return Ok(Released::NodeGone),
+            Err(fault) => return Err(fault),
+        }
+    }
+    Err(stale())
+}
+
+/// The Node changes faster than it can be read.
+fn stale() -> Fault {
+    Fault::Refused { asked: "PATCH the Node".to_owned(), refusal: Refusal::Stale }
+}
+
+/// Somebody was faster, or nobody knows: the Node has to be read again.
+const fn lost(fault: &Fault) -> bool {
+    matches!(fault, Fault::Refused { refusal: Refusal::Stale, .. }) || fault.leaves_doubt()
+}
+
+async fn read(api: &dyn Api, order: &Order) -> Result<Node, NotCordoned> {
+    ask::get(api, &node_path(&order.node)).await.map_err(|fault| match fault.is_gone() {
+        true => NotCordoned::Gone,
+        false => NotCordoned::Faulted(Box::new(fault)),
+    })
+}
+
+/// One merge-patch: the mark (or its removal), and `unschedulable` where it changes.
+async fn patch(
+    api: &dyn Api,
+    node: &Node,
+    mark: Option<&Mark>,
+    unschedulable: Option<bool>,
+) -> Result<Node, Fault> {
+    let mark = mark.map_or(Value::Null, |mark| Value::String(mark.text()));
+    let mut body = json!({
+        "metadata": {"resourceVersion": node.metadata.resource_version, "annotations": {mark::KEY: mark}},
+    });
+    match unschedulable {
+        Some(true) => body["spec"] = json!({"unschedulable": true}),
+        // Left out is what a Node is that was never cordoned.
+        Some(false) => body["spec"] = json!({"unschedulable": null}),
+        None => {}
+    }
+    let request = Request {
+        method: Method::MergePatch,
+        path: node_path(node.name()),
+        body: Some(body.to_string().into_bytes()),
+        within: ask::WITHIN,
+    };
+    ask::read(api, request).await
+}

@@ -1,0 +1,282 @@
+//! What is read of a cluster before a Node is drained. Changes nothing.
+//!
+//! Three requests where nothing has to leave: the Node, its pods, the budgets. What may keep a pod from running
+//! elsewhere (the other nodes, what runs there, the volumes) is read only when there is a pod that has to, and only
+//! where the plan's words ask for it.
+
+use std::collections::BTreeMap;
+
+use drydock_types::Verdict;
+use futures_util::{FutureExt as _, StreamExt as _, future, stream};
+
+use super::{
+    Finding, Kind, Order, Weight, Word,
+    ask::{self, Fault},
+    evict::{self, Went},
+    hands::{self, Kured},
+    judge::{self, Judgement},
+};
+use crate::{
+    answer::Refusal,
+    api::Api,
+    objects::{Budget, Meta, Node, Pod, Volume, pod::PodName, quantity::Amounts, volume::ClaimRef},
+};
+
+/// Every budget. From the server's cache: an eviction is judged by the server on its own, with what is newest.
+pub(super) const BUDGETS: &str = "/apis/policy/v1/poddisruptionbudgets";
+/// Dry runs at once.
+const AT_ONCE: usize = 10;
+
+/// What was read.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// The Node.
+    pub node: Node,
+    /// What runs on it.
+    pub pods: Vec<Pod>,
+    /// From where a watch of its pods goes on.
+    pub pods_version: String,
+    /// All budgets of the cluster.
+    pub budgets: Vec<Budget>,
+    /// From where a watch of the budgets goes on.
+    pub budgets_version: String,
+    /// The other nodes, where some pod has to find room there.
+    pub elsewhere: Option<Elsewhere>,
+    /// The volumes that claims are bound to, where they were needed; or why they could not be read.
+    pub volumes: Option<Result<BTreeMap<ClaimRef, Volume>, String>>,
+    /// kured's lock.
+    pub kured: Kured,
+}
+
+/// The other nodes, and what is taken of them.
+#[derive(Debug, Clone, Default)]
+pub struct Elsewhere {
+    /// Every other Node with what its pods ask for together.
+    pub nodes: Vec<(Node, Amounts)>,
+}
+
+/// What was foreseen.
+#[derive(Debug, Clone)]
+pub struct Foreseen {
+    /// What it was judged by: [`super::work::drain`] goes on from there.
+    pub look: Look,
+    /// Which pods go, and what keeps them from it.
+    pub judgement: Judgement,
+}
+
+/// The path of a Node.
+#[must_use]
+pub fn node_path(name: &str) -> String {
+    format!("/api/v1/nodes/{}", ask::encoded(name))
+}
+
+/// The path of the list of a Node's pods.
+#[must_use]
+pub fn pods_path(node: &str) -> String {
+    format!("/api/v1/pods?fieldSelector={}", ask::encoded(&format!("spec.nodeName={node}")))
+}
+
+/// Reads what an order needs.
+///
+/// # Errors
+/// When the Node, its pods or the budgets cannot be read. What else cannot is a finding of the judgement.
+pub async fn look(api: &dyn Api, order: &Order) -> Result<Look, Fault> {
+    let path = node_path(&order.node);
+    // Side by side: each alone is a round trip, and which is the older by a moment decides nothing.
+    let (node, pods_and_budgets) =
+        future::try_join(ask::get::<Node>(api, &path), pods_and_budgets(api, order)).await?;
+    look_round(api, order, node, pods_and_budgets).await
+}
+
+/// The same, of a Node that was read this moment.
+///
+/// # Errors
+/// As [`look`].
+pub async fn look_at(api: &dyn Api, order: &Order, node: Node) -> Result<Look, Fault> {
+    let pods_and_budgets = pods_and_budgets(api, order).await?;
+    look_round(api, order, node, pods_and_budgets).await
+}
+
+/// Each with the version to watch from.
+type PodsAndBudgets = ((Vec<Pod>, String), (Vec<Budget>, String));
+
+async fn pods_and_budgets(api: &dyn Api, order: &Order) -> Result<PodsAndBudgets, Fault> {
+    let pods = pods_path(&order.node);
+    future::try_join(ask::list::<Pod>(api, &pods), ask::list::<Budget>(api, BUDGETS)).await
+}
+
+async fn look_round(
+    api: &dyn Api,
+    order: &Order,
+    node: Node,
+    ((pods, pods_version), (budgets, budgets_version)): PodsAndBudgets,
+) -> Result<Look, Fault> {
+    let kured = kured(api, &pods).await?;
+    let mut look =
+        Look { node, pods, pods_version, budgets, budgets_version, elsewhere: None, volumes: None, kured };
+    let leaving: Vec<&Pod> = look.pods.iter().filter(|pod| judge::goes(pod)).collect();
+    if leaving.is_empty() {
+        return Ok(look);
+    }
+    let words = &order.words;
+    let claims = leaving.iter().any(|pod| pod.claims().next().is_some());
+    if words.nowhere_else == Word::Refuse || (claims && words.local_volumes == Word::Refuse) {
+        look.elsewhere = Some(elsewhere(api, &order.node).await?);
+    }
+    if claims && words.local_volumes == Word::Refuse {
+        look.volumes = Some(volumes(api).await?);
+    }
+    Ok(look)
+}
+
+/// The gate's look: everything that can be known of a drain before anything is touched. `rehearse` asks the server
+/// about each eviction by a dry run too, by which webhooks are heard.
+///
+/// # Errors
+/// When the cluster does not say what is needed: see [`unseen`].
+pub async fn foresee(api: &dyn Api, order: &Order, rehearse: bool) -> Result<Foreseen, Fault> {
+    judged(api, order, look(api, order).await?, rehearse).await
+}
+
+/// The same, of a Node that was read this moment.
+///
+/// # Errors
+/// As [`foresee`].
+pub async fn foresee_at(api: &dyn Api, order: &Order, node: Node, rehearse: bool) -> Result<Foreseen, Fault> {
+    judged(api, order, look_at(api, order, node).await?, rehearse).await
+}
+
+async fn judged(api: &dyn Api, order: &Order, look: Look, rehearse: bool) -> Result<Foreseen, Fault> {
+    let mut judgement = judge::judge(&look, order);
+    if rehearse {
+        let mut more = dry_runs(api, &judgement).await;
+        more.retain(|finding| !judgement.findings.contains(finding));
+        judgement.findings.append(&mut more);
+    }
+    Ok(Foreseen { look, judgement })
+}
+
+/// What a gate says where the cluster did not answer as it must.
+#[must_use]
+pub fn unseen(node: &str, fault: &Fault) -> Verdict {
+    if fault.is_gone() {
+        return Verdict::Refused(format!(
+            "the Node {node} is not in the cluster any more: leave it out (`drydock run skip`), or bind the node anew"
+        ));
+    }
+    let why = format!("the Node {node} could not be looked at: {fault}");
+    if fault.is_final() { Verdict::Refused(why) } else { Verdict::Unknown(why) }
+}
+
+async fn elsewhere(api: &dyn Api, but: &str) -> Result<Elsewhere, Fault> {
+    let mut nodes: Vec<(Node, Amounts)> = Vec::new();
+    ask::each(api, "/api/v1/nodes", |node: Node| {
+        if node.name() != but {
+            nodes.push((node, Amounts::default()));
+        }
+    })
+    .await?;
+    let index: BTreeMap<String, usize> =
+        nodes.iter().enumerate().map(|(i, (node, _))| (node.name().to_owned(), i)).collect();
+    // Summed page by page: no list of all pods is ever held.
+    ask::each(api, "/api/v1/pods", |pod: Pod| {
+        if let Some((_, used)) = index.get(&pod.spec.node_name).and_then(|i| nodes.get_mut(*i))
+            && !pod.is_finished()
+        {
+            used.add(&pod.asks());
+        }
+    })
+    .await?;
+    Ok(Elsewhere { nodes })
+}
+
+async fn volumes(api: &dyn Api) -> Result<Result<BTreeMap<ClaimRef, Volume>, String>, Fault> {
+    let mut bound = BTreeMap::new();
+    let listed = ask::each(api, "/api/v1/persistentvolumes", |volume: Volume| {
+        if let Some(claim) = volume.spec.claim_ref.clone() {
+            bound.insert(claim, volume);
+        }
+    });
+    match listed.await {
+        Ok(_) => Ok(Ok(bound)),
+        // A missing right is no reason to see nothing else: it is named beside whatever else is found.
+        Err(fault) if fault.is_final() => Ok(Err(fault.to_string())),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// A DaemonSet, of which only kured's annotation is read.
+#[derive(serde::Deserialize)]
+struct DaemonSet {
+    metadata: Meta,
+}
+
+async fn kured(api: &dyn Api, pods: &[Pod]) -> Result<Kured, Fault> {
+    let Some((namespace, name)) = hands::kured_here(pods) else {
+        return Ok(Kured::None);
+    };
+    let path =
+        format!("/apis/apps/v1/namespaces/{}/daemonsets/{}", ask::encoded(namespace), ask::encoded(name));
+    match ask::get::<DaemonSet>(api, &path).await {
+        Ok(mut set) => Ok(Kured::Lock(set.metadata.annotations.remove("weave.works/kured-node-lock"))),
+        Err(fault) if fault.is_gone() => Ok(Kured::None),
+        Err(fault) if fault.is_final() => Ok(Kured::Unseen(fault.to_string())),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Asks the server about each eviction. It judges each alone, and changes nothing.
+async fn dry_runs(api: &dyn Api, judgement: &Judgement) -> Vec<Finding> {
+    let mut asked = Vec::new();
+    for pod in judgement.go.iter().filter(|pod| !pod.is_going) {
+        // Boxed: as one of many futures over borrowed pods it would not be known to be `Send`.
+        asked.push(
+            async move { said_no(&pod.name, evict::evict(api, &pod.name, &pod.uid, true).await, judgement) }
+                .boxed(),
+        );
+    }
+    let findings: Vec<Option<Finding>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    findings.into_iter().flatten().collect()
+}
+
+fn said_no(pod: &PodName, went: Went, judgement: &Judgement) -> Option<Finding> {
+    let (weight, kind, next) = match &went {
+        Went::Refused(refusal) => match refusal {
+            // What the budgets' own status says is judged with more words, and over all pods together.
+            Refusal::Budget { .. } | Refusal::BudgetNotSeen { .. }
+                if judgement.findings.iter().any(|finding| finding.kind == Kind::Budget) =>
+            {
+                return None;
+            }
+            Refusal::TwoBudgets
+                if judgement.findings.iter().any(|finding| finding.kind == Kind::TwoBudgets) =>
+            {
+                return None;
+            }
+            Refusal::Budget { .. } | Refusal::BudgetNotSeen { .. } => (Weight::Waiting, Kind::Budget, ""),
+            Refusal::TwoBudgets => (Weight::Refused, Kind::TwoBudgets, ""),
+            Refusal::Denied { later: false, .. } => (
+                Weight::Refused,
+                Kind::Webhook,
+                "ask whoever runs that webhook or policy, or leave the node out",
+            ),
+            Refusal::Denied { later: true, .. } | Refusal::WebhookDown { .. } => {
+                (Weight::Waiting, Kind::Webhook, "look at that webhook")
+            }
+            Refusal::NoDryRun { .. } => (Weight::Note, Kind::Webhook, ""),
+            Refusal::Gone { .. } | Refusal::AnotherUid { .. } | Refusal::NamespaceTerminating { .. } => {
+                return None;
+            }
+            other if other.is_final() => (Weight::Refused, Kind::Unseen, ""),
+            _ => (Weight::Unknown, Kind::Unseen, "ask again"),
+        },
+        Went::Faulted(_) => (Weight::Unknown, Kind::Unseen, "ask again"),
+        Went::Taken | Went::Gone | Went::Going(_) | Went::Finished => return None,
+    };
+    let why = match went {
+        Went::Refused(refusal) => refusal.to_string(),
+        Went::Faulted(fault) => fault.to_string(),
+        Went::Taken | Went::Gone | Went::Going(_) | Went::Finished => String::new(),
+    };
+    Some(Finding::new(weight, kind, format!("evicting {pod} would fail: {why}"), next))
+}

@@ -1,0 +1,176 @@
+//! What operators say of Kubernetes clusters, checked.
+
+use std::sync::Arc;
+
+use drydock_core::standing::FleetEvent;
+use drydock_proto::operator::{AddClusterRequest, BindNodeRequest, ClusterRequest};
+use drydock_types::{ClusterName, NodeKey, NodeName};
+use tonic::Status;
+
+use super::{App, gone, operators::refused, store_failed, views::invalid};
+use crate::{
+    clusters::{
+        Adding, BindingRow, ClusterError, Clusters,
+        view::{BindingView, ClusterTestView, ClusterView},
+    },
+    driver::clock::wall_ms,
+    heard,
+};
+
+/// The longest name of a kubeconfig's context that is kept, in bytes: cloud providers make long ones.
+const MAX_CONTEXT_BYTES: usize = 256;
+
+fn name(text: &str) -> Result<ClusterName, Status> {
+    ClusterName::parse(text).map_err(invalid)
+}
+
+/// Something with the clusters, beside the services: it waits for the disk.
+async fn work<T: Send + 'static>(
+    app: &Arc<App>,
+    work: impl FnOnce(&Clusters) -> Result<T, ClusterError> + Send + 'static,
+) -> Result<T, Status> {
+    let clusters = Arc::clone(&app.clusters);
+    let done = tokio::task::spawn_blocking(move || work(&clusters)).await;
+    match done.map_err(|_| Status::internal("the request failed; the coordinator's log says where"))? {
+        Ok(value) => Ok(value),
+        Err(ClusterError::Store(error)) => Err(store_failed(&error)),
+        Err(error @ (ClusterError::Bad { .. } | ClusterError::NotANode(_) | ClusterError::InCluster(_))) => {
+            Err(Status::invalid_argument(error.to_string()))
+        }
+        Err(error @ (ClusterError::Refused(_) | ClusterError::Sealed { .. })) => {
+            Err(Status::failed_precondition(error.to_string()))
+        }
+    }
+}
+
+/// A line of the record.
+async fn note(
+    app: &Arc<App>,
+    event: FleetEvent,
+    node: Option<NodeName>,
+    by: String,
+    text: String,
+) -> Result<(), Status> {
+    let noted =
+        app.driver.with(move |driver, now| (driver.note(event, node.as_ref(), &by, text, now), Vec::new()));
+    noted.await.map_err(gone)?.map_err(|error| refused(&error))
+}
+
+/// Runs to its end also when its caller goes away: what is done is also on record.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<T, Status> {
+    let done = tokio::spawn(work).await;
+    done.map_err(|_| Status::internal("the request failed; the coordinator's log says where"))?
+}
+
+/// Makes a cluster known.
+pub(super) async fn add(app: &Arc<App>, asked: AddClusterRequest, by: String) -> Result<ClusterView, Status> {
+    let name = name(&asked.name)?;
+    if asked.context.len() > MAX_CONTEXT_BYTES {
+        return Err(Status::invalid_argument(format!(
+            "the context's name has over {MAX_CONTEXT_BYTES} bytes"
+        )));
+    }
+    let app = Arc::clone(app);
+    whole(async move {
+        let (of, who) = (name.clone(), by.clone());
+        let view = work(&app, move |clusters| {
+            let credentials = match asked.in_cluster {
+                true => Clusters::own_pod(&asked.servers)?,
+                false => Clusters::credentials(&of, &asked.credentials)?,
+            };
+            let context = heard::text(&asked.context);
+            let adding = Adding { name: of, context, credentials, replace: asked.replace, by: who };
+            clusters.add(adding, wall_ms())
+        })
+        .await?;
+        let endpoints = view.endpoints.clone();
+        let text = format!("{by} added the cluster {name} ({})", endpoints.join(", "));
+        let event = FleetEvent::ClusterAdded { cluster: name, endpoints };
+        note(&app, event, None, by, text).await?;
+        Ok(view)
+    })
+    .await
+}
+
+/// Every cluster.
+pub(super) async fn list(app: &Arc<App>) -> Result<Vec<ClusterView>, Status> {
+    work(app, Clusters::list).await
+}
+
+/// Looks at a cluster.
+pub(super) async fn test(app: &Arc<App>, asked: &ClusterRequest) -> Result<ClusterTestView, Status> {
+    let name = name(&asked.name)?;
+    let (cluster, opened) =
+        work(app, move |clusters| Ok((clusters.show(&name)?, clusters.open(&name)?))).await?;
+    let survey = opened.survey(app.trust.clock.now_unix_s()).await;
+    Ok(ClusterTestView { cluster, survey })
+}
+
+/// Has a cluster forgotten.
+pub(super) async fn remove(
+    app: &Arc<App>,
+    asked: &ClusterRequest,
+    by: String,
+) -> Result<ClusterView, Status> {
+    let (name, app) = (name(&asked.name)?, Arc::clone(app));
+    whole(async move {
+        let of = name.clone();
+        let view = work(&app, move |clusters| {
+            let view = clusters.show(&of)?;
+            clusters.remove(&of)?;
+            Ok(view)
+        })
+        .await?;
+        let text = format!("{by} removed the cluster {name}");
+        note(&app, FleetEvent::ClusterRemoved { cluster: name }, None, by, text).await?;
+        Ok(view)
+    })
+    .await
+}
+
+/// Says which Node of which cluster a machine is, or that it is none.
+pub(super) async fn bind(app: &Arc<App>, asked: BindNodeRequest, by: String) -> Result<BindingView, Status> {
+    let node = NodeName::parse(&asked.node_name).map_err(invalid)?;
+    let cluster = match asked.cluster.as_str() {
+        "" => None,
+        text => Some(name(text)?),
+    };
+    let key = key(app, &node).await?;
+    let app = Arc::clone(app);
+    whole(async move {
+        let Some(cluster) = cluster else {
+            let bound = work(&app, move |clusters| clusters.unbind(key)).await?;
+            if !bound {
+                return Err(Status::failed_precondition(format!("{node} is bound to no cluster")));
+            }
+            let text = format!("{by} said that {node} is no cluster's Node any more");
+            note(&app, FleetEvent::NodeUnbound {}, Some(node.clone()), by, text).await?;
+            return Ok(BindingView { node, cluster: None, kube_node: None });
+        };
+        let kube_node = if asked.kube_node.is_empty() { node.to_string() } else { asked.kube_node };
+        let row = BindingRow {
+            key,
+            node: node.clone(),
+            cluster: cluster.clone(),
+            kube_node: kube_node.clone(),
+            bound_by: by.clone(),
+            bound_unix_ms: wall_ms(),
+        };
+        work(&app, move |clusters| clusters.bind(&row)).await?;
+        let text = format!("{by} said that {node} is the Node {kube_node} of the cluster {cluster}");
+        let event = FleetEvent::NodeBound { cluster: cluster.clone(), kube_node: kube_node.clone() };
+        note(&app, event, Some(node.clone()), by, text).await?;
+        Ok(BindingView { node, cluster: Some(cluster), kube_node: Some(kube_node) })
+    })
+    .await
+}
+
+async fn key(app: &Arc<App>, node: &NodeName) -> Result<NodeKey, Status> {
+    let of = node.clone();
+    let rows = app.blocking(|app| app.registry.nodes()).await?;
+    let row = rows.into_iter().find(|row| row.name == of && row.revoked.is_none());
+    row.map(|row| row.key)
+        .ok_or_else(|| Status::not_found(format!("there is no node {node}; `drydock node list` shows them")))
+}
