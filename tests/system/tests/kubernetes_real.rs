@@ -3,6 +3,9 @@
 //! `tests/run kubernetes` runs this; without Go it says that it is left out.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "kubernetes_real/drained.rs"]
+mod drained;
+
 use std::{fs, path::Path, time::Instant};
 
 use drydock_coordinator::clusters::view::ClusterTestView;
