@@ -102,7 +102,9 @@ fn bus(dir: &Path) -> (Process, String) {
     let mut command = process::command(Path::new("dbus-daemon"), dir);
     command.args(["--nofork", "--nopidfile", "--config-file"]).arg(&config);
     let process = Process::start("dbus-daemon (of Debian's dbus-daemon)", command, &dir.join("bus.log"));
-    wait::until_true("the bus to listen", wait::SOON, || socket.join("bus").exists());
+    // Not that its socket is there: between that and its listening a connection is refused.
+    let listens = || std::os::unix::net::UnixStream::connect(socket.join("bus")).is_ok();
+    wait::until_true("the bus to listen", wait::SOON, listens);
     (process, address)
 }
 

@@ -38,7 +38,7 @@ fn find<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
 /// The usual plan, by the usual recipe with a drain before its change.
 fn drained(fleet: &Fleet, version: &str) -> String {
     let recipe = include_str!("../../../../coordinator/recipes/systemd-binary.yaml");
-    let (before, after) = recipe.split_once("  apply:").expect("a recipe with a change");
+    let (before, after) = recipe.split_once("  apply:").unwrap();
     let drain = "  drain:\n    - kubernetesDrain:\n        barePods: refuse\n\n  apply:";
     fleet.write("drained-recipe.yaml", &format!("{before}{drain}{after}"));
     fleet.release(version, Behaviour::Well);
