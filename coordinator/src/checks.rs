@@ -229,10 +229,36 @@ pub async fn survey(sessions: &Sessions, nodes: &[(NodeName, Detect)]) -> BTreeM
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use drydock_types::{Sha256, outcome::RunningUnit};
 
     use super::*;
+
+    /// A look at the gate of a node that is asked about nothing.
+    pub(crate) fn request(node: &NodeName) -> LookRequest {
+        LookRequest {
+            run: 1,
+            index: 0,
+            round: 0,
+            node: node.clone(),
+            before: true,
+            detect: serde_json::from_value::<Detect>(serde_json::json!({})).unwrap(),
+            checks: Vec::new(),
+            moves: Vec::new(),
+            drained: false,
+            again: false,
+            run_id: drydock_types::RunId([1; 16]),
+            fleet: drydock_types::FleetId([1; 16]),
+            key: drydock_types::Sha256([1; 32]),
+            rehearses: false,
+            soak: Vec::new(),
+            soaking_ms: 0,
+            peers: Vec::new(),
+            to: drydock_types::Version::parse("2.0").unwrap(),
+            outages: Vec::new(),
+            one_minor_at_a_time: false,
+        }
+    }
 
     #[test]
     fn down_is_only_what_has_no_process_by_its_agents_own_word() {

@@ -10,6 +10,7 @@ pub mod kubernetes_drain;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -18,8 +19,7 @@ use drydock_core::{
     run::CheckResult,
 };
 use drydock_types::{EffectId, Verdict};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,11 +27,12 @@ use crate::{
     heard,
 };
 
+/// How long one move's look may take. The reducer takes a look anew that is not answered within 30 s.
+const SEEN_WITHIN: Duration = Duration::from_secs(25);
+/// The same in a rehearsal, which asks about each eviction beforehand.
+const REHEARSED_WITHIN: Duration = Duration::from_secs(120);
 /// A reason is cut to so many bytes: it stands in the run's state, and quotes what others wrote.
 const LONGEST_REASON: usize = 2000;
-
-/// Says that what is under way is no longer wanted: nothing further may be begun outside.
-pub type Stopped = CancellationToken;
 
 /// Takes what a move waits for: for what, and the blocker by its name.
 pub type Told<'a> = &'a (dyn Fn(&str, &str) + Send + Sync);
@@ -45,6 +46,19 @@ pub enum NotMoved {
     Lapsed(String),
 }
 
+/// One move that is to be carried out.
+#[derive(Clone, Copy)]
+pub struct Errand<'a> {
+    /// The order that it belongs to.
+    pub order: &'a MoveRequest,
+    /// Which of its moves.
+    pub of: &'a Move,
+    /// To be told what is waited for.
+    pub told: Told<'a>,
+    /// Says that it is no longer wanted: nothing further may be begun outside.
+    pub stopped: &'a CancellationToken,
+}
+
 /// Carries out moves of one kind or several.
 #[async_trait]
 pub trait Carrier: std::fmt::Debug + Send + Sync {
@@ -56,59 +70,24 @@ pub trait Carrier: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When it is refused, or was stopped.
-    async fn leave(
-        &self,
-        order: &MoveRequest,
-        of: &Move,
-        told: Told<'_>,
-        stopped: Stopped,
-    ) -> Result<String, NotMoved>;
+    async fn leave(&self, errand: Errand<'_>) -> Result<String, NotMoved>;
 
     /// Takes back what this move has marked, and only that; what was seen of it, in one line.
     ///
     /// # Errors
     /// When it is refused, or was stopped.
-    async fn give_back(
-        &self,
-        order: &MoveRequest,
-        of: &Move,
-        told: Told<'_>,
-        stopped: Stopped,
-    ) -> Result<String, NotMoved>;
-}
-
-/// Of a coordinator that knows of no cluster: nothing is moved, and no gate opens on it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Nobody;
-
-const NO_CLUSTER: &str = "this coordinator knows of no cluster that the node belongs to: drydock cluster add";
-
-#[async_trait]
-impl Carrier for Nobody {
-    async fn look(&self, _: &LookRequest, _: &Move) -> Verdict {
-        Verdict::Unknown(NO_CLUSTER.to_string())
-    }
-
-    async fn leave(&self, _: &MoveRequest, _: &Move, _: Told<'_>, _: Stopped) -> Result<String, NotMoved> {
-        Err(NotMoved::Refused(NO_CLUSTER.to_string()))
-    }
-
-    async fn give_back(
-        &self,
-        _: &MoveRequest,
-        _: &Move,
-        _: Told<'_>,
-        _: Stopped,
-    ) -> Result<String, NotMoved> {
-        Err(NotMoved::Refused(NO_CLUSTER.to_string()))
-    }
+    async fn give_back(&self, errand: Errand<'_>) -> Result<String, NotMoved>;
 }
 
 /// What each move of a look says, by its name.
 pub async fn looks(carrier: &dyn Carrier, request: &LookRequest) -> Vec<CheckResult> {
+    let within = if request.rehearses { REHEARSED_WITHIN } else { SEEN_WITHIN };
     let mut results = Vec::new();
     for of in &request.moves {
-        let verdict = heard::verdict(carrier.look(request, of).await);
+        let verdict = match timeout(within, carrier.look(request, of)).await {
+            Ok(verdict) => heard::verdict(verdict),
+            Err(_) => Verdict::Unknown(format!("it was not seen within {} s", within.as_secs())),
+        };
         results.push(CheckResult { check: of.name().to_string(), verdict });
     }
     results
@@ -173,6 +152,10 @@ impl Movers {
             if let Some(before) = before {
                 let _ = before.await;
             }
+            if stopped.is_cancelled() {
+                // It was stopped while it waited for its turn.
+                return;
+            }
             let end = movers.carry(&request, doing, &stopped, tell.clone()).await;
             // Whoever was stopped is not waited for: what it says then is of an order that nobody remembers.
             if movers.at_work().stops.remove(&effect).is_some() {
@@ -186,7 +169,7 @@ impl Movers {
         &self,
         request: &MoveRequest,
         doing: Doing,
-        stopped: &Stopped,
+        stopped: &CancellationToken,
         tell: impl Fn(Input) -> F + Clone + Send + Sync + 'static,
     ) -> MoveEnd
     where
@@ -222,18 +205,19 @@ impl Movers {
         request: &MoveRequest,
         doing: Doing,
         told: Told<'_>,
-        stopped: &Stopped,
+        stopped: &CancellationToken,
     ) -> Result<String, NotMoved> {
         let mut seen = Vec::new();
+        let errand = |of| Errand { order: request, of, told, stopped };
         match doing {
             Doing::Leave => {
                 for of in &request.order.moves {
-                    seen.push(self.carrier.leave(request, of, told, stopped.clone()).await?);
+                    seen.push(self.carrier.leave(errand(of)).await?);
                 }
             }
             Doing::GiveBack => {
                 for of in request.order.moves.iter().rev() {
-                    seen.push(self.carrier.give_back(request, of, told, stopped.clone()).await?);
+                    seen.push(self.carrier.give_back(errand(of)).await?);
                 }
             }
         }
@@ -265,12 +249,12 @@ mod tests {
     }
 
     impl Scripted {
-        async fn once(&self, told: Told<'_>, stopped: Stopped, word: &str) -> Result<String, NotMoved> {
-            told("pods of shop/cart to leave", "PodDisruptionBudget shop/cart allows 0 disruptions");
+        async fn once(&self, errand: Errand<'_>, word: &str) -> Result<String, NotMoved> {
+            (errand.told)("pods of shop/cart to leave", "PodDisruptionBudget shop/cart allows 0 disruptions");
             self.begun.notify_one();
             tokio::select! {
                 () = self.goes_on.notified() => {}
-                () = stopped.cancelled() => return Err(NotMoved::Lapsed("stopped".into())),
+                () = errand.stopped.cancelled() => return Err(NotMoved::Lapsed("stopped".into())),
             }
             if self.refuses { Err(NotMoved::Refused("a bare pod".into())) } else { Ok(word.into()) }
         }
@@ -282,24 +266,12 @@ mod tests {
             Verdict::Waiting(asked.node.to_string())
         }
 
-        async fn leave(
-            &self,
-            _: &MoveRequest,
-            _: &Move,
-            told: Told<'_>,
-            stopped: Stopped,
-        ) -> Result<String, NotMoved> {
-            self.once(told, stopped, "left").await
+        async fn leave(&self, errand: Errand<'_>) -> Result<String, NotMoved> {
+            self.once(errand, "left").await
         }
 
-        async fn give_back(
-            &self,
-            _: &MoveRequest,
-            _: &Move,
-            told: Told<'_>,
-            stopped: Stopped,
-        ) -> Result<String, NotMoved> {
-            self.once(told, stopped, "back").await
+        async fn give_back(&self, errand: Errand<'_>) -> Result<String, NotMoved> {
+            self.once(errand, "back").await
         }
     }
 
@@ -394,26 +366,14 @@ mod tests {
             async fn look(&self, _: &LookRequest, _: &Move) -> Verdict {
                 Verdict::Clear
             }
-            async fn leave(
-                &self,
-                _: &MoveRequest,
-                _: &Move,
-                _: Told<'_>,
-                stopped: Stopped,
-            ) -> Result<String, NotMoved> {
+            async fn leave(&self, errand: Errand<'_>) -> Result<String, NotMoved> {
                 self.begun.notify_one();
-                stopped.cancelled().await;
+                errand.stopped.cancelled().await;
                 self.goes_on.notified().await;
                 self.said.lock().unwrap().push("the cordon landed");
                 Err(NotMoved::Lapsed("stopped".into()))
             }
-            async fn give_back(
-                &self,
-                _: &MoveRequest,
-                _: &Move,
-                _: Told<'_>,
-                _: Stopped,
-            ) -> Result<String, NotMoved> {
+            async fn give_back(&self, _: Errand<'_>) -> Result<String, NotMoved> {
                 self.said.lock().unwrap().push("looked whether it stands");
                 Ok("back".into())
             }
@@ -455,10 +415,29 @@ mod tests {
         assert!(told.recv().await.is_none(), "nobody has anything to say");
     }
 
-    #[tokio::test]
-    async fn where_no_cluster_is_known_no_gate_opens_and_nothing_is_moved() {
-        let (of, stopped) = (Move::KubernetesDrain(KubernetesDrain::default()), Stopped::new());
-        let left = Nobody.leave(&request(Some(Doing::Leave)), &of, &|_, _| {}, stopped).await;
-        assert!(matches!(left, Err(NotMoved::Refused(why)) if why.contains("drydock cluster add")));
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_does_not_end_is_unknown_in_time() {
+        #[derive(Debug)]
+        struct Mute;
+        #[async_trait]
+        impl Carrier for Mute {
+            async fn look(&self, _: &LookRequest, _: &Move) -> Verdict {
+                std::future::pending().await
+            }
+            async fn leave(&self, _: Errand<'_>) -> Result<String, NotMoved> {
+                std::future::pending().await
+            }
+            async fn give_back(&self, _: Errand<'_>) -> Result<String, NotMoved> {
+                std::future::pending().await
+            }
+        }
+        let of = vec![Move::KubernetesDrain(KubernetesDrain::default())];
+        let request =
+            LookRequest { moves: of, ..crate::checks::tests::request(&NodeName::parse("n1").unwrap()) };
+        let seen = looks(&Mute, &request).await;
+        assert!(
+            matches!(&seen[..], [CheckResult { verdict: Verdict::Unknown(why), .. }] if why.contains("25 s")),
+            "{seen:?}"
+        );
     }
 }

@@ -108,11 +108,10 @@ fn as_seen(verdict: Verdict, whose: &str) -> Verdict {
 mod tests {
     use std::collections::BTreeMap;
 
-    use drydock_core::recipe::Detect;
-    use drydock_types::{Epoch, Fence, InstanceId, Version};
+    use drydock_types::{Epoch, Fence, InstanceId};
 
     use super::*;
-    use crate::{driver::LookRequest, link::Sessions};
+    use crate::{checks::tests::request, link::Sessions};
 
     #[test]
     fn what_cannot_be_seen_is_never_clear() {
@@ -172,28 +171,7 @@ mod tests {
     async fn an_address_of_whoever_asks_is_unknown_though_somebody_answers_there() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let node = NodeName::parse("ctl-1").unwrap();
-        let request = LookRequest {
-            run: 1,
-            index: 0,
-            round: 0,
-            node: node.clone(),
-            before: true,
-            detect: serde_json::from_value::<Detect>(serde_json::json!({})).unwrap(),
-            checks: Vec::new(),
-            moves: Vec::new(),
-            drained: false,
-            again: false,
-            run_id: drydock_types::RunId([1; 16]),
-            fleet: drydock_types::FleetId([1; 16]),
-            key: drydock_types::Sha256([1; 32]),
-            rehearses: false,
-            soak: Vec::new(),
-            soaking_ms: 0,
-            peers: Vec::new(),
-            to: Version::parse("2.0").unwrap(),
-            outages: Vec::new(),
-            one_minor_at_a_time: false,
-        };
+        let request = request(&node);
         let sessions = Sessions::new(Fence { epoch: Epoch(1), instance: InstanceId([1; 16]) });
         let scene = Scene { request: &request, sessions: &sessions, etcd: BTreeMap::new() };
         let check = from_elsewhere(tcp(&listener.local_addr().unwrap().to_string()));

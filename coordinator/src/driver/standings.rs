@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use drydock_core::{
     Now,
     hold_kind::HoldKind,
+    moves::MoveEnd,
     plan::PlanStage,
     run::{CheckResult, Event, NodeRun, Run},
     standing::{
@@ -149,7 +150,8 @@ impl Standings {
             if closed && node.marked {
                 changes.mark(self, run, node, now);
             }
-            if before.marked && !node.marked {
+            let given_back = matches!(event, Event::Moved { end: MoveEnd::GivenBack { .. }, .. });
+            if given_back && before.marked && !node.marked {
                 changes.unmark(self, node, before.mark_of.unwrap_or(run.id));
             }
             let done = node.phase == Phase::Done && before.phase != Phase::Done;

@@ -27,7 +27,7 @@ use drydock_types::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Carrier, NotMoved, Stopped, Told};
+use super::{Carrier, Errand, NotMoved, Told};
 use crate::{
     clusters::{ClusterError, Clusters},
     driver::{LookRequest, MoveRequest},
@@ -106,6 +106,13 @@ impl KubernetesDrain {
     #[must_use]
     pub fn new(bindings: Arc<dyn Bindings>, sessions: Sessions) -> Self {
         Self { bindings, sessions }
+    }
+
+    /// For whom an errand is, and where.
+    async fn begin<'a>(&self, errand: &Errand<'a>) -> Result<(Bound, Whom<'a>), NotMoved> {
+        let MoveRequest { fleet, run_id, key, order, .. } = errand.order;
+        let bound = Arc::clone(&self.bindings).of(*key, &order.name).await.map_err(NotMoved::Refused)?;
+        Ok((bound, Whom { fleet: *fleet, run: *run_id, name: &order.name, again: order.again }))
     }
 
     fn marker(&self, whom: &Whom<'_>) -> Marker {
@@ -223,54 +230,38 @@ impl Carrier for KubernetesDrain {
         }
     }
 
-    async fn leave(
-        &self,
-        request: &MoveRequest,
-        of: &Move,
-        told: Told<'_>,
-        stopped: Stopped,
-    ) -> Result<String, NotMoved> {
-        let name = &request.order.name;
-        let bound = Arc::clone(&self.bindings).of(request.key, name).await.map_err(NotMoved::Refused)?;
-        let whom = Whom { fleet: request.fleet, run: request.run_id, name, again: request.order.again };
-        let node = self.proven(&bound, name).await.map_err(not_begun)?;
-        let order = self.order(&bound, &node.metadata.uid, &whom, of);
+    async fn leave(&self, errand: Errand<'_>) -> Result<String, NotMoved> {
+        let (bound, whom) = self.begin(&errand).await?;
+        let node = self.proven(&bound, whom.name).await.map_err(not_begun)?;
+        let order = self.order(&bound, &node.metadata.uid, &whom, errand.of);
         let (tell, mut progress) = watch::channel(Progress::default());
-        let drain = work::drain(&*bound.api, &order, None, LONGEST, &tell, &stopped);
+        let drain = work::drain(&*bound.api, &order, None, LONGEST, &tell, errand.stopped);
         tokio::pin!(drain);
         loop {
             tokio::select! {
                 biased;
                 ended = &mut drain => return left(ended, &bound.node),
                 changed = progress.changed() => if changed.is_ok() {
-                    say(&progress.borrow_and_update(), told);
+                    say(&progress.borrow_and_update(), errand.told);
                 },
             }
         }
     }
 
-    async fn give_back(
-        &self,
-        request: &MoveRequest,
-        _: &Move,
-        told: Told<'_>,
-        stopped: Stopped,
-    ) -> Result<String, NotMoved> {
-        let name = &request.order.name;
-        let bound = Arc::clone(&self.bindings).of(request.key, name).await.map_err(NotMoved::Refused)?;
-        let whom = Whom { fleet: request.fleet, run: request.run_id, name, again: request.order.again };
+    async fn give_back(&self, errand: Errand<'_>) -> Result<String, NotMoved> {
+        let (bound, whom) = self.begin(&errand).await?;
         let marker = self.marker(&whom);
         for tried in 0_usize.. {
             // Whichever Node has the name now: the mark on it says whether the cordon is ours.
             match release(&bound, &marker).await {
-                Ok(released) => return Ok(given_back(&bound.node, &released)),
+                Ok(released) => return given_back(&bound.node, released),
                 Err(fault) if fault.is_final() => {
                     return Err(NotMoved::Refused(not_given_back(&bound, &fault)));
                 }
-                Err(fault) => told("the cordon to be taken back", &not_given_back(&bound, &fault)),
+                Err(fault) => (errand.told)("the cordon to be taken back", &not_given_back(&bound, &fault)),
             }
             let pause = AGAIN[tried.min(AGAIN.len() - 1)];
-            if stop_or(&stopped, pause).await {
+            if stop_or(errand.stopped, pause).await {
                 break;
             }
         }
@@ -314,8 +305,9 @@ fn left(ended: Ended, node: &str) -> Result<String, NotMoved> {
     }
 }
 
-fn given_back(node: &str, released: &Released) -> String {
-    match released {
+/// Nothing of ours is left there; but what cannot be read may be ours, and a node is not called given back on it.
+fn given_back(node: &str, released: Released) -> Result<String, NotMoved> {
+    Ok(match released {
         Released::Uncordoned => format!("the Node {node} is uncordoned"),
         Released::LeftCordoned => {
             format!("the Node {node} stays cordoned, as it was before this run; our mark is off")
@@ -323,8 +315,13 @@ fn given_back(node: &str, released: &Released) -> String {
         Released::MarkRemoved => format!("somebody had uncordoned the Node {node}; our mark is off"),
         Released::NothingOfOurs(None) => format!("nothing of ours stands on the Node {node}"),
         Released::NothingOfOurs(Some(other)) => format!("nothing of ours stands on the Node {node}; {other}"),
+        Released::Illegible(what) => {
+            return Err(NotMoved::Refused(format!(
+                "whether the cordon of the Node {node} is ours is not known: {what}"
+            )));
+        }
         Released::NodeGone => format!("the Node {node} is not in the cluster any more"),
-    }
+    })
 }
 
 fn not_given_back(bound: &Bound, fault: &Fault) -> String {

@@ -6,18 +6,20 @@ use std::{
     sync::{Arc, atomic::AtomicU8},
 };
 
+use async_trait::async_trait;
 use drydock_coordinator::{
     checks,
     driver::{Driver, FleetNode, Input, LookRequest, Output},
     link::{Seat, Sessions},
-    moves::Nobody,
+    moves::{Carrier, Errand, NotMoved},
     store::{RunStore as _, StoreError, memory::MemoryStore},
 };
 use drydock_core::{
     Now,
+    moves::Move,
     view::{Phase, RunStatus},
 };
-use drydock_types::{InstanceId, NodeName};
+use drydock_types::{InstanceId, NodeName, Verdict};
 
 use crate::{
     agent::Tasks,
@@ -26,6 +28,25 @@ use crate::{
     store::WitnessStore,
     word,
 };
+
+/// No story has a cluster that a node could leave.
+#[derive(Debug)]
+struct NoCluster;
+
+#[async_trait]
+impl Carrier for NoCluster {
+    async fn look(&self, asked: &LookRequest, of: &Move) -> Verdict {
+        unreachable!("{} is asked about {of:?}", asked.node)
+    }
+
+    async fn leave(&self, errand: Errand<'_>) -> Result<String, NotMoved> {
+        unreachable!("{:?}", errand.order)
+    }
+
+    async fn give_back(&self, errand: Errand<'_>) -> Result<String, NotMoved> {
+        unreachable!("{:?}", errand.order)
+    }
+}
 
 /// What was last seen of a run.
 #[derive(Debug, Clone)]
@@ -149,7 +170,7 @@ impl Running {
             },
         );
         self.looks.spawn(async move {
-            let (results, seen) = checks::look(&sessions, &Nobody, &request).await;
+            let (results, seen) = checks::look(&sessions, &NoCluster, &request).await;
             let (run, node, round) = (request.run, request.index, request.round);
             let input = Box::new(Input::Looked { run, node, round, results, seen });
             shared.post(Mail::Looked { coordinator, start, input });

@@ -233,6 +233,9 @@ impl Release {
         if let Some((component, version)) = bad {
             return not(format!("has no quarantine of {component} {version} on record"));
         }
+        if self.marks && standing.marks.is_empty() {
+            return not("has nothing on record that a run has left marked".to_string());
+        }
         if self.any_machine && standing.twins.is_none() && standing.only_machine.is_none() {
             return not("has nothing about machines on record".to_string());
         }

@@ -56,6 +56,8 @@ pub(super) fn determined(run: &mut Run, changes: &BTreeMap<usize, Determined>, n
                 (node.marked, node.mark_of) = (mark.is_some(), *mark);
             }
             Determined::Gone { why } => {
+                // What the other run has left marked stands on record, and is not this one's.
+                (node.marked, node.mark_of) = (false, None);
                 node.enter(Phase::Skipped, now);
                 node.note.clone_from(why);
             }
@@ -93,8 +95,6 @@ pub(super) fn resumed(run: &mut Run, by: &str, now: Now, effects: &mut Vec<Effec
     match run.status {
         RunStatus::Paused => {
             run.status = if run.queued_behind.is_some() { RunStatus::Queued } else { RunStatus::Running };
-            // Who stood marked in the pause has the whole time for leaving again.
-            run.nodes.iter_mut().for_each(|node| node.drain_by_ms = None);
         }
         RunStatus::Held => {
             take_up(run, now, effects);
@@ -119,6 +119,8 @@ pub(super) fn resumed(run: &mut Run, by: &str, now: Now, effects: &mut Vec<Effec
     }
     run.stopped_by = None;
     run.stopped = None;
+    // Who stood marked meanwhile has the whole time for leaving again.
+    run.nodes.iter_mut().for_each(|node| node.drain_by_ms = None);
     for node in run.nodes.iter_mut().filter(|node| !node.note.is_empty() && node.phase == Phase::Staged) {
         node.note = format!("taken up again by {by}");
     }
@@ -152,7 +154,6 @@ fn take_up(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
     node.failure = None;
     node.lapses = None;
     node.again = node.marked;
-    node.drain_by_ms = None;
     let mut resume_at = hold.resume_at;
     if hold.next_attempt && node.open.is_none() {
         node.attempt = node.attempt.saturating_add(1);

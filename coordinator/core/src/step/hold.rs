@@ -31,6 +31,14 @@ pub(super) fn hold_of(run: &mut Run, index: usize) -> Option<&mut Hold> {
     run.hold.iter_mut().chain(&mut run.holds_behind).find(|hold| hold.node == Some(index))
 }
 
+/// Nobody is asked about this node any more.
+pub(super) fn let_go(run: &mut Run, index: usize) {
+    let holds: Vec<Hold> = run.hold.take().into_iter().chain(run.holds_behind.drain(..)).collect();
+    let mut others = holds.into_iter().filter(|hold| hold.node != Some(index));
+    run.hold = others.next();
+    run.holds_behind = others.collect();
+}
+
 /// Stops the run at a node. While aborting there is nothing to resume: the node is held, the run ends.
 pub(super) fn hold(run: &mut Run, index: usize, because: HoldBecause, now: Now) {
     let HoldBecause { kind, reason, happened, state_now, resume_at, next_attempt } = because;

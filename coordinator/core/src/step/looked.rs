@@ -164,6 +164,8 @@ fn stand_back(run: &mut Run, index: usize, what: &str, because: &str, now: Now) 
     node.waiting = waiting;
     node.wait_for(what, because, now);
     node.not_before_ms = now.clock_ms.saturating_add(STOOD_BACK_MS);
+    // Nor does that of one that is marked, and was on its way out.
+    node.drain_by_ms = None;
 }
 
 enum Gate {

@@ -14,7 +14,7 @@ use super::{
     begin::{WALL_AGAIN_MS, is_barred, is_shut},
     control::phase_deadline,
     ended::{enter_returning, put_off, rolled_back},
-    hold::{HoldBecause, hold},
+    hold::{HoldBecause, hold, let_go},
 };
 use crate::{
     Now,
@@ -123,14 +123,10 @@ pub(super) fn leave_off(run: &mut Run, now: Now) {
             && (!is_at_work(node.phase) || node.phase == Phase::Draining);
         let draining = node.phase == Phase::Draining;
         if shut || ends {
-            let then = if node.phase == Phase::Draining { Phase::Staged } else { node.phase };
-            let then = if is_at_work(then) || then == Phase::Held { Phase::Staged } else { then };
-            // What it was held for is over with the run; why it ended stands in its note.
-            let mut holds: Vec<_> = run.hold.take().into_iter().chain(run.holds_behind.drain(..)).collect();
-            holds.retain(|hold| hold.node != Some(index));
-            let mut holds = holds.into_iter();
-            run.hold = holds.next();
-            run.holds_behind = holds.collect();
+            // What it was held for is over with the run; why stands in its note.
+            let then =
+                if is_at_work(node.phase) || node.phase == Phase::Held { Phase::Staged } else { node.phase };
+            let_go(run, index);
             come_back(run, index, then, now);
         } else if draining && (!running || is_barred(run, index, now)) {
             run.nodes[index].enter(Phase::Staged, now);

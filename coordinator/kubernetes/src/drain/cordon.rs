@@ -52,6 +52,8 @@ pub enum Released {
     MarkRemoved,
     /// No mark of ours stands on it. What there is instead, where there is something.
     NothingOfOurs(Option<String>),
+    /// A mark under our key stands on it that cannot be read: it may be ours. What it is, and what helps.
+    Illegible(String),
     /// The Node is gone, or another one has its name: nothing of ours stands there.
     NodeGone,
 }
@@ -134,6 +136,9 @@ pub async fn release(
             Found::Ours(mark) => mark,
             // The patch that was not answered had been taken.
             Found::None => return Ok(in_doubt.unwrap_or(Released::NothingOfOurs(None))),
+            other @ Found::Illegible(_) => {
+                return Ok(Released::Illegible(other.in_the_way().unwrap_or_default()));
+            }
             other => return Ok(Released::NothingOfOurs(other.in_the_way())),
         };
         let (unschedulable, released) = match (node.spec.unschedulable, mark.was_cordoned) {

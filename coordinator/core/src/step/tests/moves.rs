@@ -19,7 +19,7 @@ use crate::{
     moves::{Doing, KubernetesDrain, Move, MoveEnd},
     plan::tests::fixture::*,
     plan_file::Allow,
-    run::{Effect, Event},
+    run::{CheckResult, Effect, Event},
     run_view::{self, Live},
     step::moves::STILL_MARKED,
     view::{Phase, RunStatus, RunView},
@@ -534,4 +534,40 @@ fn what_somebody_has_undone_is_done_again_only_after_a_persons_word() {
     assert_eq!(again(&world), [true]);
     world.left("ctl-2");
     assert!(!world.node("ctl-2").again, "from here on somebody else's word counts again");
+}
+
+#[test]
+fn a_drain_that_stood_back_for_the_fleet_or_for_a_person_has_its_whole_time_again() {
+    let mut world = draining();
+    world.pass(20 * 60_000);
+    // The driver ends drains when the fleet is frozen; the node stands at its gate again, and stays in the freeze.
+    world.moved("ctl-2", MoveEnd::Lapsed { why: "anna froze the fleet".to_string() });
+    world.tick(1000);
+    let mut event = world.clear("ctl-2", seen_old(Role::Follower));
+    if let Event::Looked { results, .. } = &mut event {
+        let verdict = Verdict::Waiting("anna froze the fleet".to_string());
+        results.push(CheckResult { check: crate::standing::checks::FREEZE.to_string(), verdict });
+    }
+    world.tell(event);
+    assert_eq!((world.phase("ctl-2"), world.node("ctl-2").marked), (Phase::Staged, true));
+    world.tick(60 * 60_000);
+    to_draining(&mut world);
+    assert_eq!(world.node("ctl-2").drain_by_ms, Some(world.now.clock_ms + 30 * 60_000));
+}
+
+#[test]
+fn a_mark_of_a_change_that_is_gone_is_not_the_rollbacks_to_take_back() {
+    let mut world = applying();
+    let because = "risen".to_string();
+    world.end("ctl-2", drydock_types::outcome::SectionResult::LeftAlone { failure: failure(), because });
+    let plan = crate::plan::undo::undo_plan(&world.run, None).unwrap();
+    let (id, now) = (drydock_types::RunId([8; 16]), world.now);
+    let mut run = crate::run::Run::new(13, id, world.run.fleet, plan, "anna".to_string(), now);
+    run.queued_behind = Some(12);
+    let mut back = World::over(run, now);
+    let node = back.index("ctl-2");
+    assert!(back.node("ctl-2").marked);
+    let gone = crate::run::Determined::Gone { why: "it took itself back".to_string() };
+    back.tell(Event::Determined { changes: [(node, gone)].into() });
+    assert_eq!((back.phase("ctl-2"), back.node("ctl-2").marked), (Phase::Skipped, false));
 }

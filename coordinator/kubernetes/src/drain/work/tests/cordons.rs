@@ -72,6 +72,20 @@ async fn another_runs_and_another_fleets_cordon_are_neither_taken_over_nor_taken
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_mark_that_cannot_be_read_is_not_taken_for_nobodys() {
+    let scene = Scene::new();
+    assert!(is_drained(&scene.drain().await));
+    scene.change_node(|node| node["metadata"]["annotations"][mark::KEY] = json!("{\"by\": \"hand\"}"));
+    let before = scene.cluster.version();
+    let released = scene.release().await;
+    assert!(
+        matches!(&released, Released::Illegible(what) if what.contains("kubectl annotate node")),
+        "{released:?}"
+    );
+    assert_eq!(scene.cluster.version(), before, "whose it is nobody knows");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_mark_without_its_cordon_is_taken_off_and_the_node_left_as_the_person_wanted_it() {
     let scene = Scene::new();
     assert!(is_drained(&scene.drain().await));
