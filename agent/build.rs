@@ -6,6 +6,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo:rerun-if-changed={file}");
     }
     let descriptors = protox::compile(files, ["proto"])?;
-    tonic_prost_build::configure().build_server(false).build_transport(false).compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        // Members that the unit tests play.
+        .server_mod_attribute(".", "#[cfg(test)]")
+        .build_transport(false)
+        .compile_fds(descriptors)?;
     Ok(())
 }

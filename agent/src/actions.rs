@@ -4,12 +4,17 @@
 //! in between it calls `probe` with the note. When the section is taken back it calls `undo_note` (journalled,
 //! fsynced) → `undo` with the note, and after a crash in between `undo_probe`.
 
+pub mod backup_k3s;
+pub mod check_k3s;
 pub mod check_swap;
 pub mod etcd_member_healthy;
 pub mod fetch_artifact;
 pub mod healthy;
+pub mod k3s_ready;
 pub mod move_etcd_leader;
+pub mod move_k3s_leader;
 pub mod nothing;
+pub mod place_k3s_images;
 pub mod reboot;
 pub mod restart_agent;
 pub mod running_executable;
@@ -164,6 +169,11 @@ pub fn of(step: &Step) -> Box<dyn Action + '_> {
         Step::Healthy(config) => Box::new(healthy::IsHealthy(config)),
         Step::RestartAgent(config) => Box::new(restart_agent::Restart(config)),
         Step::Reboot(config) => Box::new(reboot::Reboot(config)),
+        Step::CheckK3s(config) => Box::new(check_k3s::Check(config)),
+        Step::BackupK3s(config) => Box::new(backup_k3s::Backup(config)),
+        Step::MoveK3sLeader(config) => Box::new(move_k3s_leader::MoveLeader(config)),
+        Step::K3sReady(config) => Box::new(k3s_ready::Ready(config)),
+        Step::PlaceK3sImages(config) => Box::new(place_k3s_images::Place(config)),
         Step::Nothing(_) => Box::new(nothing::DoNothing),
     }
 }

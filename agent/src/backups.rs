@@ -10,7 +10,7 @@ mod upload;
 use std::{
     fs,
     io::{self, ErrorKind, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tonic::Code;
 
 pub use self::{
-    seal::{Piece, Sealing},
+    seal::{Holds, Piece, Sealing},
     upload::{complete, upload},
 };
 use crate::{actions::Problem, etcd::snapshot::NotWhole, journal::Open};
@@ -134,7 +134,9 @@ impl From<BackupError> for Problem {
             BackupError::Encrypt(_) | BackupError::NotWhole(_) | BackupError::BrokenOff => {
                 "let the run try again; if it fails again, look at the member's log, disk and network"
             }
-            BackupError::TooLarge { .. } => "compact and defragment etcd, or take the backup by hand",
+            BackupError::TooLarge { .. } => {
+                "compact and defragment the datastore, or take the backup by hand"
+            }
             BackupError::Refused { .. } => "see the coordinator's log, its disk and this node's quota there",
             BackupError::Broken(_) | BackupError::Late { .. } => {
                 "see the network to the coordinator; what it already holds is not sent again"
@@ -156,6 +158,15 @@ impl Backups {
     #[must_use]
     pub fn in_state(state_dir: &Path) -> Self {
         Self { dir: state_dir.join("backups") }
+    }
+
+    /// Makes it, where it is not yet there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make(&self) -> io::Result<&Path> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        Ok(&self.dir)
     }
 
     /// Where it is.

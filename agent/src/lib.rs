@@ -11,6 +11,7 @@
 //! | [`actions`] | one file a step: check, note, apply, probe, undo |
 //! | [`probes`] | one file a look: read-only answers to the coordinator |
 //! | [`etcd`] | the few etcd calls that actions and probes share |
+//! | [`k3s`] | K3s as its installer sets it up: settings, datastore, token, API |
 //! | [`artifacts`], [`backups`] | what is fetched and verified; what is encrypted and sent away |
 //! | [`revert`] | commit-confirmed: what is taken back by itself, armed outside of the agent |
 //! | [`sys`] | the only place that talks to systemd, the file system's sharp edges and other processes |
@@ -23,6 +24,7 @@ pub mod executor;
 pub mod host;
 pub mod identity;
 pub mod journal;
+pub mod k3s;
 pub mod link;
 pub mod policy;
 pub mod probes;

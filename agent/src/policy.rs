@@ -49,7 +49,7 @@ pub struct Policy {
     pub profiles: Vec<String>,
     /// Units that may be started, stopped and restarted, and units of any type that may stop along with one.
     pub units: BTreeSet<ListedUnit>,
-    /// Binaries that may be exchanged.
+    /// Binaries, and archives that a service takes in, that may be exchanged.
     pub binaries: BTreeMap<AbsPath, BinaryRule>,
     /// Keys whose signature on an artifact is believed.
     pub signing_keys: Vec<SigningKey>,
@@ -63,8 +63,8 @@ pub struct Policy {
     pub probe_targets: Vec<TargetPattern>,
     /// May this node be started anew?
     pub allow_reboot: bool,
-    /// How the local etcd member is reached.
-    pub etcd: EtcdAccess,
+    /// How the local etcd member is reached; over plain HTTP on loopback where neither file nor preset says it.
+    pub etcd: Option<EtcdAccess>,
     /// Services that the agent itself runs. For the demo, where there is no systemd.
     pub supervisor: Option<supervisor::Config>,
 }
@@ -106,6 +106,8 @@ pub struct BinaryRule {
     pub allow_setuid: bool,
     /// Exchange it although it has other names (hard links), which keep the old content.
     pub allow_hard_links: bool,
+    /// Directories under which it unpacks what it then runs, each in one named by its archive's digest: K3s's `data`.
+    pub unpacks_under: Vec<AbsPath>,
 }
 
 /// A minisign public key.
@@ -247,12 +249,18 @@ impl Policy {
     fn absorb(&mut self, preset: Self) {
         self.units.extend(preset.units);
         for (path, rule) in preset.binaries {
-            self.binaries.entry(path).or_insert(rule);
+            let unpacks = rule.unpacks_under.clone();
+            let own = self.binaries.entry(path).or_insert(rule);
+            // Where it unpacks itself is a fact about it, not a permission that the file takes back.
+            if own.unpacks_under.is_empty() {
+                own.unpacks_under = unpacks;
+            }
         }
         for (name, command) in preset.version_commands {
             self.version_commands.entry(name).or_insert(command);
         }
         self.probe_targets.extend(preset.probe_targets);
+        self.etcd = self.etcd.take().or(preset.etcd);
     }
 
     fn form(&self, why: String) -> PolicyError {
@@ -277,10 +285,11 @@ impl Policy {
                 )
             })?;
         }
-        for url in core::iter::once(&self.etcd.endpoint).chain(&self.etcd.peers) {
-            self.etcd_url(url)?;
+        let etcd = self.etcd();
+        for url in core::iter::once(&etcd.endpoint).chain(&etcd.peers) {
+            self.etcd_url(url, &etcd)?;
         }
-        if self.etcd.cert_file.is_some() != self.etcd.key_file.is_some() {
+        if etcd.cert_file.is_some() != etcd.key_file.is_some() {
             return Err(self.form("etcd: cert_file and key_file go together; give both or neither".into()));
         }
         let hidden = |text: &String| text.contains('\0');
@@ -290,12 +299,12 @@ impl Policy {
         }
     }
 
-    fn etcd_url(&self, url: &str) -> Result<(), PolicyError> {
+    fn etcd_url(&self, url: &str, etcd: &EtcdAccess) -> Result<(), PolicyError> {
         let uri = url.parse::<http::Uri>().ok();
         let scheme = uri.as_ref().filter(|uri| uri.host().is_some()).and_then(http::Uri::scheme_str);
         match scheme {
             Some("http") => Ok(()),
-            Some("https") if self.etcd.ca_file.is_some() => Ok(()),
+            Some("https") if etcd.ca_file.is_some() => Ok(()),
             Some("https") => Err(self.form(format!("etcd: {url} needs ca_file"))),
             _ => Err(self.form(format!("etcd: {url:?} is not a client URL such as http://127.0.0.1:2379"))),
         }

@@ -3,6 +3,7 @@
 pub mod etcd;
 pub mod health;
 pub mod host;
+pub mod k3s;
 pub mod rehearse;
 pub mod unit;
 pub mod version;
@@ -21,6 +22,7 @@ pub async fn look(host: &Host, probe: &Probe) -> Result<Observation, Problem> {
         Probe::Unit { unit, path } => Observation::Unit(unit::look(host, unit, path.as_ref()).await?),
         Probe::Etcd {} => Observation::Etcd(etcd::look(host).await?),
         Probe::Version { source } => Observation::Version(version::look(host, source).await?),
+        Probe::K3s { unit } => Observation::K3s(k3s::look(host, unit).await?),
         Probe::Rehearse { section } => Observation::Rehearsed(rehearse::look(host, section).await),
         Probe::Health { probe } => Observation::Health(health::look(host, probe).await?),
         // Answered where the journal and the key are: see `link::session`.

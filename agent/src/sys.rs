@@ -8,3 +8,4 @@ pub mod network;
 pub mod packages;
 pub mod process;
 pub mod units;
+pub mod unpacked;

@@ -6,11 +6,17 @@
 pub mod etcd_quorum;
 mod fetch;
 pub mod health;
+pub mod k3s_datastore;
+pub(crate) mod kubernetes;
 pub mod prometheus;
 pub mod unit;
 pub mod version_skew;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use drydock_core::{
     inventory::{Role, Seen},
@@ -25,10 +31,10 @@ use drydock_types::{
 use futures_util::future::join_all;
 
 use crate::{
-    driver::LookRequest,
+    driver::{FailedBefore, LookRequest},
     heard,
     link::Sessions,
-    moves::{self, Carrier},
+    moves::{self, Carrier, kubernetes_drain::Bindings},
 };
 
 /// How long one look through an agent may take.
@@ -43,6 +49,10 @@ pub struct Scene<'a> {
     pub sessions: &'a Sessions,
     /// What each node of the stage sees of its etcd cluster, where a check or the recipe wants it.
     pub etcd: BTreeMap<NodeName, Result<EtcdView, String>>,
+    /// Which Node of which cluster a node is.
+    clusters: Option<Arc<dyn Bindings>>,
+    /// What fails in the cluster before anything was changed, once somebody has seen it.
+    failing: Mutex<Option<FailedBefore>>,
 }
 
 /// Performs a look: what runs on the node, and every check's verdict, all on evidence of this moment.
@@ -51,8 +61,18 @@ pub async fn look(
     carrier: &dyn Carrier,
     request: &LookRequest,
 ) -> (Vec<CheckResult>, Seen) {
+    let (results, seen, _) = look_and_note(sessions, carrier, request).await;
+    (results, seen)
+}
+
+/// The same, with what fails in the node's cluster before anything of its run was changed, where the look is to note that.
+pub async fn look_and_note(
+    sessions: &Sessions,
+    carrier: &dyn Carrier,
+    request: &LookRequest,
+) -> (Vec<CheckResult>, Seen, Option<FailedBefore>) {
     let etcd = etcd(sessions, request).await;
-    look_with(sessions, carrier, request, etcd).await
+    taken(sessions, carrier, request, etcd).await
 }
 
 /// What the nodes of the stage see of their etcd cluster, where a check or the recipe wants it.
@@ -70,7 +90,17 @@ pub async fn look_with(
     request: &LookRequest,
     etcd: BTreeMap<NodeName, Result<EtcdView, String>>,
 ) -> (Vec<CheckResult>, Seen) {
-    let scene = Scene { request, sessions, etcd };
+    let (results, seen, _) = taken(sessions, carrier, request, etcd).await;
+    (results, seen)
+}
+
+async fn taken(
+    sessions: &Sessions,
+    carrier: &dyn Carrier,
+    request: &LookRequest,
+    etcd: BTreeMap<NodeName, Result<EtcdView, String>>,
+) -> (Vec<CheckResult>, Seen, Option<FailedBefore>) {
+    let scene = Scene { request, sessions, etcd, clusters: carrier.bindings(), failing: Mutex::default() };
     let looks = looks(request);
     let mine = scene.etcd.get(&request.node);
     let (seen, verdicts, moves) = tokio::join!(
@@ -84,7 +114,8 @@ pub async fn look_with(
         verdict: heard::verdict(verdict),
     };
     let results = looks.iter().zip(verdicts).map(result).chain(moves).collect();
-    (results, seen)
+    kubernetes::cluster::note(&scene).await;
+    (results, seen, scene.failing.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// One check of a look: on which node, and how its result is called.
@@ -111,13 +142,23 @@ async fn one(scene: &Scene<'_>, look: &OneLook<'_>) -> Verdict {
         Check::VersionSkew(_) => version_skew::verdict(scene).await,
         Check::Health(config) => health::verdict(scene, look.node, config).await,
         Check::Unit(config) => unit::verdict(scene, look.node, config, look.soaking_ms).await,
+        Check::K3sDatastore(config) => k3s_datastore::verdict(scene, config).await,
         Check::Prometheus(config) => prometheus::verdict(config).await,
+        Check::KubernetesCluster(config) => kubernetes::cluster::verdict(scene, look.node, config).await,
+        Check::KubernetesNode(config) => kubernetes::node::verdict(scene, look.node, config).await,
+        Check::KubernetesSkew(config) => kubernetes::skew::verdict(scene, look.node, *config).await,
+        Check::KubernetesCondition(config) => kubernetes::condition::verdict(scene, look.node, config).await,
+        Check::NodeCanary(config) => {
+            kubernetes::canary::verdict(scene, look.node, config, look.soaking_ms.is_some()).await
+        }
     }
 }
 
 fn wants_etcd(request: &LookRequest) -> bool {
     matches!(request.detect.version, Some(VersionSource::Etcd {}))
-        || looks(request).iter().any(|look| matches!(look.check, Check::EtcdQuorum(_)))
+        || looks(request)
+            .iter()
+            .any(|look| matches!(look.check, Check::EtcdQuorum(_) | Check::K3sDatastore(_)))
 }
 
 /// Every node of the stage says what it sees: no member's word stands alone.
@@ -247,6 +288,7 @@ pub(crate) mod tests {
             moves: Vec::new(),
             drained: false,
             again: false,
+            force: None,
             run_id: drydock_types::RunId([1; 16]),
             fleet: drydock_types::FleetId([1; 16]),
             key: drydock_types::Sha256([1; 32]),
@@ -257,6 +299,11 @@ pub(crate) mod tests {
             to: drydock_types::Version::parse("2.0").unwrap(),
             outages: Vec::new(),
             one_minor_at_a_time: false,
+            observe: Vec::new(),
+            began_unix_ms: 0,
+            failed_before: BTreeMap::new(),
+            notes_failures: false,
+            keys: BTreeMap::new(),
         }
     }
 
@@ -273,6 +320,7 @@ pub(crate) mod tests {
                 invocation: "1".to_string(),
                 exe_inode: 1,
                 exe_sha256: Sha256([1; 32]),
+                unpacked: None,
             }),
             runs_the_file,
             runs_for_ms: pid.map(|_| 1),

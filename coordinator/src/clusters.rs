@@ -16,10 +16,15 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use drydock_kubernetes::{
     client::{Client, ClientError},
+    health::{
+        self,
+        observe::{READYZ, Readyz},
+    },
     kubeconfig::{Authority, Credentials, KubeconfigError, User, expiry, in_cluster},
     survey,
 };
@@ -38,6 +43,8 @@ use crate::{
 const MOST_ENDPOINTS: usize = 16;
 /// The largest credentials, in bytes of their JSON: a chain of certificates, a bundle of CAs.
 pub const MOST_CREDENTIALS_BYTES: usize = 256 << 10;
+/// How long one endpoint may take to say whether it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(3);
 /// The longest name of a Node: that of a DNS subdomain.
 const MOST_NODE_NAME: usize = 253;
 
@@ -267,6 +274,14 @@ impl Clusters {
         Ok(self.registry.unbind_node(key)?)
     }
 
+    /// Of which cluster each machine is a Node.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn bound(&self) -> Result<BTreeMap<NodeName, ClusterName>, ClusterError> {
+        Ok(self.registry.bindings()?.into_iter().map(|row| (row.node, row.cluster)).collect())
+    }
+
     /// Which machines are Nodes of a cluster: their names, and those of their Nodes.
     ///
     /// # Errors
@@ -289,6 +304,16 @@ impl Opened {
     /// Looks at the cluster; changes nothing there.
     pub async fn survey(&self, now_unix_s: i64) -> survey::Survey {
         survey::survey(&self.client, &self.credentials, now_unix_s).await
+    }
+
+    /// What fails in the cluster; changes nothing there. Every endpoint is asked how it is.
+    pub async fn check(&self, cluster: ClusterName, now_unix_s: i64) -> view::ClusterCheckView {
+        let said = self.client.each(READYZ, READY_WITHIN).await.into_iter().map(|(endpoint, said)| Readyz {
+            endpoint: endpoint.to_string(),
+            said: said.map(|answer| (answer.status, String::from_utf8_lossy(&answer.body).into_owned())),
+        });
+        let seen = health::observe(&*self.client, said.collect(), &[], now_unix_s).await;
+        view::checked(cluster, &seen, now_unix_s)
     }
 }
 

@@ -50,7 +50,7 @@ pub use self::{
     fenced::{HeldEffect, JOURNAL_CHECK},
     fleet::{Agent, Fleet, FleetNode},
     identity::{Admission, Caller},
-    message::{Input, LookRequest, MoveRequest, Output},
+    message::{FailedBefore, Input, LookRequest, MoveRequest, ObserveRequest, Output},
     operate::{ControlVerb, OperatorError},
     standings::FLEET_RUN,
 };
@@ -241,6 +241,13 @@ impl<S: RunStore> Driver<S> {
             }
             Input::Looked { run, node, round, results, seen } => {
                 self.looked(run, node, round, results, seen, now)
+            }
+            Input::FailedBefore { run, found } => {
+                let FailedBefore { cluster, keys, said } = found;
+                self.transition(run, Event::FailedBefore { cluster, keys, said }, now)
+            }
+            Input::Measured { run, node, round, seen } => {
+                self.transition(run, Event::Measured { node, round, seen }, now)
             }
             Input::MoveWaits { run, effect, what, because } => {
                 self.transition(run, Event::MoveWaits { effect, what, because }, now)

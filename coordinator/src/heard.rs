@@ -99,6 +99,7 @@ fn evidence(said: Evidence) -> Evidence {
     match said {
         Evidence::Running(mut unit) => {
             unit.invocation = word(&unit.invocation);
+            unit.unpacked = unit.unpacked.as_deref().map(text);
             Evidence::Running(unit)
         }
         Evidence::Version { version, source } => Evidence::Version { version, source: text(&source) },
@@ -118,7 +119,13 @@ fn evidence(said: Evidence) -> Evidence {
             Evidence::Network { lost: lines(&lost), gained: lines(&gained) }
         }
         Evidence::Rebooted { from, to } => Evidence::Rebooted { from: word(&from), to: word(&to) },
-        said @ (Evidence::Artifact { .. } | Evidence::Swapped { .. } | Evidence::Snapshot { .. }) => said,
+        Evidence::BackedUpElsewhere { what, by } => {
+            Evidence::BackedUpElsewhere { what: text(&what), by: text(&by) }
+        }
+        said @ (Evidence::Artifact { .. }
+        | Evidence::Swapped { .. }
+        | Evidence::Placed { .. }
+        | Evidence::Snapshot { .. }) => said,
     }
 }
 

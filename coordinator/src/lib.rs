@@ -11,6 +11,7 @@
 //! | [`checks`] | one file a check: observe, judge |
 //! | [`clusters`] | Kubernetes clusters: sealed credentials, which machine is which Node |
 //! | [`moves`] | one file a move: what is done to the outside, and taken back |
+//! | [`observers`] | what is measured from outside while a node is changed |
 //! | [`link`] | the agents' streams |
 //! | [`fencing`] | whom agents obey when it is not this coordinator; taking over |
 //! | [`heard`], [`quota`] | what an agent may say, and how much of it |
@@ -33,6 +34,7 @@ pub mod health;
 pub mod heard;
 pub mod link;
 pub mod moves;
+pub mod observers;
 pub mod quota;
 pub mod rehearsal;
 pub mod rpc;

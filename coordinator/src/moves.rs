@@ -5,7 +5,9 @@
 //! carries a kind of move out is a [`Carrier`]. Every order is safe to be carried out twice: what is found done is not
 //! done again, and what is not ours is not touched.
 
+mod fresh;
 pub mod kubernetes_drain;
+pub mod left;
 
 use std::{
     collections::BTreeMap,
@@ -15,13 +17,14 @@ use std::{
 
 use async_trait::async_trait;
 use drydock_core::{
-    moves::{Doing, Move, MoveEnd},
+    moves::{self, Doing, Move, MoveEnd},
     run::CheckResult,
 };
 use drydock_types::{EffectId, Verdict};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::{kubernetes_drain::Bindings, left::LeftPod};
 use crate::{
     driver::{Input, LookRequest, MoveRequest},
     heard,
@@ -59,12 +62,46 @@ pub struct Errand<'a> {
     pub stopped: &'a CancellationToken,
 }
 
+/// What a look says of one move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    /// Can it be done, or is it done still?
+    pub verdict: Verdict,
+    /// This coordinator itself would have to leave with the node: what that is, and what to do about it.
+    pub hosts_coordinator: Option<String>,
+}
+
+impl From<Verdict> for Sight {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, hosts_coordinator: None }
+    }
+}
+
 /// Carries out moves of one kind or several.
 #[async_trait]
 pub trait Carrier: std::fmt::Debug + Send + Sync {
     /// Read-only. Of a node in service: could it leave by this move? Of one that has left ([`LookRequest::drained`]):
     /// has it left still? `Waiting` says then what is there again.
     async fn look(&self, asked: &LookRequest, of: &Move) -> Verdict;
+
+    /// The same, with what else the look tells.
+    async fn see(&self, asked: &LookRequest, of: &Move) -> Sight {
+        self.look(asked, of).await.into()
+    }
+
+    /// Read-only. Who is still there that has to leave by this move, and could be forced to.
+    ///
+    /// # Errors
+    /// When it could not be seen, with what to do.
+    async fn left(&self, asked: &LookRequest, of: &Move) -> Result<Vec<LeftPod>, String> {
+        let _ = (asked, of);
+        Ok(Vec::new())
+    }
+
+    /// Who knows which Node of which cluster a node is, where this speaks to any: checks of clusters ask through it too.
+    fn bindings(&self) -> Option<Arc<dyn Bindings>> {
+        None
+    }
 
     /// The node leaves service by this move; what was seen of it, in one line.
     ///
@@ -84,11 +121,14 @@ pub async fn looks(carrier: &dyn Carrier, request: &LookRequest) -> Vec<CheckRes
     let within = if request.rehearses { REHEARSED_WITHIN } else { SEEN_WITHIN };
     let mut results = Vec::new();
     for of in &request.moves {
-        let verdict = match timeout(within, carrier.look(request, of)).await {
-            Ok(verdict) => heard::verdict(verdict),
-            Err(_) => Verdict::Unknown(format!("it was not seen within {} s", within.as_secs())),
-        };
-        results.push(CheckResult { check: of.name().to_string(), verdict });
+        let seen = timeout(within, carrier.see(request, of)).await.unwrap_or_else(|_| {
+            Verdict::Unknown(format!("it was not seen within {} s", within.as_secs())).into()
+        });
+        results.push(CheckResult { check: of.name().to_string(), verdict: heard::verdict(seen.verdict) });
+        if let Some(why) = seen.hosts_coordinator {
+            let verdict = heard::verdict(Verdict::Refused(why));
+            results.push(CheckResult { check: moves::OWN_POD.to_string(), verdict });
+        }
     }
     results
 }
@@ -290,6 +330,7 @@ mod tests {
                 doing,
                 again: false,
                 mark_of: None,
+                force: None,
                 moves,
             },
         }

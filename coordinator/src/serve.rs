@@ -36,6 +36,7 @@ use crate::{
         Carrier,
         kubernetes_drain::{Bindings, KubernetesDrain},
     },
+    observers::{Observers, Places},
     quota::Quotas,
     rpc::{
         App,
@@ -327,7 +328,8 @@ fn start_driver(
     // What the driver decides before there is a handle to answer it with waits in this channel.
     let drains = KubernetesDrain::new(Arc::clone(&clusters) as Arc<dyn Bindings>, sessions.clone());
     let carrier: Arc<dyn Carrier> = Arc::new(drains);
-    let (perform, orders) = perform::performer(sessions.clone(), Arc::clone(&carrier));
+    let observers = Observers::new(Arc::clone(&clusters) as Arc<dyn Places>);
+    let (perform, orders) = perform::performer(sessions.clone(), Arc::clone(&carrier), observers);
     let anchored = sessions.clone();
     let anchor = move |head| anchored.anchor(head);
     let (handle, thread) = shell::start(driver, first, clock, perform, anchor)

@@ -9,6 +9,8 @@ mod desk;
 mod form;
 #[path = "files/hostile.rs"]
 mod hostile;
+#[path = "files/kubernetes.rs"]
+mod kubernetes;
 #[path = "files/parameters.rs"]
 mod parameters;
 #[path = "files/recipes.rs"]

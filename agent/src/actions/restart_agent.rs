@@ -92,7 +92,13 @@ impl Action for Restart<'_> {
         if info.invocation_id == before.invocation {
             return Found::NotBegun;
         }
-        Found::Seen(running(&self.0.unit, &info).await.map(Evidence::Running).into_iter().collect())
+        Found::Seen(
+            running(&cx.host.policy.binaries, &self.0.unit, &info)
+                .await
+                .map(Evidence::Running)
+                .into_iter()
+                .collect(),
+        )
     }
 
     /// Restarts again, unless this process already runs what lies on the disk now.
@@ -108,6 +114,7 @@ impl Action for Restart<'_> {
                 invocation: info.invocation_id,
                 exe_inode: memory.file.ino,
                 exe_sha256: memory.sha256,
+                unpacked: None,
             })]),
             _ => Err(self.restart(cx, &info).await),
         }

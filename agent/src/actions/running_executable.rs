@@ -3,20 +3,24 @@
 //! The process itself is looked at: `/proc/PID/exe` is the file in memory, whatever its path shows by now. A
 //! process must have lived for as long as the step says, so that a crash loop does not pass between two crashes.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use drydock_types::{
-    Sha256, UnitName,
+    AbsPath, Sha256, UnitName,
     outcome::{Evidence, RunningUnit},
     step::RunningExecutable,
 };
 use tokio::time::{Instant, sleep};
 
 use super::{Action, Cx, Found, Note, Problem, unit};
-use crate::sys::{
-    process,
-    units::{LOOK_AGAIN, UnitInfo},
+use crate::{
+    policy::BinaryRule,
+    sys::{
+        process,
+        units::{LOOK_AGAIN, UnitInfo},
+        unpacked,
+    },
 };
 
 /// The look at one unit.
@@ -81,15 +85,29 @@ impl Running<'_> {
         let due = cx.section.artifact.as_ref().map(|artifact| artifact.sha256);
         let (unit, path) = (self.0.unit.clone(), self.0.path.as_str().to_owned());
         let stable = Duration::from_millis(self.0.stable_for.0);
-        let look = tokio::task::spawn_blocking(move || process_look(&unit, &path, &info, stable, due)).await;
+        let policy = cx.host.policy.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            process_look(&unit, &path, &info, stable, due, &policy.binaries)
+        });
+        let look = look.await;
         look.unwrap_or_else(|error| Look::NotYet(format!("the process could not be looked at: {error}")))
     }
 }
 
-fn process_look(unit: &UnitName, path: &str, info: &UnitInfo, stable: Duration, due: Option<Sha256>) -> Look {
+fn process_look(
+    unit: &UnitName,
+    path: &str,
+    info: &UnitInfo,
+    stable: Duration,
+    due: Option<Sha256>,
+    binaries: &BTreeMap<AbsPath, BinaryRule>,
+) -> Look {
     let (id, pid) = (&info.id, info.main_pid);
+    // What the file unpacked is in memory, and stands for it.
+    let unpacked = unpacked::program_of(pid, binaries).filter(|it| it.program.as_str() == path);
     // Cheap looks first: the file is read only once it is the right one.
-    match (process::exe_file(pid), process::file_at(path)) {
+    let memory = unpacked.as_ref().map_or_else(|| process::exe_file(pid), |it| Ok(it.installed.file));
+    match (memory, process::file_at(path)) {
         (Ok(memory), Ok(disk)) if memory == disk => {}
         (Ok(_), Ok(_)) => {
             return Look::NotYet(format!("the main process of {id} ({pid}) runs another file than {path}"));
@@ -108,8 +126,9 @@ fn process_look(unit: &UnitName, path: &str, info: &UnitInfo, stable: Duration, 
         Ok(exe) => exe,
         Err(error) => return Look::NotYet(format!("the main process of {id} ({pid}): {error}")),
     };
-    if due.is_some_and(|due| due != exe.sha256) {
-        let found = exe.sha256.short();
+    let exe_sha256 = unpacked.as_ref().map_or(exe.sha256, |it| it.installed.sha256);
+    if due.is_some_and(|due| due != exe_sha256) {
+        let found = exe_sha256.short();
         return Look::NotYet(format!(
             "the main process of {id} ({pid}) runs a file of digest {found}, not the artifact"
         ));
@@ -119,7 +138,8 @@ fn process_look(unit: &UnitName, path: &str, info: &UnitInfo, stable: Duration, 
         pid,
         invocation: info.invocation_id.clone(),
         exe_inode: exe.file.ino,
-        exe_sha256: exe.sha256,
+        exe_sha256,
+        unpacked: unpacked.map(|it| it.from),
     })
 }
 

@@ -74,7 +74,7 @@ pub async fn take(
 
 /// The encrypted copy is the only one on this disk: the store's size, a little for encryption and growth, and the
 /// reserve.
-fn has_space(backups: &Backups, db_size: i64) -> Result<(), Problem> {
+pub(crate) fn has_space(backups: &Backups, db_size: i64) -> Result<(), Problem> {
     let store = u64::try_from(db_size).unwrap_or(0);
     let need = store + store / 8 + RESERVE_BYTES;
     let dir = backups.dir().display();
@@ -87,13 +87,13 @@ fn has_space(backups: &Backups, db_size: i64) -> Result<(), Problem> {
     Err(Problem::new(what).next("free space there, or compact and defragment etcd"))
 }
 
-fn no_recipient(problem: Problem) -> Problem {
+pub(super) fn no_recipient(problem: Problem) -> Problem {
     problem
         .next("on a machine that is not a node: age-keygen -o drydock-backups.key; it prints the public key, age1…")
         .next("keep that file safe and off the nodes: without it no backup can be read again")
 }
 
-fn evidence(receipt: &Receipt) -> Evidence {
+pub(super) fn evidence(receipt: &Receipt) -> Evidence {
     let Receipt { sha256, size, revision, stored_sha256, stored_size, .. } = *receipt;
     Evidence::Snapshot { sha256, size, revision, stored_sha256, stored_size }
 }

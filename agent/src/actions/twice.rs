@@ -23,7 +23,7 @@ use super::{
 use crate::sys::process;
 
 /// Where each step's action is done twice. A step that is not here fails the test: nothing is added without it.
-const TRIED: [(&str, &str); 15] = [
+const TRIED: [(&str, &str); 20] = [
     ("fetchArtifact", HERE),
     ("checkSwap", HERE),
     ("swapBinary", HERE),
@@ -41,6 +41,11 @@ const TRIED: [(&str, &str); 15] = [
     ("healthy", LOOKS),
     ("restartAgent", "agent/src/actions/restart_agent.rs, and the lab"),
     ("reboot", "agent/src/actions/reboot.rs, and the lab"),
+    ("checkK3s", LOOKS),
+    ("backupK3s", "agent/src/actions/backup_k3s/tests.rs: taken again, one is sent and none is left"),
+    ("moveK3sLeader", "as moveEtcdLeader, which it does where the server has a member"),
+    ("k3sReady", LOOKS),
+    ("placeK3sImages", "agent/src/actions/place_k3s_images/tests.rs"),
     ("nothing", HERE),
 ];
 const HERE: &str = "here";

@@ -6,11 +6,11 @@
 
 mod failure;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use drydock_types::{
-    Millis, UnitName,
+    AbsPath, Millis, UnitName,
     outcome::{Evidence, RunningUnit},
     step::UnitStep,
 };
@@ -21,7 +21,11 @@ pub(super) use self::failure::{failed, while_it_may_come};
 use super::{Action, Cx, Found, Note, Problem};
 use crate::{
     host::Host,
-    sys::units::{self, JobEnd, LOOK_AGAIN, Others, UnitInfo, Verb},
+    policy::BinaryRule,
+    sys::{
+        units::{self, JobEnd, LOOK_AGAIN, Others, UnitInfo, Verb},
+        unpacked,
+    },
 };
 
 /// How long somebody else's job on the unit is waited for before the step is refused.
@@ -132,7 +136,7 @@ async fn seen_up(host: &Host, job: Job<'_>, begun: Instant) -> Result<RunningUni
         let old = job.not.is_some_and(|old| old == info.invocation_id);
         if info.is_running()
             && !old
-            && let Some(running) = running(job.unit, &info).await
+            && let Some(running) = running(&host.policy.binaries, job.unit, &info).await
         {
             return Ok(running);
         }
@@ -150,16 +154,22 @@ async fn seen_up(host: &Host, job: Job<'_>, begun: Instant) -> Result<RunningUni
 }
 
 /// The main process as the process table has it; `None` when it is gone by now.
-pub(crate) async fn running(unit: &UnitName, info: &UnitInfo) -> Option<RunningUnit> {
-    let (unit, info) = (unit.clone(), info.clone());
+pub(crate) async fn running(
+    binaries: &BTreeMap<AbsPath, BinaryRule>,
+    unit: &UnitName,
+    info: &UnitInfo,
+) -> Option<RunningUnit> {
+    let (binaries, unit, info) = (binaries.clone(), unit.clone(), info.clone());
     let look = tokio::task::spawn_blocking(move || {
         let exe = units::executable(&info).ok()?;
+        let unpacked = unpacked::program_of(info.main_pid, &binaries);
         Some(RunningUnit {
             unit,
             pid: info.main_pid,
             invocation: info.invocation_id,
             exe_inode: exe.file.ino,
-            exe_sha256: exe.sha256,
+            exe_sha256: unpacked.as_ref().map_or(exe.sha256, |it| it.installed.sha256),
+            unpacked: unpacked.map(|it| it.from),
         })
     });
     look.await.ok().flatten()
@@ -289,7 +299,11 @@ async fn put_back(cx: &Cx<'_>, config: &UnitStep, before: &Before) -> Result<Vec
     }
     let info = judged(cx.host, &config.unit).await?;
     if info.is_running() && !info.job_pending && info.invocation_id == before.invocation {
-        return Ok(running(&config.unit, &info).await.map(Evidence::Running).into_iter().collect());
+        return Ok(running(&cx.host.policy.binaries, &config.unit, &info)
+            .await
+            .map(Evidence::Running)
+            .into_iter()
+            .collect());
     }
     run(cx.host, Job { not: Some(&info.invocation_id), ..undo_job(config, Verb::Restart) }).await
 }
@@ -304,7 +318,7 @@ async fn was_put_back(cx: &Cx<'_>, config: &UnitStep, note: &Note, last: &Note) 
     };
     match after_crash(cx, config, note).await {
         Ok((info, before)) if before.active && info.is_running() && info.invocation_id != last.invocation => {
-            match running(&config.unit, &info).await {
+            match running(&cx.host.policy.binaries, &config.unit, &info).await {
                 Some(running) => Found::Seen(vec![Evidence::Running(running)]),
                 None => Found::NotBegun,
             }

@@ -22,10 +22,21 @@ const QUEUE: usize = 2;
 /// What is fed to a sealing.
 #[derive(Debug)]
 pub enum Piece {
-    /// The next plain bytes.
+    /// The next plain bytes of what is saved.
     Bytes(Vec<u8>),
+    /// Plain bytes around it: an archive's heads, and what lies beside it there.
+    Frame(Vec<u8>),
     /// That was all. A stream that ends without it was broken off, and nothing is kept.
     End,
+}
+
+/// What is saved, and so how it is seen to be whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// A snapshot of etcd: by the digest that etcd put behind it.
+    EtcdSnapshot,
+    /// What its maker has seen to be whole.
+    Checked,
 }
 
 /// A backup that is being sealed on a thread of its own.
@@ -46,6 +57,8 @@ struct Owner {
     component: ComponentName,
     /// The store's revision before it was begun.
     revision: i64,
+    /// What it holds.
+    holds: Holds,
 }
 
 impl Backups {
@@ -61,8 +74,22 @@ impl Backups {
         revision: i64,
         recipient: &str,
     ) -> Result<Sealing, BackupError> {
+        self.seal_as(Holds::EtcdSnapshot, (effect, run, component), revision, recipient)
+    }
+
+    /// Begins a backup of something that a section (`effect`, `run`) takes of a component.
+    ///
+    /// # Errors
+    /// As [`Backups::seal`].
+    pub fn seal_as(
+        &self,
+        holds: Holds,
+        (effect, run, component): (EffectId, RunId, &ComponentName),
+        revision: i64,
+        recipient: &str,
+    ) -> Result<Sealing, BackupError> {
         let recipient = age::x25519::Recipient::from_str(recipient).map_err(|_| BackupError::Recipient)?;
-        let owner = Owner { effect, run, component: component.clone(), revision };
+        let owner = Owner { effect, run, component: component.clone(), revision, holds };
         let (pieces, incoming) = mpsc::channel(QUEUE);
         let backups = self.clone();
         let end = tokio::task::spawn_blocking(move || {
@@ -93,19 +120,19 @@ impl Backups {
         let encryptor = age::Encryptor::with_recipients(recipients);
         let encryptor = encryptor.map_err(|error| BackupError::Encrypt(error.to_string()))?;
         let mut sealed = encryptor.wrap_output(out).map_err(store)?;
-        let mut passing = Passing::default();
+        let mut plain = Plain::of(owner.holds);
         let taken = Moment::now().map_err(store)?;
         loop {
             match incoming.blocking_recv() {
-                Some(Piece::Bytes(bytes)) => {
-                    passing.update(&bytes);
+                Some(piece @ (Piece::Bytes(_) | Piece::Frame(_))) => {
+                    let bytes = plain.takes(piece);
                     durable!("agent.backup.write", sealed.write_all(&bytes)).map_err(store)?;
                 }
                 Some(Piece::End) => break,
                 None => return Err(BackupError::BrokenOff),
             }
         }
-        let whole = passing.finish()?;
+        let (sha256, size) = plain.finish()?;
         let Counted { file, hash, bytes } = sealed.finish().map_err(store)?;
         let most = drydock_proto::limits::MAX_BACKUP_BYTES;
         if bytes > most {
@@ -114,9 +141,8 @@ impl Backups {
         durable!("agent.backup.sync", file.sync_all()).map_err(store)?;
         let sealed = self.sealed_file(owner.effect);
         durable!("agent.backup.rename", fs::rename(&path, &sealed)).map_err(store)?;
-        let Owner { effect, run, component, revision } = owner.clone();
+        let Owner { effect, run, component, revision, .. } = owner.clone();
         let stored_sha256 = Sha256(hash.finalize().into());
-        let (sha256, size) = (whole.sha256, whole.size);
         let receipt = Receipt {
             effect,
             run,
@@ -148,6 +174,43 @@ impl Sealing {
         let lost =
             |error| BackupError::Store { path: PathBuf::from("backup"), source: io::Error::other(error) };
         self.end.await.map_err(lost)?
+    }
+}
+
+/// The plain bytes as they pass: all of them hashed, and what is saved among them checked.
+struct Plain {
+    passing: Option<Passing>,
+    hash: sha2::Sha256,
+    size: u64,
+}
+
+impl Plain {
+    fn of(holds: Holds) -> Self {
+        let passing = (holds == Holds::EtcdSnapshot).then(Passing::default);
+        Self { passing, hash: sha2::Sha256::new(), size: 0 }
+    }
+
+    fn takes(&mut self, piece: Piece) -> Vec<u8> {
+        let bytes = match piece {
+            Piece::Bytes(bytes) => {
+                if let Some(passing) = &mut self.passing {
+                    passing.update(&bytes);
+                }
+                bytes
+            }
+            Piece::Frame(bytes) => bytes,
+            Piece::End => Vec::new(),
+        };
+        self.hash.update(&bytes);
+        self.size += bytes.len() as u64;
+        bytes
+    }
+
+    fn finish(self) -> Result<(Sha256, u64), BackupError> {
+        if let Some(passing) = self.passing {
+            passing.finish()?;
+        }
+        Ok((Sha256(self.hash.finalize().into()), self.size))
     }
 }
 

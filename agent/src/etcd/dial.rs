@@ -3,7 +3,11 @@
 //! The only certificates that are believed are the policy's `ca_file`'s; the public roots are not even
 //! compiled in. TLS 1.2 is allowed besides 1.3: etcd releases of Debian 12 may be configured with it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
@@ -150,14 +154,18 @@ fn tls_for(access: &EtcdAccess, target: &Target, alpn: &[u8]) -> Result<Option<T
         url: target.url.clone(),
         why: "it is https and the agent's policy has no [etcd] ca_file",
     })?;
-    let mut config = client_config(tls)?;
+    let mut config = client_config(tls).map_err(|(file, why)| EtcdError::TlsFile { file, why })?;
     config.alpn_protocols = vec![alpn.to_vec()];
     Ok(Some(TlsConnector::from(Arc::new(config))))
 }
 
-fn client_config(tls: &EtcdTls) -> Result<ClientConfig, EtcdError> {
-    let fault = |file: &std::path::Path, why: String| EtcdError::TlsFile { file: file.to_owned(), why };
-    let certificates = |file: &std::path::Path| -> Result<Vec<CertificateDer<'static>>, EtcdError> {
+/// TLS by files in PEM, and by nothing else.
+///
+/// # Errors
+/// Which file cannot be used, and why.
+pub(crate) fn client_config(tls: &EtcdTls) -> Result<ClientConfig, (PathBuf, String)> {
+    let fault = |file: &Path, why: String| (file.to_owned(), why);
+    let certificates = |file: &Path| -> Result<Vec<CertificateDer<'static>>, (PathBuf, String)> {
         let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let found = found.map_err(|error| fault(file, error.to_string()))?;
         if found.is_empty() { Err(fault(file, "there is no certificate in it".into())) } else { Ok(found) }

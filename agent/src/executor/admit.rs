@@ -169,6 +169,8 @@ pub(super) const fn changes(step: &Step) -> bool {
         | Step::RestartUnit(_)
         | Step::RestartAgent(_)
         | Step::Reboot(_)
+        | Step::PlaceK3sImages(_)
+        | Step::MoveK3sLeader(_)
         | Step::MoveEtcdLeader(_) => true,
         Step::FetchArtifact(_)
         | Step::CheckSwap(_)
@@ -177,6 +179,9 @@ pub(super) const fn changes(step: &Step) -> bool {
         | Step::EtcdMemberHealthy(_)
         | Step::ServiceVersion(_)
         | Step::Healthy(_)
+        | Step::CheckK3s(_)
+        | Step::BackupK3s(_)
+        | Step::K3sReady(_)
         | Step::Nothing(_) => false,
     }
 }
@@ -189,7 +194,8 @@ pub(super) const fn is_of_unit(step: &Step) -> bool {
 
 /// Can the step's check be asked before any step is done? Not when it looks for what an earlier step fetches.
 pub(super) fn is_checked_ahead(section: &Section, index: usize) -> bool {
-    let wants_artifact = |step: &Step| matches!(step, Step::CheckSwap(_) | Step::SwapBinary(_));
+    let wants_artifact =
+        |step: &Step| matches!(step, Step::CheckSwap(_) | Step::SwapBinary(_) | Step::PlaceK3sImages(_));
     let fetches = |step: &Step| matches!(step, Step::FetchArtifact(_));
     let before = &section.steps[..index.min(section.steps.len())];
     !(section.steps.get(index).is_some_and(wants_artifact) && before.iter().any(fetches))

@@ -216,8 +216,8 @@ impl Policy {
 
     /// How the local etcd member is reached.
     #[must_use]
-    pub const fn etcd(&self) -> &EtcdAccess {
-        &self.etcd
+    pub fn etcd(&self) -> EtcdAccess {
+        self.etcd.clone().unwrap_or_default()
     }
 }
 

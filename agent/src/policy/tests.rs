@@ -92,6 +92,33 @@ fn a_binary_kept_for_one_component_is_not_exchanged_for_another() {
     assert!(swap(&policy("[binaries.\"/usr/bin/x\"]"), "/usr/bin/x", "any").is_ok());
 }
 
+#[test]
+fn the_k3s_preset_says_where_k3s_unpacks_itself_and_how_its_etcd_is_reached() {
+    let preset = policy("profiles = [\"k3s\"]");
+    let rule = swap(&preset, "/usr/local/bin/k3s", "k3s").unwrap();
+    assert_eq!(rule.unpacks_under[0].as_str(), "/var/lib/rancher/k3s/data");
+    assert_eq!(preset.etcd().endpoint, "https://127.0.0.1:2379");
+    assert!(preset.etcd().cert_file.unwrap().as_str().ends_with("server/tls/etcd/client.crt"));
+    for (command, of) in [("k3s", "k3s.service"), ("k3s-agent", "k3s-agent.service")] {
+        assert_eq!(preset.version_command(command).unwrap().unit, Some(unit(of)));
+    }
+    let images = "/var/lib/rancher/k3s/agent/images/k3s-airgap-images-arm64.tar.zst";
+    assert!(swap(&preset, images, "k3s-images").is_ok() && swap(&preset, images, "k3s").is_err());
+}
+
+#[test]
+fn what_a_file_says_of_etcd_goes_before_a_preset_and_what_it_allows_takes_no_fact_away() {
+    let own = policy("profiles = [\"k3s\"]\n[etcd]\nendpoint = \"http://127.0.0.1:2379\"\n");
+    assert_eq!((own.etcd().endpoint.as_str(), own.etcd().ca_file), ("http://127.0.0.1:2379", None));
+    let own = policy("profiles = [\"k3s\"]\n[binaries.\"/usr/local/bin/k3s\"]\nallow_package_owned = true\n");
+    let rule = swap(&own, "/usr/local/bin/k3s", "k3s").unwrap();
+    assert!(rule.allow_package_owned && rule.unpacks_under.len() == 1, "{rule:?}");
+    let text =
+        "profiles = [\"k3s\"]\n[binaries.\"/usr/local/bin/k3s\"]\nunpacks_under = [\"/srv/k3s/data\"]\n";
+    let own = policy(text);
+    assert_eq!(swap(&own, "/usr/local/bin/k3s", "k3s").unwrap().unpacks_under[0].as_str(), "/srv/k3s/data");
+}
+
 /// Hostile input 21.
 #[test]
 fn units_that_are_flags_shell_or_patterns_cannot_be_listed() {

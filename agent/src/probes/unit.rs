@@ -5,7 +5,7 @@ use drydock_types::{AbsPath, UnitName, probe::UnitView};
 use crate::{
     actions::{Problem, unit::running},
     host::Host,
-    sys::process,
+    sys::{process, unpacked},
 };
 
 /// Looks at a unit of the policy.
@@ -15,11 +15,11 @@ use crate::{
 pub async fn look(host: &Host, unit: &UnitName, path: Option<&AbsPath>) -> Result<UnitView, Problem> {
     host.policy.may_watch(unit)?;
     let info = host.units.load(unit).await.map_err(|error| Problem::new(error.to_string()))?;
-    let running = if info.main_pid == 0 { None } else { running(unit, &info).await };
-    let runs_the_file = path.map(|path| {
-        let memory = process::exe_file(info.main_pid).ok();
-        memory.is_some() && memory == process::file_at(path.as_str()).ok()
-    });
+    let running = if info.main_pid == 0 { None } else { running(&host.policy.binaries, unit, &info).await };
+    let runs_the_file = match path {
+        Some(path) => Some(unpacked::runs_now(info.main_pid, path.as_str(), &host.policy.binaries).await),
+        None => None,
+    };
     let age = if info.main_pid == 0 { None } else { process::age(info.main_pid).ok() };
     let runs_for_ms = age.and_then(|age| u64::try_from(age.as_millis()).ok());
     Ok(UnitView {

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use drydock_types::{Version, probe::VersionView, step::VersionSource};
+use drydock_types::{UnitName, Version, probe::VersionView, step::VersionSource};
 
 use crate::{
     actions::Problem,
     etcd::{EtcdAccess, member::Member},
     host::Host,
+    k3s::K3s,
     policy::VersionCommand,
     sys::{
         exec::Program,
         http::{self, HttpUrl},
-        process,
+        unpacked,
     },
 };
 
@@ -28,6 +29,7 @@ pub fn allowed(host: &Host, source: &VersionSource) -> Result<(), Problem> {
         VersionSource::Http { url, .. } => host.policy.may_ask(&parse(url)?.endpoint),
         VersionSource::Command { name } => host.policy.version_command(name).map(drop),
         VersionSource::Etcd {} => Ok(()),
+        VersionSource::K3s { unit } => host.policy.may_watch(unit),
     }
 }
 
@@ -41,6 +43,7 @@ pub async fn look(host: &Host, source: &VersionSource) -> Result<VersionView, Pr
         VersionSource::Http { url, pointer } => over_http(&parse(url)?, pointer.as_deref()).await,
         VersionSource::Command { name } => by_command(host, host.policy.version_command(name)?).await,
         VersionSource::Etcd {} => of_etcd(host).await,
+        VersionSource::K3s { unit } => of_k3s(host, unit).await,
     }
 }
 
@@ -64,8 +67,8 @@ async fn by_command(host: &Host, command: &VersionCommand) -> Result<VersionView
     if let Some(unit) = &command.unit {
         // What lies on disk may be newer than what runs: its version is not the service's.
         let info = host.units.load(unit).await.map_err(|error| Problem::new(error.to_string()))?;
-        let memory = process::exe_file(info.main_pid).ok();
-        if info.main_pid == 0 || memory.is_none() || memory != process::file_at(command.path.as_str()).ok() {
+        let binaries = &host.policy.binaries;
+        if info.main_pid == 0 || !unpacked::runs_now(info.main_pid, command.path.as_str(), binaries).await {
             return Err(Problem::new(format!(
                 "{} does not run {} (as it lies there now), so what that says of its version says nothing of the service",
                 info.id, command.path
@@ -83,6 +86,12 @@ async fn by_command(host: &Host, command: &VersionCommand) -> Result<VersionView
     let version =
         found.ok_or_else(|| Problem::new(format!("{source} printed nothing that looks like a version")))?;
     Ok(VersionView { version, source })
+}
+
+async fn of_k3s(host: &Host, unit: &UnitName) -> Result<VersionView, Problem> {
+    let api = K3s::look(host, unit).await?.api()?;
+    let version = api.version().await?;
+    Ok(VersionView { version, source: format!("{api}/version") })
 }
 
 async fn of_etcd(host: &Host) -> Result<VersionView, Problem> {

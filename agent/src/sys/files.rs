@@ -13,6 +13,7 @@ pub mod elf;
 mod lock;
 pub mod owner;
 mod place;
+mod put;
 mod restore;
 mod swap;
 
@@ -71,7 +72,8 @@ impl FileError {
         move |error| Self::Io { doing, path: path.into(), source: error.into() }
     }
 
-    fn is_missing(&self) -> bool {
+    /// Is there nothing of that name?
+    pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 }

@@ -1,5 +1,5 @@
 //! The two ways of asking a service over the network: a plain HTTP/1.1 GET and a TCP connection. Bounded in
-//! time and size, no redirects, no TLS, no names in the way of loopback.
+//! time and size, no redirects, no names in the way of loopback. TLS is only where a caller brings it along.
 
 use std::{
     fmt, io,
@@ -11,7 +11,11 @@ use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 
 /// The largest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -164,15 +168,26 @@ pub async fn get(url: &HttpUrl, deadline: Duration) -> Result<(StatusCode, Bytes
 }
 
 async fn exchange(url: &HttpUrl) -> Result<(StatusCode, Bytes), AskError> {
-    let failed = |why: String| AskError::Answer { endpoint: url.endpoint.clone(), why };
-    let stream = TokioIo::new(url.endpoint.connect().await?);
+    get_over(url.endpoint.connect().await?, &url.endpoint, &url.path).await
+}
+
+/// GETs a path over a connection that stands, in clear or not. Bounded in size; the caller bounds the time.
+///
+/// # Errors
+/// When there is no HTTP answer, or its body is over [`MAX_BODY_BYTES`].
+pub async fn get_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    endpoint: &Endpoint,
+    path: &str,
+) -> Result<(StatusCode, Bytes), AskError> {
+    let failed = |why: String| AskError::Answer { endpoint: endpoint.clone(), why };
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
-        .handshake::<_, Empty<Bytes>>(stream)
+        .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(|error| failed(error.to_string()))?;
-    let request = Request::get(&url.path)
-        .header(header::HOST, url.endpoint.to_string())
+    let request = Request::get(path)
+        .header(header::HOST, endpoint.to_string())
         .header(header::USER_AGENT, concat!("drydock-agent/", env!("CARGO_PKG_VERSION")))
         .header(header::CONNECTION, "close")
         .body(Empty::new())

@@ -38,7 +38,7 @@ pub struct Exe {
 
 /// What makes two looks at a file the same look. With the change time, which no owner can set back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
+pub(super) struct Seen {
     file: FileId,
     size: u64,
     mtime: (i64, i64),
@@ -104,7 +104,7 @@ pub fn digest(file: &File) -> io::Result<Sha256> {
 }
 
 impl Seen {
-    fn of(meta: &fs::Metadata) -> Self {
+    pub(super) fn of(meta: &fs::Metadata) -> Self {
         Self {
             file: FileId::of(meta),
             size: meta.size(),

@@ -65,6 +65,25 @@ pub struct UnitInfo {
     pub n_restarts: u32,
     /// How its last main process ended: `exited 1`, `was killed by signal 9`; empty when none has.
     pub last_exit: String,
+    /// How it is started.
+    pub started: Started,
+}
+
+/// How a service is started. Arguments and environment may hold secrets: there is no `Debug` of them.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Started {
+    /// The program and its arguments.
+    pub exec: Vec<String>,
+    /// `NAME=VALUE`.
+    pub environment: Vec<String>,
+    /// Files with more of it, and whether each may be missing.
+    pub environment_files: Vec<(String, bool)>,
+}
+
+impl std::fmt::Debug for Started {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Started").field("program", &self.exec.first()).finish_non_exhaustive()
+    }
 }
 
 impl UnitInfo {

@@ -81,6 +81,12 @@ pub(crate) enum Command {
     /// Kubernetes clusters that nodes of the fleet belong to
     #[command(subcommand)]
     Cluster(commands::cluster::ClusterCommand),
+    /// Look at something as the checks of a run do; nothing is changed
+    #[command(subcommand)]
+    Check(commands::check::CheckCommand),
+    /// What Drydock has marked in a Kubernetes cluster, and taking it back where there is no coordinator
+    #[command(subcommand)]
+    Marks(commands::marks::MarksCommand),
     /// One-time tokens with which nodes join
     #[command(subcommand)]
     Token(commands::token::TokenCommand),

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use drydock_coordinator::clusters::view::{BindingView, ClusterTestView, ClusterView};
+use drydock_coordinator::{
+    clusters::view::{BindingView, ClusterCheckView, ClusterTestView, ClusterView},
+    moves::left::DrainLeftView,
+};
 use drydock_core::view::{
     AmendedView, ArtifactView, ControlView, FleetView, NodeView, PlanView, RehearsalStep, RollbackView,
     RunLineView, RunView, StandingView, StartedView, TakeOverView, TokenView, WhyNodeView,
@@ -164,6 +167,13 @@ impl Client {
         read("answer about a cluster", &answer.await?)
     }
 
+    /// What fails in a cluster.
+    pub(crate) async fn check_cluster(&self, name: String) -> Result<ClusterCheckView, CliError> {
+        let ask = wire::ClusterRequest { name };
+        let answer = self.call(PLAN_TIMEOUT, ask, |mut to, ask| async move { to.check_cluster(ask).await });
+        read("answer about a cluster", &answer.await?)
+    }
+
     /// Has a cluster forgotten; durable when this returns.
     pub(crate) async fn remove_cluster(&self, name: String) -> Result<ClusterView, CliError> {
         let ask = wire::ClusterRequest { name };
@@ -182,6 +192,13 @@ impl Client {
     pub(crate) async fn freeze(&self, ask: wire::FreezeFleetRequest) -> Result<FleetView, CliError> {
         let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.freeze_fleet(ask).await });
         read("fleet", &answer.await?)
+    }
+
+    /// Who is left on a node that has to leave service; the coordinator asks the cluster.
+    pub(crate) async fn drain_left(&self, run: u64, node_name: String) -> Result<DrainLeftView, CliError> {
+        let ask = wire::DrainLeftRequest { run, node_name };
+        let answer = self.call(PLAN_TIMEOUT, ask, |mut to, ask| async move { to.drain_left(ask).await });
+        read("list of pods", &answer.await?)
     }
 
     /// Changes a live run; durable when this returns.

@@ -2,11 +2,13 @@
 
 pub(crate) mod artifact;
 pub(crate) mod audit;
+pub(crate) mod check;
 pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod context;
 pub(crate) mod demo;
 pub(crate) mod freeze;
+pub(crate) mod marks;
 pub(crate) mod node;
 pub(crate) mod plan;
 pub(crate) mod recipe;
@@ -48,6 +50,8 @@ pub(crate) async fn run(cli: Cli, screen: Screen) -> Result<Exit, CliError> {
         Command::Freeze(args) => freeze::freeze(args, &ask).await,
         Command::Thaw => freeze::thaw(&ask).await,
         Command::Cluster(command) => command.run(&ask).await,
+        Command::Check(command) => command.run(&ask).await,
+        Command::Marks(command) => command.run(&ask).await,
         Command::Token(command) => command.run(&ask).await,
         Command::Artifact(command) => command.run(&ask).await,
         Command::Recipe(command) => command.run(&ask),

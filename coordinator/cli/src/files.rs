@@ -77,7 +77,19 @@ mod tests {
     #[test]
     fn the_built_in_recipes_are_there() {
         let names: Vec<String> = recipes().into_iter().map(|recipe| recipe.name).collect();
-        assert_eq!(names, ["drydock-agent", "etcd", "nothing", "reboot", "systemd-binary"]);
+        assert_eq!(
+            names,
+            [
+                "drydock-agent",
+                "etcd",
+                "k3s-agent",
+                "k3s-images",
+                "k3s-server",
+                "nothing",
+                "reboot",
+                "systemd-binary"
+            ]
+        );
         assert_eq!(recipe("no-such").err().unwrap().exit.code(), 2);
     }
 }

@@ -6,6 +6,7 @@
 //! | [`time`] | lengths, points of time, sizes |
 //! | [`plan`] | `drydock plan` |
 //! | [`run`] | `run show`, `run list`, how a run ended |
+//! | [`force`] | `run force`: who is left on a node, and what deleting them means |
 //! | [`hold`] | a hold, and commands that can be copied |
 //! | [`node_of_run`] | one node of a run, with its evidence |
 //! | [`watch`] | the frame of `run watch`, and its lines in a file |
@@ -16,16 +17,21 @@
 //! | [`fencing`] | `drydock takeover` |
 //! | [`fleet`] | nodes, tokens, artifacts |
 //! | [`cluster`] | Kubernetes clusters |
+//! | [`check`] | `check cluster` |
+//! | [`marks`] | marks in a cluster |
 //! | [`recipe`] | recipes |
 //! | [`standing`] | what stands on record about nodes and the fleet, and amendments |
 //! | [`rehearsal`] | `drydock rehearse`, and what a start says of it |
 
 pub(crate) mod audit;
 pub(crate) mod canvas;
+pub(crate) mod check;
 pub(crate) mod cluster;
 pub(crate) mod fencing;
 pub(crate) mod fleet;
+pub(crate) mod force;
 pub(crate) mod hold;
+pub(crate) mod marks;
 pub(crate) mod node_of_run;
 pub(crate) mod plan;
 pub(crate) mod recipe;

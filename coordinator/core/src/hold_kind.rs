@@ -41,6 +41,8 @@ kinds! {
         Unwell => "unwell-while-soaking",
         /// A service has been out for longer than the plan accepts.
         OutageTooLong => "out-for-longer-than-accepted",
+        /// Measured from outside there was no answer for longer than the plan accepts.
+        GapTooLong => "no-answer-for-too-long",
         /// A section was handed out again and again and never begun.
         NeverBegun => "never-begun",
         /// The agent will not do the section.

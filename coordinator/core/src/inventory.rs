@@ -6,7 +6,7 @@ use alloc::{
     vec::Vec,
 };
 
-use drydock_types::{Label, NodeKey, NodeName, Sha256, Version};
+use drydock_types::{ClusterName, Label, NodeKey, NodeName, Sha256, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::standing::Quarantined;
@@ -22,6 +22,8 @@ pub struct Inventory {
     pub durations: BTreeMap<Label, (u64, u64)>,
     /// When it was seen, in Unix time: a window is told as it stands then.
     pub wall_ms: u64,
+    /// Of which cluster each machine is a Node, as operators have said; `None` where nobody was asked.
+    pub bound: Option<BTreeMap<NodeName, ClusterName>>,
 }
 
 /// One node.

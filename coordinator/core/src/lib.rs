@@ -11,6 +11,7 @@
 //! | [`plan`] | bundle + inventory → plan and report |
 //! | [`moves`] | what the coordinator itself does to the outside: a drain |
 //! | [`hold_kind`] | the kinds of holds and waits that there are |
+//! | [`observe`] | what is measured from outside while a node is changed |
 //! | [`per_node`] | what differs from node to node in a recipe |
 //! | [`version_path`] | which versions may follow which |
 //! | [`window`] | when a plan's window is open: the one place with time zones |
@@ -26,6 +27,7 @@ pub mod clock;
 pub mod hold_kind;
 pub mod inventory;
 pub mod moves;
+pub mod observe;
 pub mod per_node;
 pub mod plan;
 pub mod plan_file;

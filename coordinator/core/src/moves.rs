@@ -3,7 +3,12 @@
 //! Data, as recipes write it; what carries them out is the coordinator's. A move leaves marks on other people's
 //! objects (a cordon), and takes only its own back.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::fmt;
 
 use drydock_types::{EffectId, NodeName, RunId};
 use serde::{Deserialize, Serialize};
@@ -17,6 +22,14 @@ pub enum Move {
 }
 
 impl Move {
+    /// Is what is left deleted when the time for leaving is over?
+    #[must_use]
+    pub const fn forces_at_deadline(&self) -> bool {
+        match self {
+            Self::KubernetesDrain(drain) => matches!(drain.at_deadline, AtDeadline::Force),
+        }
+    }
+
     /// Its name as it stands in a recipe, and of the check that asks whether it can be done or is still done.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -45,7 +58,80 @@ pub struct KubernetesDrain {
     /// The node goes down only when what was evicted is ready elsewhere.
     #[serde(default)]
     pub wait_for_replacements: bool,
+    /// What becomes of pods that could not be evicted in the time that the node has for leaving.
+    #[serde(default, skip_serializing_if = "AtDeadline::is_hold")]
+    pub at_deadline: AtDeadline,
 }
+
+/// What happens when the time for leaving is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AtDeadline {
+    /// The run holds, with the list of what is left.
+    #[default]
+    Hold,
+    /// What is left is deleted, also where its budgets forbid its eviction; the record names each with its budget.
+    Force,
+}
+
+impl AtDeadline {
+    /// What is not said is not written: a plan's digest is that of before there was this word.
+    const fn is_hold(&self) -> bool {
+        matches!(self, Self::Hold)
+    }
+}
+
+/// That pods may be deleted which could not be evicted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Force {
+    /// By the plan's `atDeadline: force`: whoever is left, each with its own grace period.
+    Plan {},
+    /// By an operator's amendment: exactly these, and nobody else.
+    Pods {
+        /// Who said so.
+        by: String,
+        /// Which.
+        pods: Vec<ForcedPod>,
+        /// Their grace period in seconds, where it is not to be their own.
+        grace_s: Option<u32>,
+    },
+}
+
+/// A pod that an operator has deleted where it could not be evicted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ForcedPod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Which one of that name: another one is left alone.
+    pub uid: String,
+    /// The budget that is passed over, `shop/cart`, where there is one.
+    pub budget: Option<String>,
+}
+
+impl fmt::Display for ForcedPod {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.namespace, self.name)?;
+        match &self.budget {
+            Some(budget) => write!(out, " past the PodDisruptionBudget {budget}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `n1: what cannot be evicted is deleted: shop/cart-0 past the PodDisruptionBudget shop/cart, …`, each by its name.
+#[must_use]
+pub fn forced_in_words(node: &NodeName, pods: &[ForcedPod], grace_s: Option<u32>) -> String {
+    let pods: Vec<String> = pods.iter().map(ToString::to_string).collect();
+    let grace = grace_s.map_or_else(String::new, |s| format!(", with {s} s of grace"));
+    format!("{node}: what cannot be evicted is deleted{grace}: {}", pods.join(", "))
+}
+
+/// The name of a look's finding that the coordinator itself runs on the node: the others of its wave go first.
+pub const OWN_POD: &str = "coordinatorPod";
 
 /// Whether something may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -89,6 +175,9 @@ pub struct Moving {
     pub doing: Doing,
     /// Marks stood out there before already, as far as the run knows.
     pub was_marked: bool,
+    /// What it was ordered to force: another word is another order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force: Option<Force>,
 }
 
 /// An order of the reducer about a node's moves. Durable intent before it is carried out; carried out twice it does
@@ -107,6 +196,8 @@ pub struct MoveOrder {
     pub again: bool,
     /// Whose mark it is, where another run has left it.
     pub mark_of: Option<RunId>,
+    /// What may be deleted that cannot be evicted.
+    pub force: Option<Force>,
     /// The moves, in the order in which a node leaves; it is given back in reverse.
     pub moves: Vec<Move>,
 }

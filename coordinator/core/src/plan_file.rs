@@ -80,6 +80,8 @@ pub enum Allow {
     Concurrency,
     /// `run amend window=none`: the window no longer binds this run.
     Window,
+    /// `run force`: pods that could not be evicted in time are deleted, each by its name.
+    Force,
 }
 
 /// A span of the week in which nodes may leave service. A span whose end is not after its beginning ends on
@@ -157,6 +159,12 @@ pub struct StageSpec {
     /// Stages that must be done first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Label>,
+    /// What must be clear before a node leaves service, beside what the recipe asks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gate: Vec<Check>,
+    /// What must be clear before a node counts as back, beside what the recipe asks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returned: Vec<Check>,
     /// In order.
     pub waves: Vec<WaveSpec>,
     /// What a failed node does.

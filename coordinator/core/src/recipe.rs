@@ -9,10 +9,17 @@ use drydock_types::{
 };
 use serde::{Deserialize, Serialize};
 
+mod kubernetes;
 mod threshold;
 
-pub use self::threshold::Threshold;
-use crate::{moves::Move, plan_file::ApiVersion};
+pub use self::{
+    kubernetes::{
+        Already, ConditionOf, Expected, KubeletVersion, KubernetesCluster, KubernetesCondition,
+        KubernetesNode, KubernetesSkew, NodeCanary, Part, Scalar,
+    },
+    threshold::Threshold,
+};
+use crate::{moves::Move, observe::Observer, plan_file::ApiVersion};
 
 /// `kind: Recipe`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +76,9 @@ pub struct RecipeSpec {
     /// How the node leaves service before the change, by the coordinator; taken back in reverse when it is well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drain: Vec<Move>,
+    /// What is measured from outside while it is changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observe: Vec<Observer>,
     /// The change.
     pub apply: Vec<Step>,
     /// The agent's own look after it.
@@ -113,6 +123,9 @@ pub struct VersionRules {
     /// The step over a minor cannot be taken back once every member has taken it.
     #[serde(default)]
     pub no_return_after_last_member: bool,
+    /// The recipe of those whose versions this one's may never be ahead of: a kubelet's servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_ahead_of: Option<Label>,
 }
 
 /// A look that the coordinator takes, through agents, and judges itself.
@@ -127,8 +140,20 @@ pub enum Check {
     Health(HealthCheck),
     /// A unit of the node is up; during a soak also that it was not started anew.
     Unit(UnitCheck),
+    /// The datastore of a K3s server lets this one stop.
+    K3sDatastore(K3sDatastoreCheck),
     /// A query that Prometheus answers is within its bounds.
     Prometheus(PrometheusCheck),
+    /// The Kubernetes cluster that the node belongs to is well: nothing fails there that did not fail before the run.
+    KubernetesCluster(KubernetesCluster),
+    /// The node's own Kubernetes Node is Ready, by a kubelet that has reported since the machine was started.
+    KubernetesNode(KubernetesNode),
+    /// Servers and kubelets of the cluster may be beside the target version.
+    KubernetesSkew(KubernetesSkew),
+    /// Objects of the cluster have a condition, or a value at a JSONPath.
+    KubernetesCondition(KubernetesCondition),
+    /// A pod of our own is started on the node, gets an address, answers, and is gone again.
+    NodeCanary(NodeCanary),
 }
 
 impl Check {
@@ -140,7 +165,13 @@ impl Check {
             Self::VersionSkew(_) => "versionSkew",
             Self::Health(_) => "health",
             Self::Unit(_) => "unit",
+            Self::K3sDatastore(_) => "k3sDatastore",
             Self::Prometheus(_) => "prometheus",
+            Self::KubernetesCluster(_) => "kubernetesCluster",
+            Self::KubernetesNode(_) => "kubernetesNode",
+            Self::KubernetesSkew(_) => "kubernetesSkew",
+            Self::KubernetesCondition(_) => "kubernetesCondition",
+            Self::NodeCanary(_) => "nodeCanary",
         }
     }
 
@@ -148,8 +179,14 @@ impl Check {
     #[must_use]
     pub const fn is_of_one_node(&self) -> bool {
         match self {
-            Self::Health(_) | Self::Unit(_) => true,
-            Self::EtcdQuorum(_) | Self::VersionSkew(_) | Self::Prometheus(_) => false,
+            Self::Health(_) | Self::Unit(_) | Self::KubernetesNode(_) | Self::NodeCanary(_) => true,
+            Self::EtcdQuorum(_)
+            | Self::VersionSkew(_)
+            | Self::K3sDatastore(_)
+            | Self::Prometheus(_)
+            | Self::KubernetesCluster(_)
+            | Self::KubernetesSkew(_)
+            | Self::KubernetesCondition(_) => false,
         }
     }
 }
@@ -161,6 +198,20 @@ pub struct EtcdQuorum {
     /// How far a member's applied index may lie behind the furthest.
     #[serde(default = "five_thousand")]
     pub max_lag: u64,
+}
+
+/// Configuration of `k3sDatastore`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct K3sDatastoreCheck {
+    /// The server's unit: `k3s.service`.
+    pub unit: UnitName,
+    /// How far an embedded member's applied index may lie behind the furthest.
+    #[serde(default = "five_thousand")]
+    pub max_lag: u64,
+    /// Who saves a datastore that is not K3s's own; without it such a one is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_datastore_backed_up_by: Option<String>,
 }
 
 /// Configuration of `versionSkew`.

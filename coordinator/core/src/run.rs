@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// The version of the reducer that writes these states and events.
-pub const REDUCER_VERSION: u32 = 1;
+pub const REDUCER_VERSION: u32 = 2;
 
 impl Run {
     /// The node to which this section was handed, and of whose end nothing has been heard.
@@ -78,6 +78,7 @@ impl Run {
             planned_ms: BTreeMap::new(),
             protected_at_ms: BTreeMap::new(),
             waiting: None,
+            failed_before: BTreeMap::new(),
         }
     }
 

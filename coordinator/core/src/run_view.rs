@@ -179,6 +179,7 @@ fn node_view(run: &Run, node: &NodeRun, live: &Live, now: Now) -> RunNodeView {
         ended_unix_ms: node.ended.map(|at| at.wall_ms),
         planned_ms: run.planned_ms.get(&node.stage).copied(),
         out_of_service_ms: node.out_of_service_ms,
+        observed: node.observed.clone(),
         outage: outage(run, node, now),
         soak_ms: run.wave_of(node).soak.0,
         note: note.unwrap_or_else(|| node.note.clone()),

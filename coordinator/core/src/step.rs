@@ -11,6 +11,7 @@
 //! | [`amend`] | approvals, nodes left out, deadlines, amendments |
 //! | [`control`] | pause, resume, abort, restart, deadlines |
 //! | [`hold`] | how a run stops on purpose |
+//! | [`observe`] | what was measured from outside while a node was changed, and whether the plan accepts it |
 //! | [`outage`] | how long an outage that the plan accepts may last |
 
 mod advance;
@@ -21,6 +22,7 @@ mod ended;
 mod hold;
 mod looked;
 mod moves;
+mod observe;
 mod outage;
 mod soak;
 #[cfg(test)]
@@ -99,6 +101,10 @@ pub fn step(mut run: Run, event: &Event, now: Now) -> (Run, Vec<Effect>) {
             moves::waits(&mut run, *effect, what, because, now);
         }
         Event::Moved { effect, end } => moves::moved(&mut run, *effect, end, now),
+        Event::FailedBefore { cluster, keys, .. } => {
+            run.failed_before.entry(cluster.clone()).or_insert_with(|| keys.clone());
+        }
+        Event::Measured { node, round, seen } => observe::measured(&mut run, *node, *round, seen),
         Event::Paused { by } => control::paused(&mut run, by, now),
         Event::Resumed { by } => control::resumed(&mut run, by, now, &mut effects),
         Event::Aborted { by } => control::aborted(&mut run, by, now),

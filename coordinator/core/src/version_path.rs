@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     fn hop(from: &str, to: &str, down: bool) -> Result<Hop, String> {
-        let rules = VersionRules { one_minor_at_a_time: true, no_return_after_last_member: true };
+        let rules = VersionRules { one_minor_at_a_time: true, ..VersionRules::default() };
         judge(&Version::parse(from).unwrap(), &Version::parse(to).unwrap(), &rules, down)
     }
 

@@ -94,4 +94,11 @@ pub trait Api: Send + Sync {
         path: String,
         within: Duration,
     ) -> Result<Result<BoxStream<'static, Line>, Answer>, Unreached>;
+
+    /// Reads the same through every endpoint there is, each by its name: what servers are like, one by one.
+    async fn through_each(&self, path: &str, within: Duration) -> Vec<(String, Result<Answer, String>)> {
+        let request = Request { method: Method::Get, path: path.to_owned(), body: None, within };
+        let said = |unreached: Unreached| unreached.to_string();
+        vec![("the API".to_owned(), self.call(request).await.map_err(said))]
+    }
 }

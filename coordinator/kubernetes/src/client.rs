@@ -93,6 +93,21 @@ impl Client {
         self.ends.iter().zip(answers).map(|(end, answer)| (end.url().clone(), answer.map_err(said))).collect()
     }
 
+    /// Its endpoints, in the order in which they were given.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.ends.iter().map(End::url)
+    }
+
+    /// Asks one endpoint, and no other in its place. For reading only.
+    ///
+    /// # Errors
+    /// When it does not answer in time; why.
+    pub async fn at(&self, index: usize, path: &str, within: Duration) -> Result<Answer, String> {
+        let request = Request { method: Method::Get, path: path.to_owned(), body: None, within };
+        let end = self.ends.get(index).ok_or_else(|| format!("there is no endpoint {index}"))?;
+        self.send(end, &request).await.map_err(|failure| failure.why().to_owned())
+    }
+
     async fn send(&self, end: &End, request: &Request) -> Result<Answer, Failure> {
         self.sent.fetch_add(1, Ordering::Relaxed);
         end.call(request).await
@@ -221,5 +236,10 @@ impl Api for Client {
             }
         }
         otherwise.map(Err).ok_or_else(|| tried.unreached(false))
+    }
+
+    async fn through_each(&self, path: &str, within: Duration) -> Vec<(String, Result<Answer, String>)> {
+        let answers = self.each(path, within).await;
+        answers.into_iter().map(|(endpoint, answer)| (endpoint.to_string(), answer)).collect()
     }
 }

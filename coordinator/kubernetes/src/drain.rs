@@ -7,24 +7,28 @@
 //! | [`hands`] | pure: who else is at work on the Node |
 //! | [`cordon`] | our cordon and its mark, one patch; taking back ours and nobody else's |
 //! | [`evict`] | one pod's eviction |
+//! | [`force`] | deleting what cannot be evicted, where somebody has said so |
 //! | [`work`] | the drain itself, by watches; [`work::still_drained`] |
 //! | [`ask`] | one question to a cluster, and which refusals are final |
 //!
-//! Nothing here deletes anything: a pod goes by `pods/eviction` or not at all. Nothing here waits by asking again and
+//! A pod goes by `pods/eviction`; it is deleted only where an operator has named it, or the plan says so for the end of
+//! the time for leaving, and then by its UID ([`force`]). Nothing here waits by asking again and
 //! again: what is waited for is watched. See `docs/adr/0022-drain.md`.
 
 use std::fmt;
 
 use drydock_types::Verdict;
 
+pub use self::force::Force;
 use crate::{
     mark::Marker,
-    objects::{Uid, pod::PodName},
+    objects::{Pod, Uid, pod::PodName},
 };
 
 pub mod ask;
 pub mod cordon;
 pub mod evict;
+pub mod force;
 pub mod hands;
 pub mod judge;
 pub mod look;
@@ -56,6 +60,23 @@ pub struct Words {
     pub wait_for_replacements: bool,
 }
 
+/// The pod in which this coordinator runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnPod {
+    /// Its name.
+    pub name: PodName,
+    /// Which one, where it was said: then one of the same name in another cluster is told from it.
+    pub uid: Option<Uid>,
+}
+
+impl OwnPod {
+    /// Is it this one?
+    #[must_use]
+    pub fn is(&self, pod: &Pod) -> bool {
+        self.name == pod.name() && self.uid.as_ref().is_none_or(|uid| *uid == pod.metadata.uid)
+    }
+}
+
 /// Which Node is drained, for whom, how.
 #[derive(Debug, Clone)]
 pub struct Order {
@@ -67,8 +88,16 @@ pub struct Order {
     pub marker: Marker,
     /// The plan's words.
     pub words: Words,
-    /// The pod in which this coordinator runs, where it runs in this cluster.
-    pub own_pod: Option<PodName>,
+    /// The pod in which this coordinator runs, where it runs in one.
+    pub own_pod: Option<OwnPod>,
+    /// What may be deleted that cannot be evicted.
+    pub force: Option<Force>,
+    /// The last look found no pod here that has to leave: then its own are read first, and the other nodes' only where
+    /// there is one by now. It decides what is asked first, and nothing else.
+    pub expects_none: bool,
+    /// Whoever gave the order looks again itself, by [`work::still_drained_at`], before anything is done there: the drain
+    /// ends by what its watch says, and does not look a second time.
+    pub looks_again: bool,
     /// A person has said "again" since somebody uncordoned the Node under our mark. Otherwise that person's word
     /// stands.
     pub again: bool,

@@ -103,6 +103,8 @@ struct World {
     asked: Vec<Asked>,
     /// The fewest healthy pods that each budget ever had since it was first counted, less what it demands.
     slack: BTreeMap<String, i64>,
+    /// Up to which version that was looked at.
+    noted: u64,
 }
 
 impl Default for Cluster {
@@ -128,6 +130,7 @@ impl Cluster {
             forbidden: Vec::new(),
             asked: Vec::new(),
             slack: BTreeMap::new(),
+            noted: 0,
         };
         let news = world.news.subscribe();
         let cluster = Self { world: Arc::new(Mutex::new(world)) };
@@ -187,6 +190,16 @@ impl Cluster {
         let pods = world.store.all(Resource::Pods).filter(|pod| pod["spec"]["nodeName"] == node);
         pods.map(|pod| (store::text(&pod["metadata"]["name"]), store::text(&pod["metadata"]["uid"])))
             .collect()
+    }
+
+    /// The names of all objects of a kind, with their UIDs.
+    #[must_use]
+    pub fn all(&self, resource: Resource) -> Vec<(String, String)> {
+        let world = self.lock();
+        let names = |object: &Value| {
+            (store::text(&object["metadata"]["name"]), store::text(&object["metadata"]["uid"]))
+        };
+        world.store.all(resource).map(names).collect()
     }
 
     /// A controller that keeps as many pods as it should.
@@ -254,6 +267,31 @@ impl Cluster {
         self.lock().slack.get(budget).copied()
     }
 
+    /// Answers a request at this very moment, with none of the delays and faults of its own: for whoever brings theirs.
+    #[must_use]
+    pub fn serve(&self, request: &Request) -> Option<Answer> {
+        let mut world = self.lock();
+        if world.down {
+            return None;
+        }
+        let before = world.store.version();
+        let answer = world.serve(request);
+        if world.store.version() != before {
+            world.news.send_replace(());
+        }
+        Some(answer)
+    }
+
+    /// Every change behind a version, in order: what was changed, `ADDED`, `MODIFIED` or `DELETED`, and the object. Brings
+    /// the version of the last.
+    pub fn each_change(&self, since: u64, mut told: impl FnMut(Resource, &'static str, &Value)) -> u64 {
+        let world = self.lock();
+        for change in world.store.since(since) {
+            told(change.resource, change.kind, &change.object);
+        }
+        world.store.version()
+    }
+
     async fn answer(&self, request: &Request) -> Result<Answer, Unreached> {
         let fault = {
             let mut world = self.lock();
@@ -263,7 +301,7 @@ impl Cluster {
             fault::take(&mut world.rules, request)
         };
         match fault {
-            None => Ok(self.act(|world| world.serve(request))),
+            None => self.serve(request).ok_or_else(refused),
             Some(Fault::Answer(answer)) => Ok(answer),
             Some(Fault::Hang { takes_effect }) => {
                 if takes_effect {
@@ -336,7 +374,11 @@ impl Cluster {
         self.lock().asked.push(Asked { at: Instant::now(), verb, path, status });
     }
 
-    fn open(
+    /// Opens a watch at this very moment.
+    ///
+    /// # Errors
+    /// When no endpoint answers.
+    pub fn open(
         &self,
         path: &str,
         within: Duration,

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     error::KubeconfigError,
     file::{Asked, Taken, read},
-    in_cluster::in_cluster,
+    in_cluster::{in_cluster, own_pod},
     server::{Endpoint, endpoints},
 };
 

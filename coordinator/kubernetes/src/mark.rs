@@ -121,18 +121,23 @@ impl Found {
     }
 }
 
-/// Reads a Node's mark.
+/// Reads a Node's mark, whosever it is. `Err` says why it cannot be read; `None`: there is none.
+#[must_use]
+pub fn read(node: &Node) -> Option<Result<Mark, String>> {
+    let text = node.metadata.annotations.get(KEY)?;
+    if text.len() > MOST_BYTES {
+        return Some(Err(format!("it has {} bytes", text.len())));
+    }
+    Some(serde_json::from_str(text).map_err(|why| one_line(&why.to_string())))
+}
+
+/// Reads a Node's mark, as whoever marks would.
 #[must_use]
 pub fn found(node: &Node, marker: &Marker) -> Found {
-    let Some(text) = node.metadata.annotations.get(KEY) else {
-        return Found::None;
-    };
-    if text.len() > MOST_BYTES {
-        return Found::Illegible(format!("it has {} bytes", text.len()));
-    }
-    let mark: Mark = match serde_json::from_str(text) {
-        Ok(mark) => mark,
-        Err(why) => return Found::Illegible(one_line(&why.to_string())),
+    let mark = match read(node) {
+        None => return Found::None,
+        Some(Ok(mark)) => mark,
+        Some(Err(why)) => return Found::Illegible(why),
     };
     if mark.fleet != marker.fleet {
         Found::OtherFleet(mark)

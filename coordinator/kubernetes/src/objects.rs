@@ -89,7 +89,7 @@ pub struct BookmarkMeta {
 }
 
 /// Go writes `null` for an empty slice or map now and then.
-fn null_is_default<'de, D, T>(from: D) -> Result<T, D::Error>
+pub(crate) fn null_is_default<'de, D, T>(from: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Deserialize<'de> + Default,

@@ -37,11 +37,13 @@ pub enum Purpose {
     Checks,
     /// The check `nodeCanary`, which runs a pod of its own.
     Canary,
+    /// Deleting pods that cannot be evicted: `run force`, and `atDeadline: force` in a plan.
+    Force,
 }
 
 impl Purpose {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Drain, Self::Checks, Self::Canary];
+    pub const ALL: [Self; 4] = [Self::Drain, Self::Checks, Self::Canary, Self::Force];
 
     /// For people.
     #[must_use]
@@ -50,6 +52,7 @@ impl Purpose {
             Self::Drain => "drain",
             Self::Checks => "checks",
             Self::Canary => "nodeCanary",
+            Self::Force => "force",
         }
     }
 }
@@ -112,16 +115,50 @@ pub const NEEDS: &[Need] = &[
     ),
     cluster(Purpose::Drain, "", "persistentvolumes", "list", "find volumes that bind pods to the node"),
     cluster(Purpose::Drain, "apps", "daemonsets", "get", "see whether kured holds its lock"),
-    cluster(Purpose::Checks, "", "nodes", "list", "see nodes Ready, their versions and pressure"),
-    cluster(Purpose::Checks, "", "pods", "list", "see failing pods and since when"),
-    cluster(Purpose::Checks, "", "persistentvolumeclaims", "list", "see claims Bound"),
-    cluster(Purpose::Checks, "apps", "deployments", "list", "see workloads at strength"),
-    cluster(Purpose::Checks, "apps", "statefulsets", "list", "see workloads at strength"),
-    cluster(Purpose::Checks, "apps", "daemonsets", "list", "see workloads at strength"),
+    cluster(Purpose::Checks, "", "nodes", "get", "take the check kubernetesNode"),
+    cluster(
+        Purpose::Checks,
+        "",
+        "nodes",
+        "list",
+        "see nodes Ready and under pressure, for kubernetesCluster",
+    ),
+    cluster(Purpose::Checks, "", "pods", "list", "see failing pods and since when, for kubernetesCluster"),
+    cluster(Purpose::Checks, "", "events", "list", "see why pods fail, for kubernetesCluster"),
+    cluster(Purpose::Checks, "", "persistentvolumeclaims", "list", "see claims Bound, for kubernetesCluster"),
+    cluster(
+        Purpose::Checks,
+        "apps",
+        "deployments",
+        "list",
+        "see workloads at strength, for kubernetesCluster",
+    ),
+    cluster(
+        Purpose::Checks,
+        "apps",
+        "statefulsets",
+        "list",
+        "see workloads at strength, for kubernetesCluster",
+    ),
+    cluster(
+        Purpose::Checks,
+        "apps",
+        "daemonsets",
+        "list",
+        "see workloads at strength, for kubernetesCluster",
+    ),
     canary("pods", "create", "start the canary's pod"),
+    canary("pods", "list", "find one that was left behind"),
     canary("pods", "get", "see it get an address and answer"),
     canary("pods", "watch", "see it start and go"),
     canary("pods", "delete", "take it away again"),
+    cluster(
+        Purpose::Force,
+        "",
+        "pods",
+        "delete",
+        "delete pods that cannot be evicted, where somebody has said so",
+    ),
 ];
 
 /// A right that is missing.

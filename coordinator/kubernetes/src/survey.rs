@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `skew` | which versions of servers and kubelets may be together |
 
-mod skew;
+pub mod skew;
 #[cfg(test)]
 mod tests;
 

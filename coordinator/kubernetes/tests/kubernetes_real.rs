@@ -3,6 +3,8 @@
 //! `tests/run kubernetes` runs this; without Go it says that it is left out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "kubernetes_real/checks.rs"]
+mod checks;
 #[path = "kubernetes_real/endpoints.rs"]
 mod endpoints;
 
@@ -15,7 +17,7 @@ use std::{
 use drydock_kubernetes::{
     client::Client,
     drain::{
-        Order, Word, Words,
+        Force, Order, Word, Words,
         cordon::{self, Released},
         look::foresee,
         work::{Ended, Progress, Stage, Stop, drain, still_drained},
@@ -38,6 +40,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const CLUSTER_ROLE: &str = include_str!("../../../deploy/kubernetes/clusterrole.yaml");
+const FORCE_ROLE: &str = include_str!("../../../deploy/kubernetes/force.yaml");
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 const DAEMON_SETS: &str = "/apis/apps/v1/namespaces/default/daemonsets";
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -95,6 +98,9 @@ impl Scene {
             },
             words: Words::default(),
             own_pod: None,
+            force: None,
+            expects_none: false,
+            looks_again: false,
             again: false,
         }
     }
@@ -324,6 +330,55 @@ async fn a_finalizer_is_named_at_the_deadline(scene: &Scene) {
     admin.patch(&format!("{PODS}/held"), &json!({"metadata": {"finalizers": null}})).await.unwrap();
 }
 
+/// With the right that the usual role has not.
+async fn what_a_person_has_named_is_deleted_past_its_budget(scene: &Scene) {
+    scene.workload("stuck", 6, "0s", json!({"minAvailable": 5}), 1).await;
+    let admin = scene.cluster.admin();
+    let mut order = scene.order("node-1").await;
+    // One elsewhere is not ready, and stays so: the budget allows none any more.
+    let elsewhere = scene.pods_on("node-2").await.remove(0);
+    let hands_off = json!({"metadata": {"annotations": {"drydock.test/hands-off": ""}}});
+    admin.patch(&format!("{PODS}/{elsewhere}"), &hands_off).await.unwrap();
+    let unready = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+    admin.patch(&format!("{PODS}/{elsewhere}/status"), &unready).await.unwrap();
+    let blocked = admin.until("the budget to allow none", BUDGETS, SOON, |all| {
+        all.iter().any(|one| one["status"]["disruptionsAllowed"] == 0).then_some(())
+    });
+    blocked.await.unwrap();
+    let here = scene.pods_on("node-1").await;
+    let mut uids = std::collections::BTreeSet::new();
+    for pod in &here {
+        let pod = admin.get(&format!("{PODS}/{pod}")).await.unwrap();
+        uids.insert(pod["metadata"]["uid"].as_str().unwrap().to_owned());
+    }
+    order.force = Some(Force { by: "anna".to_owned(), only: Some(uids), grace_s: None });
+    let ended = scene.drain(&order, SOON).await;
+    assert!(matches!(&ended, Ended::Refused { why, .. } if why.contains("delete pods")), "{ended:?}");
+    let role: Value = serde_saphyr::from_multiple::<Value>(FORCE_ROLE).unwrap().remove(0);
+    let roles = "/apis/rbac.authorization.k8s.io/v1";
+    admin.create(&format!("{roles}/clusterroles"), &role).await.unwrap();
+    let group = "rbac.authorization.k8s.io";
+    let binding = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": "drydock-force"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "drydock-force"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": "drydock"}],
+    });
+    admin.create(&format!("{roles}/clusterrolebindings"), &binding).await.unwrap();
+    let granted = async { while !missing(&scene.client, &[Purpose::Force]).await.unwrap().is_empty() {} };
+    tokio::time::timeout(SOON, granted).await.expect("the shipped role does not suffice");
+
+    let Ended::Drained(evidence) = scene.drain(&order, SOON).await else { panic!("not drained") };
+    assert!(!evidence.forced.is_empty() && evidence.forced.len() <= here.len(), "{evidence:?}");
+    for said in &evidence.forced {
+        assert!(said.contains("by the word of anna") && said.contains("stuck"), "{said}");
+    }
+    assert_eq!(scene.pods_on("node-1").await, Vec::<String>::new());
+    assert_eq!(scene.release(&order).await, Released::Uncordoned);
+    let hands_on = json!({"metadata": {"annotations": {"drydock.test/hands-off": null}}});
+    admin.patch(&format!("{PODS}/{elsewhere}"), &hands_on).await.unwrap();
+    scene.remove("stuck").await;
+}
+
 async fn a_person_who_uncordons_in_mid_drain_ends_it(scene: &Scene) {
     scene.workload("taken", 9, "1s", json!({"maxUnavailable": 1}), 1).await;
     let order = scene.order("node-1").await;
@@ -377,6 +432,7 @@ async fn drains_of_a_real_control_plane() {
     what_can_never_go_is_found_before_anything_is_touched(&scene).await;
     a_blocked_drain_goes_on_when_its_budget_is_repaired(&scene).await;
     a_finalizer_is_named_at_the_deadline(&scene).await;
+    what_a_person_has_named_is_deleted_past_its_budget(&scene).await;
     a_person_who_uncordons_in_mid_drain_ends_it(&scene).await;
     a_server_that_is_killed_in_mid_drain_is_waited_for(&mut scene).await;
 }

@@ -28,6 +28,8 @@ pub struct Observed<'a> {
     pub before: bool,
     /// The plan accepts that etcd is out while its only members are.
     pub outage_accepted: bool,
+    /// What that outage is called in a plan.
+    pub outage_name: &'a str,
     /// What each node of the stage sees.
     pub views: &'a BTreeMap<NodeName, Result<EtcdView, String>>,
 }
@@ -39,6 +41,7 @@ pub(super) fn verdict(scene: &Scene<'_>, config: &EtcdQuorum) -> Verdict {
         node: &request.node,
         before: request.before,
         outage_accepted: request.outages.iter().any(|name| name == "etcd"),
+        outage_name: "etcd",
         views: &scene.etcd,
     };
     judge(&observed, config)
@@ -237,8 +240,8 @@ fn may_stop(observed: &Observed<'_>) -> Verdict {
     let quorum = voters / 2 + 1;
     if left < quorum {
         let why = format!(
-            "with {} stopped, {left} of {voters} voters are left and {quorum} are needed; accept the outage in the plan by name (`outage: {{etcd: 5m}}`) or add members",
-            observed.node,
+            "with {} stopped, {left} of {voters} voters are left and {quorum} are needed; accept the outage in the plan by name (`outage: {{{}: 5m}}`) or add members",
+            observed.node, observed.outage_name,
         );
         return Verdict::Refused(why);
     }
@@ -319,7 +322,7 @@ mod tests {
     }
 
     fn judged(views: &Views, before: bool, outage_accepted: bool) -> Verdict {
-        let observed = Observed { node: &node(2), before, outage_accepted, views };
+        let observed = Observed { node: &node(2), before, outage_accepted, outage_name: "etcd", views };
         judge(&observed, &EtcdQuorum { max_lag: 5000 })
     }
 

@@ -173,7 +173,13 @@ mod tests {
         let node = NodeName::parse("ctl-1").unwrap();
         let request = request(&node);
         let sessions = Sessions::new(Fence { epoch: Epoch(1), instance: InstanceId([1; 16]) });
-        let scene = Scene { request: &request, sessions: &sessions, etcd: BTreeMap::new() };
+        let scene = Scene {
+            request: &request,
+            sessions: &sessions,
+            etcd: BTreeMap::new(),
+            clusters: None,
+            failing: std::sync::Mutex::default(),
+        };
         let check = from_elsewhere(tcp(&listener.local_addr().unwrap().to_string()));
         let seen = verdict(&scene, &node, &check).await;
         let Verdict::Unknown(why) = seen else { panic!("{seen:?}") };

@@ -70,6 +70,7 @@ mod tests {
             invocation: "0".repeat(32),
             exe_inode: 1,
             exe_sha256: Sha256([0; 32]),
+            unpacked: None,
         };
         Ok(UnitView {
             unit,

@@ -1,6 +1,11 @@
 //! What operators see of clusters. Nothing secret is in any of it.
 
-use drydock_kubernetes::survey::Survey;
+use std::collections::BTreeMap;
+
+use drydock_kubernetes::{
+    health::{self, Kind, Observed, Weight},
+    survey::Survey,
+};
 use drydock_types::{ClusterName, NodeName};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +55,60 @@ pub struct ClusterTestView {
     pub survey: Survey,
 }
 
+/// What `check cluster` found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterCheckView {
+    /// Which cluster.
+    pub cluster: ClusterName,
+    /// When it was looked at, in Unix seconds by the coordinator's clock.
+    pub seen_unix_s: i64,
+    /// How many Nodes there are.
+    pub nodes: usize,
+    /// How many of them are Ready.
+    pub ready: usize,
+    /// How many Nodes have a kubelet of each version.
+    pub kubelets: BTreeMap<String, usize>,
+    /// How many pods were looked at, those that have ended included.
+    pub pods: usize,
+    /// How many of them fail.
+    pub failing: usize,
+    /// How many claims were looked at.
+    pub claims: usize,
+    /// How many Deployments, StatefulSets and DaemonSets were looked at.
+    pub workloads: usize,
+    /// What fails, what weighs most first.
+    pub problems: Vec<ProblemView>,
+}
+
+impl ClusterCheckView {
+    /// Is there anything that would stop a run, had it begun under it?
+    #[must_use]
+    pub fn stops(&self) -> bool {
+        self.problems.iter().any(|problem| problem.weight > Weight::Note)
+    }
+}
+
+/// One root cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProblemView {
+    /// What kind of thing it is.
+    pub kind: Kind,
+    /// How much it weighs.
+    pub weight: Weight,
+    /// In one line.
+    pub what: String,
+    /// What to do about it.
+    pub next: String,
+    /// Since when the first of them has, in Unix seconds.
+    pub since_unix_s: Option<i64>,
+    /// Whom it concerns: the first hundred.
+    pub of: Vec<String>,
+    /// How many it concerns in all.
+    pub count: usize,
+}
+
 /// What `node bind` did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -77,5 +136,38 @@ pub(super) fn of(row: ClusterRow, bindings: &[BindingRow]) -> ClusterView {
         valid_until_unix_s: row.valid_until_unix_s,
         added_by: row.added_by,
         added_unix_ms: row.added_unix_ms,
+    }
+}
+
+/// More names than this nobody reads.
+const MOST_OF: usize = 100;
+
+pub(super) fn checked(cluster: ClusterName, seen: &Observed, now_unix_s: i64) -> ClusterCheckView {
+    let mut kubelets = BTreeMap::new();
+    for version in seen.nodes.iter().map(|node| &node.status.node_info.kubelet_version) {
+        if !version.is_empty() {
+            *kubelets.entry(version.chars().take(80).collect()).or_default() += 1;
+        }
+    }
+    let problems = health::judge(seen, now_unix_s).into_iter().map(|problem| ProblemView {
+        what: problem.what(now_unix_s),
+        since_unix_s: problem.since_unix_s(),
+        count: problem.members.len(),
+        of: problem.members.iter().take(MOST_OF).map(|member| member.name.clone()).collect(),
+        kind: problem.kind,
+        weight: problem.weight,
+        next: problem.next,
+    });
+    ClusterCheckView {
+        cluster,
+        seen_unix_s: now_unix_s,
+        nodes: seen.nodes.len(),
+        ready: seen.nodes.iter().filter(|node| node.is_ready()).count(),
+        kubelets,
+        pods: seen.counted.pods,
+        failing: seen.failing.len() + seen.counted.more_failing,
+        claims: seen.counted.claims,
+        workloads: seen.counted.workloads,
+        problems: problems.collect(),
     }
 }

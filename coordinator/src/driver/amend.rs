@@ -3,13 +3,14 @@
 
 use drydock_core::{
     Now,
+    moves::{ForcedPod, forced_in_words},
     plan_file::Allow,
     run::{Change, Event, NodeRun, Run},
-    view::{AmendedView, RunStatus},
+    view::{AmendedView, Phase, RunStatus},
 };
 use drydock_types::{Millis, NodeName, Sha256};
 
-use super::{Driver, OperatorError, Output};
+use super::{Driver, LookRequest, OperatorError, Output, looks::look_request};
 use crate::store::RunStore;
 
 /// A wave as an operator names it: stage and wave.
@@ -53,6 +54,15 @@ pub enum Asked {
     },
     /// Do without the window.
     NoWindow,
+    /// Delete pods that could not be evicted.
+    Force {
+        /// Whose.
+        node: NodeName,
+        /// Exactly these, as they were just seen there.
+        pods: Vec<ForcedPod>,
+        /// Their grace period in seconds, where it is not to be their own.
+        grace_s: Option<u32>,
+    },
 }
 
 impl<S: RunStore> Driver<S> {
@@ -84,6 +94,21 @@ impl<S: RunStore> Driver<S> {
         let status = run.map_or(RunStatus::Done, |run| run.status);
         let to = run.map_or(from, |run| run.plan.digest);
         Ok((AmendedView { number, status, what, from, to, nodes }, outputs))
+    }
+
+    /// What is to be looked at before an operator can say which pods are forced off a node.
+    ///
+    /// # Errors
+    /// See [`OperatorError`]; [`OperatorError::Refused`] says why none may be.
+    pub fn forcible(&self, number: u64, node: &NodeName) -> Result<LookRequest, OperatorError> {
+        let number = self.resolve(number)?;
+        let run = self.runs.get(&number).ok_or(OperatorError::Closed(number))?;
+        let index = may_force(run, node).map_err(OperatorError::Refused)?;
+        // As at its gate, wherever it stands.
+        let mut run = run.clone();
+        run.nodes[index].phase = Phase::Gating;
+        look_request(&run, index, 0, Vec::new())
+            .ok_or_else(|| OperatorError::Refused(format!("nothing is evicted from {node}")))
     }
 }
 
@@ -142,7 +167,26 @@ fn judge(run: &Run, asked: &Asked, by: &str) -> Result<Judged, String> {
             let event = Event::Amended { by: by_whom, change: Change::NoWindow {} };
             Ok(Judged { event, what, nodes: Vec::new() })
         }
+        Asked::Force { node, pods, grace_s } => {
+            let index = may_force(run, node)?;
+            if pods.is_empty() {
+                return Err(format!(
+                    "no pod is named: drydock run force {} --node {node} lists them",
+                    run.number
+                ));
+            }
+            let what = forced_in_words(node, pods, *grace_s);
+            let change = Change::Force { node: index, pods: pods.clone(), grace_s: *grace_s };
+            Ok(Judged { event: Event::Amended { by: by_whom, change }, what, nodes: vec![node.clone()] })
+        }
     }
+}
+
+/// The node of a run off which pods may be forced now.
+fn may_force(run: &Run, node: &NodeName) -> Result<usize, String> {
+    allowed(run, Allow::Force, "force")?;
+    let index = find(run, node)?;
+    run.why_not_forced(index).map_or(Ok(index), Err)
 }
 
 fn approve(run: &Run, place: Option<&Place>, digest: Option<Sha256>, by: &str) -> Result<Judged, String> {

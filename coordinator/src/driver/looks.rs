@@ -4,9 +4,10 @@ use drydock_core::{
     Now,
     inventory::Seen,
     recipe::Check,
-    run::{CheckResult, Disrupted, Event, LookFor, Run},
+    run::{CheckResult, Disrupted, Event, LookFor, NodeRun, Run},
     view::Phase,
 };
+use drydock_types::{NodeKey, NodeName};
 
 use super::{Driver, LookRequest, Output};
 use crate::store::{RunStore, StoreError};
@@ -39,6 +40,21 @@ pub(super) const fn looked_at(node: usize, round: u64, results: Vec<CheckResult>
     Event::Looked { node, round, results, seen, disrupted: Vec::new() }
 }
 
+fn identity(node: &NodeRun) -> (NodeName, NodeKey) {
+    (node.name.clone(), node.key)
+}
+
+/// What failed before is what failed before anything of the run was done. It is noted at the first gate whose stage has
+/// a check that will ask for it.
+fn notes_failures(run: &Run, node: &NodeRun) -> bool {
+    let stage = run.stage_of(node);
+    let spec = &stage.recipe.spec;
+    let soaks = stage.waves.iter().flat_map(|wave| &wave.soak_checks);
+    let mut checks = spec.gate.iter().chain(&spec.returned).chain(soaks);
+    let untouched = run.nodes.iter().all(|other| !other.marked && !run.change_was_sent(other));
+    untouched && checks.any(|check| matches!(check, Check::KubernetesCluster(_)))
+}
+
 /// Is there anything to ask an agent, or does the driver know the answer itself?
 pub(crate) fn look_request(run: &Run, index: usize, round: u64, checks: Vec<Check>) -> Option<LookRequest> {
     let node = run.nodes.get(index)?;
@@ -56,6 +72,9 @@ pub(crate) fn look_request(run: &Run, index: usize, round: u64, checks: Vec<Chec
     }
     let peers = stage.waves.iter().flat_map(|wave| &wave.nodes);
     let peers = peers.map(|peer| (peer.name.clone(), stage.detect_for(peer))).collect();
+    // What was taken back by its agent should be what ran before.
+    let taken_back = node.undone && !before;
+    let wanted = if taken_back { node.from.as_ref() } else { run.wanted(node) };
     Some(LookRequest {
         run: run.number,
         index,
@@ -68,14 +87,23 @@ pub(crate) fn look_request(run: &Run, index: usize, round: u64, checks: Vec<Chec
         moves,
         drained: node.drained,
         again: node.again,
+        force: node.force.clone(),
         run_id: node.mark_of.unwrap_or(run.id),
         fleet: run.fleet,
         key: node.key,
         rehearses: node.phase == Phase::Pending,
         soak,
         peers,
-        to: run.wanted(node).unwrap_or(&stage.to).clone(),
+        to: wanted.unwrap_or(&stage.to).clone(),
         outages: stage.outage.keys().cloned().collect(),
         one_minor_at_a_time: stage.recipe.spec.versions.one_minor_at_a_time,
+        observe: match node.phase {
+            Phase::Returning => stage.recipe.spec.observe.clone(),
+            _ => Vec::new(),
+        },
+        began_unix_ms: run.started.wall_ms,
+        failed_before: run.failed_before.clone(),
+        notes_failures: before && notes_failures(run, node),
+        keys: run.nodes.iter().filter(|other| other.stage == node.stage).map(identity).collect(),
     })
 }

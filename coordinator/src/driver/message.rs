@@ -1,15 +1,29 @@
 //! What the driver is told, and what it wants done.
 
+use std::collections::BTreeMap;
+
 use drydock_core::{
     inventory::Seen,
-    moves::{Move, MoveEnd, MoveOrder},
+    moves::{Force, Move, MoveEnd, MoveOrder},
+    observe::{Observed, Observer},
     recipe::{Check, Detect},
     run::{CheckResult, SoakLook},
 };
-use drydock_types::{EffectId, Fence, FleetId, NodeKey, NodeName, Outcome, RunId};
+use drydock_types::{ClusterName, EffectId, Fence, FleetId, Millis, NodeKey, NodeName, Outcome, RunId};
 
 use super::{Agent, FleetNode, HeldEffect};
 use crate::heard::Signed;
+
+/// What fails in a Kubernetes cluster already: see [`drydock_core::run::Event::FailedBefore`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedBefore {
+    /// Which cluster.
+    pub cluster: ClusterName,
+    /// Each by its digest.
+    pub keys: Vec<String>,
+    /// For people.
+    pub said: Vec<String>,
+}
 
 /// What happened, as the driver is told.
 #[derive(Debug)]
@@ -97,6 +111,13 @@ pub enum Input {
         /// What runs there.
         seen: Seen,
     },
+    /// What fails in a Kubernetes cluster before any node of a run was changed. Told before the look that found it.
+    FailedBefore {
+        /// Of which run.
+        run: u64,
+        /// What.
+        found: FailedBefore,
+    },
     /// What a node's moves wait for.
     MoveWaits {
         /// Of which run.
@@ -116,6 +137,17 @@ pub enum Input {
         effect: EffectId,
         /// How.
         end: MoveEnd,
+    },
+    /// What was measured from outside up to a look that is about to be told.
+    Measured {
+        /// Of which run.
+        run: u64,
+        /// Index of the node.
+        node: usize,
+        /// Which round of looks.
+        round: u64,
+        /// What each observer has seen.
+        seen: Vec<Observed>,
     },
     /// A node was enrolled, labelled or removed.
     Registered {
@@ -179,6 +211,8 @@ pub enum Output {
     Look(Box<LookRequest>),
     /// Carry out a node's moves, or end what is under way.
     Move(Box<MoveRequest>),
+    /// Measure from outside from now on; comes before the section that changes the node.
+    Observe(Box<ObserveRequest>),
     /// Records that an agent may forget.
     Forget {
         /// Who.
@@ -205,6 +239,23 @@ pub struct MoveRequest {
     pub order: MoveOrder,
 }
 
+/// What the driver wants measured while a node is changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObserveRequest {
+    /// Of which run, by its number.
+    pub run: u64,
+    /// Index of the node.
+    pub index: usize,
+    /// Its name.
+    pub node: NodeName,
+    /// Its identity.
+    pub key: NodeKey,
+    /// What.
+    pub observers: Vec<Observer>,
+    /// After so long nobody asks for it any more.
+    pub at_most: Millis,
+}
+
 /// A look that the driver wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LookRequest {
@@ -229,6 +280,8 @@ pub struct LookRequest {
     pub drained: bool,
     /// See [`MoveOrder::again`].
     pub again: bool,
+    /// See [`MoveOrder::force`].
+    pub force: Option<Force>,
     /// For marks.
     pub run_id: RunId,
     /// For marks.
@@ -250,4 +303,15 @@ pub struct LookRequest {
     pub outages: Vec<String>,
     /// No minor may be left out.
     pub one_minor_at_a_time: bool,
+    /// What has been measured from outside since its change was handed out, to be told when all else is clear.
+    pub observe: Vec<Observer>,
+    /// When the run began, in Unix time by the coordinator's clock.
+    pub began_unix_ms: u64,
+    /// See [`drydock_core::run::Run::failed_before`].
+    pub failed_before: BTreeMap<ClusterName, Vec<String>>,
+    /// No node of the run was changed yet, and a check of the stage will have to know what failed before: it is looked at
+    /// now, whatever the checks of this very look are.
+    pub notes_failures: bool,
+    /// The identities of the stage's nodes.
+    pub keys: BTreeMap<NodeName, NodeKey>,
 }

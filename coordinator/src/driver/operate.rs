@@ -358,6 +358,7 @@ impl<S: RunStore> Driver<S> {
             busy: busy.collect(),
             durations: BTreeMap::new(),
             wall_ms: now.wall_ms,
+            bound: None,
         }
     }
 

@@ -181,6 +181,14 @@ impl<S: RunStore> Driver<S> {
         self.standings.of(key)
     }
 
+    /// The run that has marked a node on other people's objects, and has not taken it back: open, or over.
+    #[must_use]
+    pub fn marked_by(&self, key: NodeKey) -> Option<u64> {
+        let has = |run: &&Run| run.nodes.iter().any(|node| node.key == key && node.marked);
+        let open = self.runs.values().find(has).map(|run| run.number);
+        open.or_else(|| self.standing(key)?.marks.first().map(|mark| mark.run))
+    }
+
     /// Commits changes that belong to no run, and believes them.
     pub(super) fn record(&mut self, changes: Changes, now: Now) -> Result<(), StoreError> {
         let mut commit = Commit { clock_ms: now.clock_ms, ..Commit::default() };

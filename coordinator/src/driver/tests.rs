@@ -2,6 +2,7 @@
 
 mod amending;
 mod departures;
+mod failures;
 mod fenced;
 mod limits;
 mod moving;

@@ -56,6 +56,14 @@ pub fn compile_bundle(path: &Path) -> Result<(Bundle, Vec<LocalArtifact>), Diagn
     load_plan(path)?.compile()
 }
 
+/// What is executed is the recipe by value: what the stage asks beside it stands in it from here on.
+fn with_the_stages_checks(mut filled: Filled, stage: &StageSpec) -> Filled {
+    let spec = &mut filled.recipe.spec;
+    spec.gate.extend_from_slice(&stage.gate);
+    spec.returned.extend_from_slice(&stage.returned);
+    filled
+}
+
 impl LoadedPlan {
     /// Reads what the plan names.
     ///
@@ -104,7 +112,7 @@ impl LoadedPlan {
         match template.fill(&given) {
             Ok(filled) => {
                 recipe_rules::check(i, stage, &filled, &places, found);
-                Some(filled)
+                Some(with_the_stages_checks(filled, stage))
             }
             Err(errors) => {
                 found.extend(errors);

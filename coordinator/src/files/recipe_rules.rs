@@ -47,6 +47,11 @@ pub(super) fn check(
             wave_rules::check_rules(check, place(filled, phase, Some(i)), found);
         }
     }
+    for (phase, checks) in [("gate", &stage.gate), ("returned", &stage.returned)] {
+        for (i, check) in checks.iter().enumerate() {
+            wave_rules::check_rules(check, places.stage(index, &[At::Key(phase), At::Item(i)]), found);
+        }
+    }
     in_service(filled, "stage", &recipe.spec.stage, found);
     in_service(filled, "protect", &recipe.spec.protect, found);
     confirmed(index, stage, filled, places, found);
@@ -59,7 +64,8 @@ fn place<'a>(filled: &'a Filled, phase: &str, item: Option<usize>) -> &'a super:
 
 /// While `stage` and `protect` run the node serves: nothing there stops it or exchanges its binary.
 fn in_service(filled: &Filled, phase: &str, steps: &[Step], found: &mut Diagnostics) {
-    let touches = |step: &Step| step.disrupts() || matches!(step, Step::SwapBinary(_));
+    let touches =
+        |step: &Step| step.disrupts() || matches!(step, Step::SwapBinary(_) | Step::PlaceK3sImages(_));
     for (i, step) in steps.iter().enumerate().filter(|(_, step)| touches(step)) {
         found.push(|| {
             let message =
@@ -85,8 +91,12 @@ fn component(index: usize, stage: &StageSpec, recipe: &Recipe, places: &Places<'
 fn artifact(index: usize, stage: &StageSpec, recipe: &Recipe, places: &Places<'_>, found: &mut Diagnostics) {
     let spec = &recipe.spec;
     let all = spec.stage.iter().chain(&spec.protect).chain(&spec.apply).chain(&spec.verify);
-    let wants =
-        |step: &&Step| matches!(step, Step::FetchArtifact(_) | Step::CheckSwap(_) | Step::SwapBinary(_));
+    let wants = |step: &&Step| {
+        matches!(
+            step,
+            Step::FetchArtifact(_) | Step::CheckSwap(_) | Step::SwapBinary(_) | Step::PlaceK3sImages(_)
+        )
+    };
     let name = &recipe.metadata.name;
     match (all.into_iter().find(wants), &stage.artifact) {
         (Some(step), None) => found.push(|| {
@@ -150,9 +160,20 @@ fn confirmed(index: usize, stage: &StageSpec, filled: &Filled, places: &Places<'
 }
 
 const fn is_not_reverted(step: &Step) -> bool {
-    matches!(step, Step::Reboot(_) | Step::MoveEtcdLeader(_))
+    matches!(
+        step,
+        Step::Reboot(_) | Step::MoveEtcdLeader(_) | Step::MoveK3sLeader(_) | Step::PlaceK3sImages(_)
+    )
 }
 
-fn looks() -> [&'static str; 5] {
-    ["checkSwap", "runningExecutable", "etcdMemberHealthy", "serviceVersion", "healthy"]
+fn looks() -> [&'static str; 7] {
+    [
+        "checkSwap",
+        "runningExecutable",
+        "etcdMemberHealthy",
+        "serviceVersion",
+        "healthy",
+        "checkK3s",
+        "k3sReady",
+    ]
 }

@@ -18,9 +18,12 @@ use super::{
 };
 
 /// Shipped in the binary, by name.
-const BUILT_IN: [(&str, &str); 5] = [
+const BUILT_IN: [(&str, &str); 8] = [
     ("drydock-agent", include_str!("../../recipes/drydock-agent.yaml")),
     ("etcd", include_str!("../../recipes/etcd.yaml")),
+    ("k3s-agent", include_str!("../../recipes/k3s-agent.yaml")),
+    ("k3s-images", include_str!("../../recipes/k3s-images.yaml")),
+    ("k3s-server", include_str!("../../recipes/k3s-server.yaml")),
     ("nothing", include_str!("../../recipes/nothing.yaml")),
     ("reboot", include_str!("../../recipes/reboot.yaml")),
     ("systemd-binary", include_str!("../../recipes/systemd-binary.yaml")),

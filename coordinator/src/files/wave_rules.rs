@@ -14,7 +14,7 @@ use super::{
     tree::At,
     words,
 };
-use crate::checks::{health, prometheus};
+use crate::checks::{health, kubernetes, prometheus};
 
 /// More parts of a wave than this are a mistake.
 const MAX_PARTS: usize = 100;
@@ -102,6 +102,7 @@ pub(super) fn check_rules(check: &Check, place: &Place, found: &mut Diagnostics)
                 .help("name the node's address, as `{label:ip}`, or leave `from` out".to_owned())
         });
     }
+    kubernetes_rules(check, place, found);
     let Check::Prometheus(PrometheusCheck { url, above, below, .. }) = check else { return };
     if let Err(why) = prometheus::is_url(url) {
         found.push(|| Diagnostic::at(place, why).help("http://10.0.0.9:9090".to_owned()));
@@ -113,6 +114,34 @@ pub(super) fn check_rules(check: &Check, place: &Place, found: &mut Diagnostics)
         }),
         (Some(above), Some(below)) if above.value() >= below.value() => {
             found.push(|| Diagnostic::at(place, format!("no value is above {above} and below {below}")))
+        }
+        _ => {}
+    }
+}
+
+/// What checks of a Kubernetes cluster must keep beyond their form.
+fn kubernetes_rules(check: &Check, place: &Place, found: &mut Diagnostics) {
+    let mut wrong = |what: String, help: &str| {
+        found.push(|| Diagnostic::at(place, what).help(help.to_owned()));
+    };
+    match check {
+        Check::KubernetesCondition(check) => {
+            if let Err((what, help)) = kubernetes::condition::is_one(check) {
+                wrong(what, help);
+            }
+        }
+        Check::NodeCanary(check) if check.image.trim().is_empty() => {
+            wrong("`nodeCanary` has no image".to_owned(), "image: registry.k8s.io/pause:3.10");
+        }
+        Check::NodeCanary(check) if check.resolve.is_some() && !check.command.is_empty() => wrong(
+            "`nodeCanary` has a command and a name to resolve".to_owned(),
+            "leave one of them out: a command may resolve whatever it wants to",
+        ),
+        Check::NodeCanary(check) if !(10_000..=600_000).contains(&check.within.0) => {
+            wrong(
+                format!("a canary has between 10s and 10m for its answer, not {}", check.within),
+                "within: 2m",
+            );
         }
         _ => {}
     }

@@ -7,18 +7,24 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use drydock_core::moves::{self, Move};
+use drydock_core::moves::{self, ForcedPod, Move};
 use drydock_kubernetes::{
     api::Api,
     drain::{
-        Order, Word, Words,
+        Finding, Force, Kind, Order, OwnPod, Word, Words,
         ask::{self, Fault},
         cordon::{self, Released},
-        look::{foresee_at, node_path, unseen},
+        judge::{
+            self,
+            left::{LeftBehind, left as left_behind},
+        },
+        look::{self, Look, foresee_from, node_path, pods_path, unseen},
+        verdict,
         work::{self, Ended, Progress, Stop},
     },
+    kubeconfig::own_pod,
     mark::Marker,
-    objects::{Node, Uid, pod::PodName},
+    objects::{Node, Pod, Uid},
 };
 use drydock_types::{
     FleetId, NodeKey, NodeName, RunId, Verdict,
@@ -27,7 +33,7 @@ use drydock_types::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Carrier, Errand, NotMoved, Told};
+use super::{Carrier, Errand, NotMoved, Sight, Told, fresh::Fresh, left::LeftPod};
 use crate::{
     clusters::{ClusterError, Clusters},
     driver::{LookRequest, MoveRequest},
@@ -51,8 +57,8 @@ pub struct Bound {
     pub node: String,
     /// The way to it.
     pub api: Arc<dyn Api>,
-    /// The coordinator's own pod, where it runs in that cluster.
-    pub own_pod: Option<PodName>,
+    /// The coordinator's own pod, where it runs in one.
+    pub own_pod: Option<OwnPod>,
 }
 
 /// Who knows which Node a node is.
@@ -71,18 +77,19 @@ impl Bindings for Clusters {
         let found = tokio::task::spawn_blocking(move || {
             let Some(binding) = self.binding(key)? else { return Ok(None) };
             let opened = self.open(&binding.cluster)?;
-            Ok::<_, ClusterError>(Some((binding, opened)))
+            // Asked each time: it costs two reads of the environment, and one of a file where they say nothing.
+            let own_pod = own_pod(|name| std::env::var(name).ok());
+            Ok::<_, ClusterError>(Some((binding, opened, own_pod)))
         });
         let found =
             found.await.map_err(|_| "the coordinator's log says why it could not be read".to_owned())?;
-        let Some((binding, opened)) = found.map_err(|error| error.to_string())? else {
+        let Some((binding, opened, own_pod)) = found.map_err(|error| error.to_string())? else {
             return Err(format!(
                 "it is not known which Node of which cluster {name} is: drydock node bind {name} CLUSTER"
             ));
         };
-        // Which pod the coordinator runs in is not known to it: its node is drained like any other.
         let (cluster, node) = (binding.cluster.to_string(), binding.kube_node);
-        Ok(Bound { cluster, node, api: opened.client, own_pod: None })
+        Ok(Bound { cluster, node, api: opened.client, own_pod })
     }
 }
 
@@ -91,6 +98,8 @@ impl Bindings for Clusters {
 pub struct KubernetesDrain {
     bindings: Arc<dyn Bindings>,
     sessions: Sessions,
+    /// What the last look of a node read, for what follows it at once.
+    fresh: Fresh,
 }
 
 /// For whom.
@@ -99,20 +108,29 @@ struct Whom<'a> {
     run: RunId,
     name: &'a NodeName,
     again: bool,
+    force: Option<&'a moves::Force>,
+}
+
+impl<'a> From<&'a LookRequest> for Whom<'a> {
+    fn from(asked: &'a LookRequest) -> Self {
+        let LookRequest { fleet, run_id, node, again, force, .. } = asked;
+        Self { fleet: *fleet, run: *run_id, name: node, again: *again, force: force.as_ref() }
+    }
 }
 
 impl KubernetesDrain {
     /// Over these bindings; agents are asked over these sessions which machines they are.
     #[must_use]
     pub fn new(bindings: Arc<dyn Bindings>, sessions: Sessions) -> Self {
-        Self { bindings, sessions }
+        Self { bindings, sessions, fresh: Fresh::default() }
     }
 
     /// For whom an errand is, and where.
     async fn begin<'a>(&self, errand: &Errand<'a>) -> Result<(Bound, Whom<'a>), NotMoved> {
         let MoveRequest { fleet, run_id, key, order, .. } = errand.order;
         let bound = Arc::clone(&self.bindings).of(*key, &order.name).await.map_err(NotMoved::Refused)?;
-        Ok((bound, Whom { fleet: *fleet, run: *run_id, name: &order.name, again: order.again }))
+        let (name, again, force) = (&order.name, order.again, order.force.as_ref());
+        Ok((bound, Whom { fleet: *fleet, run: *run_id, name, again, force }))
     }
 
     fn marker(&self, whom: &Whom<'_>) -> Marker {
@@ -120,37 +138,92 @@ impl KubernetesDrain {
         Marker { fleet: whom.fleet, run: whom.run, node: whom.name.clone(), epoch }
     }
 
-    fn order(&self, bound: &Bound, uid: &Uid, whom: &Whom<'_>, of: &Move) -> Order {
+    /// For the Node that has the name now; which one that is, is filled in when it was read.
+    fn order(&self, bound: &Bound, whom: &Whom<'_>, of: &Move) -> Order {
         let Move::KubernetesDrain(config) = of;
         Order {
             node: bound.node.clone(),
-            uid: uid.clone(),
+            uid: Uid::new(),
             marker: self.marker(whom),
             words: words(config),
             own_pod: bound.own_pod.clone(),
+            force: whom.force.map(force),
             again: whom.again,
+            expects_none: false,
+            // The reducer has node and pods read again before anything is done there.
+            looks_again: true,
         }
     }
 
-    /// The Node that the node is now, proven to be its machine. One that was deleted and has registered again is another
-    /// Node of the same machine: it has no mark of ours, and is seen to have none.
-    async fn proven(&self, bound: &Bound, name: &NodeName) -> Result<Node, Verdict> {
-        let node = ask::get::<Node>(&*bound.api, &node_path(&bound.node)).await;
-        let node = node.map_err(|fault| unseen(&bound.node, &fault))?;
-        match self.is_proven(name, &node).await {
-            Verdict::Clear => Ok(node),
-            unclear => Err(unclear),
+    /// What is there now, on the Node that is proven to be the node's machine.
+    async fn look_around(&self, bound: &Bound, name: &NodeName, order: &mut Order) -> Result<Look, Verdict> {
+        let (look, facts) = tokio::join!(look::look(&*bound.api, order), self.facts(name));
+        let look = look.map_err(|fault| unseen(&bound.node, &fault))?;
+        match same_machine(name, &facts?, &look.node) {
+            Verdict::Clear => {}
+            unclear => return Err(unclear),
         }
+        order.uid.clone_from(&look.node.metadata.uid);
+        Ok(look)
     }
 
-    /// Is the Node the machine that the node's agent runs on?
-    async fn is_proven(&self, name: &NodeName, node: &Node) -> Verdict {
+    async fn still_drained(&self, bound: &Bound, asked: &LookRequest, mut order: Order) -> Verdict {
+        let (path, pods) = (node_path(&bound.node), pods_path(&bound.node));
+        let (node, pods, facts) = tokio::join!(
+            ask::get::<Node>(&*bound.api, &path),
+            ask::list::<Pod>(&*bound.api, &pods),
+            self.facts(&asked.node)
+        );
+        let proven = node.map_err(|fault| unseen(&bound.node, &fault)).and_then(|node| {
+            match same_machine(&asked.node, &facts?, &node) {
+                Verdict::Clear => Ok(node),
+                unclear => Err(unclear),
+            }
+        });
+        let node = match proven {
+            Ok(node) => node,
+            Err(unclear) => return unclear,
+        };
+        let pods = match pods {
+            Ok((pods, _)) => pods,
+            Err(fault) => return unseen(&bound.node, &fault),
+        };
+        order.uid.clone_from(&node.metadata.uid);
+        let said = work::judge_drained(&node, &pods, &order);
+        if said.is_clear() {
+            self.fresh.keep_node(asked.key, node);
+        }
+        said
+    }
+
+    /// What the node's own agent says of its machine.
+    async fn facts(&self, name: &NodeName) -> Result<HostFacts, Verdict> {
         match self.sessions.observe(name, &Probe::Host {}, SAYS_WITHIN).await {
-            Ok(Observation::Host(facts)) => same_machine(name, &facts, node),
-            Ok(_) => Verdict::Unknown(format!("{name}'s agent answered another question")),
-            Err(why) => Verdict::Unknown(format!("which machine {name} is was not said by its agent: {why}")),
+            Ok(Observation::Host(facts)) => Ok(facts),
+            Ok(_) => Err(Verdict::Unknown(format!("{name}'s agent answered another question"))),
+            Err(why) => {
+                Err(Verdict::Unknown(format!("which machine {name} is was not said by its agent: {why}")))
+            }
         }
     }
+}
+
+fn force(of: &moves::Force) -> Force {
+    match of {
+        moves::Force::Plan {} => {
+            Force { by: "the plan (atDeadline: force)".to_owned(), only: None, grace_s: None }
+        }
+        moves::Force::Pods { by, pods, grace_s } => {
+            let only = pods.iter().map(|pod| pod.uid.clone()).collect();
+            Force { by: by.clone(), only: Some(only), grace_s: *grace_s }
+        }
+    }
+}
+
+fn left_pod(of: LeftBehind) -> LeftPod {
+    let LeftBehind { name, uid, budget, because, grace_s, ends_since } = of;
+    let pod = ForcedPod { namespace: name.namespace, name: name.name, uid, budget };
+    LeftPod { pod, because, grace_s, ends_since }
 }
 
 const fn words(config: &moves::KubernetesDrain) -> Words {
@@ -171,7 +244,7 @@ const fn words(config: &moves::KubernetesDrain) -> Words {
 
 /// Pure: what the kubelet and the agent report of the machine they run on. After a restart of the machine a kubelet that
 /// has not reported since still tells of the boot before.
-fn same_machine(name: &NodeName, facts: &HostFacts, node: &Node) -> Verdict {
+pub(crate) fn same_machine(name: &NodeName, facts: &HostFacts, node: &Node) -> Verdict {
     let info = &node.status.node_info;
     let of = node.name();
     if info.machine_id.is_empty() || info.machine_id != facts.machine_id {
@@ -211,31 +284,61 @@ async fn release(bound: &Bound, marker: &Marker) -> Result<Released, Fault> {
 #[async_trait]
 impl Carrier for KubernetesDrain {
     async fn look(&self, asked: &LookRequest, of: &Move) -> Verdict {
+        self.see(asked, of).await.verdict
+    }
+
+    async fn see(&self, asked: &LookRequest, of: &Move) -> Sight {
         let bound = match Arc::clone(&self.bindings).of(asked.key, &asked.node).await {
             Ok(bound) => bound,
-            Err(why) => return Verdict::Refused(why),
+            Err(why) => return Verdict::Refused(why).into(),
         };
-        let whom = Whom { fleet: asked.fleet, run: asked.run_id, name: &asked.node, again: asked.again };
-        let node = match self.proven(&bound, &asked.node).await {
-            Ok(node) => node,
-            Err(unclear) => return unclear,
-        };
-        let order = self.order(&bound, &node.metadata.uid, &whom, of);
+        let mut order = self.order(&bound, &Whom::from(asked), of);
         if asked.drained {
-            return work::still_drained_at(&*bound.api, &order, &node).await;
+            return self.still_drained(&bound, asked, order).await.into();
         }
-        match foresee_at(&*bound.api, &order, node, asked.rehearses).await {
-            Ok(foreseen) => foreseen.judgement.verdict(),
-            Err(fault) => unseen(&bound.node, &fault),
+        order.expects_none = self.fresh.had_none(asked.key, &bound.node);
+        let look = match self.look_around(&bound, &asked.node, &mut order).await {
+            Ok(look) => look,
+            Err(unclear) => return unclear.into(),
+        };
+        self.fresh.found(asked.key, &bound.node, look.pods.iter().any(judge::goes));
+        let foreseen = foresee_from(&*bound.api, &order, look, asked.rehearses).await;
+        let (own, rest): (Vec<Finding>, Vec<Finding>) =
+            foreseen.judgement.findings.into_iter().partition(|finding| finding.kind == Kind::OwnPod);
+        let sight =
+            Sight { verdict: verdict(&rest), hosts_coordinator: own.first().map(ToString::to_string) };
+        if sight.verdict.is_clear() && !asked.rehearses {
+            self.fresh.keep_look(asked.key, foreseen.look);
         }
+        sight
+    }
+
+    async fn left(&self, asked: &LookRequest, of: &Move) -> Result<Vec<LeftPod>, String> {
+        let bound = Arc::clone(&self.bindings).of(asked.key, &asked.node).await?;
+        let mut order = self.order(&bound, &Whom::from(asked), of);
+        let look = self.look_around(&bound, &asked.node, &mut order).await;
+        let look = look.map_err(|unclear| unclear.reason().unwrap_or_default().to_owned())?;
+        Ok(left_behind(&look, &order).into_iter().map(left_pod).collect())
+    }
+
+    fn bindings(&self) -> Option<Arc<dyn Bindings>> {
+        Some(Arc::clone(&self.bindings))
     }
 
     async fn leave(&self, errand: Errand<'_>) -> Result<String, NotMoved> {
         let (bound, whom) = self.begin(&errand).await?;
-        let node = self.proven(&bound, whom.name).await.map_err(not_begun)?;
-        let order = self.order(&bound, &node.metadata.uid, &whom, errand.of);
+        let mut order = self.order(&bound, &whom, errand.of);
+        // The gate's own look, where the order came at once: the cordon is written only over that very Node, and all is
+        // read again before the change.
+        let look = match self.fresh.take_look(errand.order.key, &bound.node) {
+            Some(look) => {
+                order.uid.clone_from(&look.node.metadata.uid);
+                look
+            }
+            None => self.look_around(&bound, whom.name, &mut order).await.map_err(not_begun)?,
+        };
         let (tell, mut progress) = watch::channel(Progress::default());
-        let drain = work::drain(&*bound.api, &order, None, LONGEST, &tell, errand.stopped);
+        let drain = work::drain(&*bound.api, &order, Some(look), LONGEST, &tell, errand.stopped);
         tokio::pin!(drain);
         loop {
             tokio::select! {
@@ -251,6 +354,16 @@ impl Carrier for KubernetesDrain {
     async fn give_back(&self, errand: Errand<'_>) -> Result<String, NotMoved> {
         let (bound, whom) = self.begin(&errand).await?;
         let marker = self.marker(&whom);
+        if let Some(node) = self.fresh.take_node(errand.order.key, &bound.node) {
+            let uid = &node.metadata.uid;
+            // Written only over that very Node. What does not come of it at once is tried by a reading of its own.
+            let done = cordon::release(&*bound.api, &bound.node, uid, &marker, Some(&node)).await;
+            if let Ok(released @ (Released::Uncordoned | Released::LeftCordoned | Released::MarkRemoved)) =
+                done
+            {
+                return given_back(&bound.node, released);
+            }
+        }
         for tried in 0_usize.. {
             // Whichever Node has the name now: the mark on it says whether the cordon is ours.
             match release(&bound, &marker).await {
@@ -288,7 +401,7 @@ fn left(ended: Ended, node: &str) -> Result<String, NotMoved> {
                 evidence.gone.len(),
                 evidence.stayed.len()
             );
-            for note in &evidence.notes {
+            for note in evidence.forced.iter().chain(&evidence.notes) {
                 seen.push_str("; ");
                 seen.push_str(note);
             }

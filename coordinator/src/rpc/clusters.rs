@@ -1,6 +1,6 @@
 //! What operators say of Kubernetes clusters, checked.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use drydock_core::standing::FleetEvent;
 use drydock_proto::operator::{AddClusterRequest, BindNodeRequest, ClusterRequest};
@@ -11,7 +11,7 @@ use super::{App, gone, operators::refused, store_failed, views::invalid};
 use crate::{
     clusters::{
         Adding, BindingRow, ClusterError, Clusters,
-        view::{BindingView, ClusterTestView, ClusterView},
+        view::{BindingView, ClusterCheckView, ClusterTestView, ClusterView},
     },
     driver::clock::wall_ms,
     heard,
@@ -108,6 +108,14 @@ pub(super) async fn test(app: &Arc<App>, asked: &ClusterRequest) -> Result<Clust
     Ok(ClusterTestView { cluster, survey })
 }
 
+/// What fails in a cluster.
+pub(super) async fn check(app: &Arc<App>, asked: &ClusterRequest) -> Result<ClusterCheckView, Status> {
+    let name = name(&asked.name)?;
+    let of = name.clone();
+    let opened = work(app, move |clusters| clusters.open(&of)).await?;
+    Ok(opened.check(name, app.trust.clock.now_unix_s()).await)
+}
+
 /// Has a cluster forgotten.
 pub(super) async fn remove(
     app: &Arc<App>,
@@ -140,6 +148,7 @@ pub(super) async fn bind(app: &Arc<App>, asked: BindNodeRequest, by: String) -> 
     let key = key(app, &node).await?;
     let app = Arc::clone(app);
     whole(async move {
+        not_marked(&app, key, &node, cluster.as_ref(), &asked.kube_node).await?;
         let Some(cluster) = cluster else {
             let bound = work(&app, move |clusters| clusters.unbind(key)).await?;
             if !bound {
@@ -165,6 +174,33 @@ pub(super) async fn bind(app: &Arc<App>, asked: BindNodeRequest, by: String) -> 
         Ok(BindingView { node, cluster: Some(cluster), kube_node: Some(kube_node) })
     })
     .await
+}
+
+/// Of which cluster each machine is a Node.
+pub(super) async fn bound(app: &Arc<App>) -> Result<BTreeMap<NodeName, ClusterName>, Status> {
+    work(app, Clusters::bound).await
+}
+
+/// What is marked there now is taken back at the Node that the machine is said to be: until then it stays that one.
+async fn not_marked(
+    app: &Arc<App>,
+    key: NodeKey,
+    node: &NodeName,
+    cluster: Option<&ClusterName>,
+    kube_node: &str,
+) -> Result<(), Status> {
+    let marked = app.driver.with(move |driver, _| (driver.marked_by(key), Vec::new())).await.map_err(gone)?;
+    let (Some(run), Some(now)) = (marked, work(app, move |clusters| clusters.binding(key)).await?) else {
+        return Ok(());
+    };
+    let kube_node = if kube_node.is_empty() { node.as_str() } else { kube_node };
+    if cluster == Some(&now.cluster) && now.kube_node == kube_node {
+        return Ok(());
+    }
+    let (old, of) = (now.kube_node, now.cluster);
+    Err(Status::failed_precondition(format!(
+        "run {run} has cordoned the Node {old} of the cluster {of} for {node}, and would look for its mark elsewhere from now on: drydock why {run} says how it is given back; uncordoned by hand it is told by drydock node release {node} --marks"
+    )))
 }
 
 async fn key(app: &Arc<App>, node: &NodeName) -> Result<NodeKey, Status> {

@@ -21,7 +21,7 @@ pub const NOTICE: &str = "drydock-notice";
 
 /// Calls that change nothing, those that say what a node is to us (a machine whose word is not to count is
 /// retired), and the one that decides. Any other, also one that is new, is refused.
-const ANSWERED: [&str; 15] = [
+const ANSWERED: [&str; 17] = [
     "Info",
     "ListTokens",
     "ListNodes",
@@ -30,11 +30,13 @@ const ANSWERED: [&str; 15] = [
     "ShowFleet",
     "ListClusters",
     "TestCluster",
+    "CheckCluster",
     "StandNode",
     "ListArtifacts",
     "ListRuns",
     "ShowRun",
     "WatchRun",
+    "DrainLeft",
     "Audit",
     "TakeOver",
 ];

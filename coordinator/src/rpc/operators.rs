@@ -9,11 +9,11 @@ use drydock_proto::{
     operator::{
         AddArtifactRequest, AddClusterRequest, AmendRunRequest, AuditRequest, BindNodeRequest,
         ClusterRequest, ControlRunRequest, CreateTokenRequest, CreateTokenResponse, Document,
-        FreezeFleetRequest, InfoRequest, InfoResponse, LabelNodeRequest, ListArtifactsRequest,
-        ListClustersRequest, ListNodesRequest, ListRunsRequest, ListTokensRequest, PlanRequest,
-        RevokeTokenRequest, RevokeTokenResponse, RollbackRunRequest, ShowFleetRequest, ShowNodeRequest,
-        ShowRunRequest, StandNodeRequest, StartRunRequest, TakeOverRequest, control_run_request::Verb,
-        operator_service_server::OperatorService,
+        DrainLeftRequest, FreezeFleetRequest, InfoRequest, InfoResponse, LabelNodeRequest,
+        ListArtifactsRequest, ListClustersRequest, ListNodesRequest, ListRunsRequest, ListTokensRequest,
+        PlanRequest, RevokeTokenRequest, RevokeTokenResponse, RollbackRunRequest, ShowFleetRequest,
+        ShowNodeRequest, ShowRunRequest, StandNodeRequest, StartRunRequest, TakeOverRequest,
+        control_run_request::Verb, operator_service_server::OperatorService,
     },
     tls::TokenId,
 };
@@ -180,6 +180,12 @@ impl OperatorService for Operators {
         Ok(Response::new(to_document(&view)))
     }
 
+    async fn check_cluster(&self, request: Request<ClusterRequest>) -> Answer<Document> {
+        trust::operator_peer(&request)?;
+        let view = super::clusters::check(&self.0, &request.into_inner()).await?;
+        Ok(Response::new(to_document(&view)))
+    }
+
     async fn remove_cluster(&self, request: Request<ClusterRequest>) -> Answer<Document> {
         let by = trust::operator_peer(&request)?.name;
         let view = super::clusters::remove(&self.0, &request.into_inner(), by).await?;
@@ -200,6 +206,12 @@ impl OperatorService for Operators {
     async fn amend_run(&self, request: Request<AmendRunRequest>) -> Answer<Document> {
         let by = trust::operator_peer(&request)?.name;
         let view = super::people::amend(&self.0, request.into_inner(), by).await?;
+        Ok(Response::new(to_document(&view)))
+    }
+
+    async fn drain_left(&self, request: Request<DrainLeftRequest>) -> Answer<Document> {
+        trust::operator_peer(&request)?;
+        let view = super::people::drain_left(&self.0, request.into_inner()).await?;
         Ok(Response::new(to_document(&view)))
     }
 

@@ -9,8 +9,8 @@ use drydock_core::{
 use drydock_proto::{
     edge,
     operator::{
-        AmendRunRequest, FreezeFleetRequest, StandNodeRequest, WaveName, amend_run_request::Change,
-        stand_node_request::Verb,
+        AmendRunRequest, DrainLeftRequest, ForceDrain, FreezeFleetRequest, StandNodeRequest, WaveName,
+        amend_run_request::Change, stand_node_request::Verb,
     },
 };
 use drydock_types::{ComponentName, Label, Millis, NodeName, Version};
@@ -19,6 +19,8 @@ use tonic::Status;
 use super::{App, gone, operators::refused, store_failed, views::invalid};
 use crate::{
     driver::{Asked, OperatorError, Output, Place},
+    heard,
+    moves::left::DrainLeftView,
     store::registry::RegistryError,
 };
 
@@ -147,7 +149,7 @@ pub(super) async fn fleet(app: &Arc<App>) -> Result<FleetView, Status> {
 pub(super) async fn amend(app: &Arc<App>, asked: AmendRunRequest, by: String) -> Result<AmendedView, Status> {
     let run = asked.run;
     let change = asked.change.ok_or_else(|| Status::invalid_argument("say what is to be changed"))?;
-    let change = checked(change)?;
+    let change = checked(app, run, change).await?;
     let done = app.driver.with(move |driver, now| match driver.amend(run, &change, &by, now) {
         Ok((view, outputs)) => (Ok(view), outputs),
         Err(error) => (Err(error), Vec::new()),
@@ -155,7 +157,46 @@ pub(super) async fn amend(app: &Arc<App>, asked: AmendRunRequest, by: String) ->
     done.await.map_err(gone)?.map_err(|error| refused(&error))
 }
 
-fn checked(change: Change) -> Result<Asked, Status> {
+/// More pods than a node has.
+const MOST_FORCED: usize = 1000;
+
+/// Which pods are left on a node that has to leave service; changes nothing.
+pub(super) async fn drain_left(app: &Arc<App>, asked: DrainLeftRequest) -> Result<DrainLeftView, Status> {
+    let node = NodeName::parse(&asked.node_name).map_err(invalid)?;
+    let (number, of) = (asked.run, node.clone());
+    let request = app.driver.with(move |driver, _| (driver.forcible(number, &of), Vec::new()));
+    let request = request.await.map_err(gone)?.map_err(|error| refused(&error))?;
+    let mut pods = Vec::new();
+    for of in &request.moves {
+        pods.extend(app.carrier.left(&request, of).await.map_err(Status::failed_precondition)?);
+    }
+    for pod in &mut pods {
+        pod.because.iter_mut().for_each(|why| *why = heard::text(why));
+    }
+    Ok(DrainLeftView { number: request.run, node, pods })
+}
+
+/// The pods that an operator names, as they stand there now: what is recorded is what was seen, with its budget.
+async fn named(app: &Arc<App>, run: u64, asked: ForceDrain) -> Result<Asked, Status> {
+    if asked.pods.is_empty() || asked.pods.len() > MOST_FORCED {
+        return Err(Status::invalid_argument(format!("name 1 to {MOST_FORCED} pods")));
+    }
+    let there = drain_left(app, DrainLeftRequest { run, node_name: asked.node_name }).await?;
+    let mut pods = Vec::new();
+    for wanted in asked.pods {
+        let found = there.pods.iter().find(|left| left.pod.uid == wanted.uid).ok_or_else(|| {
+            let (namespace, name) = (heard::text(&wanted.namespace), heard::text(&wanted.name));
+            Status::failed_precondition(format!(
+                "the pod {namespace}/{name} is not on {} any more as it was seen: nothing was forced; look again with  drydock run force {run} --node {}",
+                there.node, there.node
+            ))
+        })?;
+        pods.push(found.pod.clone());
+    }
+    Ok(Asked::Force { node: there.node, pods, grace_s: asked.grace_s })
+}
+
+async fn checked(app: &Arc<App>, run: u64, change: Change) -> Result<Asked, Status> {
     let node = |name: &str| NodeName::parse(name).map_err(invalid);
     Ok(match change {
         Change::Approve(asked) => {
@@ -172,6 +213,7 @@ fn checked(change: Change) -> Result<Asked, Status> {
             Asked::Concurrency { place: place(asked.wave)?, concurrency: asked.concurrency }
         }
         Change::NoWindow(_) => Asked::NoWindow,
+        Change::Force(asked) => named(app, run, asked).await?,
     })
 }
 

@@ -31,6 +31,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Bundle, Status> {
 /// `INVALID_ARGUMENT` when the plan cannot be meant for this fleet.
 pub(crate) async fn compile(app: &Arc<App>, bundle: &Bundle, by: &str) -> Result<(Plan, PlanView), Status> {
     let (mut inventory, mute) = take_stock(app, bundle).await?;
+    inventory.bound = Some(super::clusters::bound(app).await?);
     // What is selected does not depend on what is seen: a first pass tells where to look.
     let (first, _) = plan(bundle, &inventory).map_err(invalid)?;
     for stage in &first.stages {

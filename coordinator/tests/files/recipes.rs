@@ -22,7 +22,19 @@ fn names(steps: &[Step]) -> Vec<&'static str> {
 fn every_built_in_recipe_can_be_read_and_is_listed_under_its_own_name() {
     let list = builtin_recipes();
     let names: Vec<_> = list.iter().map(|recipe| recipe.name.as_str()).collect();
-    assert_eq!(names, ["drydock-agent", "etcd", "nothing", "reboot", "systemd-binary"]);
+    assert_eq!(
+        names,
+        [
+            "drydock-agent",
+            "etcd",
+            "k3s-agent",
+            "k3s-images",
+            "k3s-server",
+            "nothing",
+            "reboot",
+            "systemd-binary"
+        ]
+    );
     for recipe in list {
         assert!(recipe.summary.len() > 20 && recipe.source.contains("kind: Recipe"), "{}", recipe.name);
     }
@@ -61,6 +73,113 @@ fn the_systemd_binary_recipe_reads_the_version_only_where_the_plan_says_how() {
     assert_eq!(names(&full.verify), ["runningExecutable", "serviceVersion", "healthy", "runningExecutable"]);
     assert!(full.detect.version.is_some());
     assert_eq!(names(&full.apply), ["swapBinary", "restartUnit"]);
+}
+
+/// A plan for a component of this name by this recipe, with this beside `recipe:`.
+fn k3s(component: &str, recipe: &str, with: &str) -> Result<Recipe, String> {
+    let desk = Desk::new();
+    let name = ComponentName::parse(component).unwrap();
+    desk.write("etcd.minisig", minisig(&ArtifactLabel { component: name, ..label() }.to_comment()));
+    let plan = PLAN.replace("component: etcd", &format!("component: {component}"));
+    let plan = plan.replace("recipe: etcd", &format!("recipe: {recipe}{with}"));
+    let compiled = desk.compile(plan).map_err(|error| error.to_string())?;
+    Ok(compiled.0.stages.into_iter().next().unwrap().recipe)
+}
+
+fn checks(checks: &[drydock_core::recipe::Check]) -> Vec<&'static str> {
+    checks.iter().map(|check| check.name()).collect()
+}
+
+#[test]
+fn a_k3s_server_is_checked_saved_drained_changed_and_seen_and_goes_back_where_it_can() {
+    let recipe = k3s("k3s", "k3s-server", "").unwrap();
+    let spec = recipe.spec;
+    assert_eq!(names(&spec.stage), ["checkK3s", "fetchArtifact", "checkSwap"]);
+    assert_eq!(checks(&spec.gate)[..2], ["k3sDatastore", "versionSkew"]);
+    assert!(matches!(&spec.protect[..], [Step::BackupK3s(step)] if step.max_age == Millis::secs(900)
+        && step.external_datastore_backed_up_by.is_none()));
+    assert_eq!(names(&spec.apply), ["checkK3s", "moveK3sLeader", "swapBinary", "restartUnit"]);
+    assert!(matches!(&spec.apply[3], Step::RestartUnit(step) if step.within == Millis::secs(300)));
+    assert_eq!(
+        names(&spec.verify),
+        ["runningExecutable", "k3sReady", "serviceVersion", "healthy", "runningExecutable"]
+    );
+    let unit = spec.detect.unit.unwrap();
+    assert_eq!(spec.can_undo, [UndoGuard::K3sMayGoBack { unit }]);
+    assert!(spec.versions.one_minor_at_a_time);
+    let drydock_core::moves::Move::KubernetesDrain(drain) = &spec.drain[0];
+    let refuse = drydock_core::moves::Word::Refuse;
+    assert_eq!([drain.bare_pods, drain.empty_dir, drain.local_volumes, drain.nowhere_else], [refuse; 4]);
+    assert!(drain.wait_for_replacements);
+    assert!(
+        checks(&spec.returned).contains(&"k3sDatastore")
+            && checks(&spec.returned).contains(&"kubernetesNode")
+    );
+}
+
+#[test]
+fn what_a_k3s_drain_may_lose_and_who_saves_an_external_datastore_are_words_of_the_plan() {
+    let with = "\n      with: {emptyDir: allow, waitForReplacements: false, \
+                externalDatastoreBackedUpBy: \"the DBA team\", unit: k3s-main.service}";
+    let spec = k3s("k3s", "k3s-server", with).unwrap().spec;
+    let drydock_core::moves::Move::KubernetesDrain(drain) = &spec.drain[0];
+    assert_eq!(drain.empty_dir, drydock_core::moves::Word::Allow);
+    assert!(!drain.wait_for_replacements);
+    let Step::BackupK3s(backup) = &spec.protect[0] else { panic!("{:?}", spec.protect) };
+    assert_eq!(backup.external_datastore_backed_up_by.as_deref(), Some("the DBA team"));
+    assert_eq!(backup.unit.as_str(), "k3s-main.service");
+    let drydock_core::recipe::Check::K3sDatastore(check) = &spec.gate[0] else { panic!("{:?}", spec.gate) };
+    assert_eq!(check.external_datastore_backed_up_by.as_deref(), Some("the DBA team"));
+    let said = k3s("k3s", "k3s-server", "\n      with: {emptyDir: perhaps}").unwrap_err();
+    assert!(said.contains("perhaps"), "{said}");
+}
+
+#[test]
+fn a_k3s_agent_has_no_datastore_and_is_never_ahead_of_its_servers() {
+    let spec = k3s("k3s", "k3s-agent", "").unwrap().spec;
+    assert_eq!(names(&spec.apply), ["checkK3s", "swapBinary", "restartUnit"]);
+    assert!(spec.protect.is_empty() && spec.can_undo.is_empty());
+    assert_eq!(spec.versions.not_ahead_of.unwrap().as_str(), "k3s-server");
+    assert_eq!(spec.detect.unit.unwrap().as_str(), "k3s-agent.service");
+    assert!(!checks(&spec.gate).contains(&"k3sDatastore"));
+}
+
+#[test]
+fn images_are_put_where_the_plan_says_and_take_nothing_out_of_service() {
+    let path = "/var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst";
+    let spec = k3s("k3s-images", "k3s-images", &format!("\n      with: {{path: {path}}}")).unwrap().spec;
+    assert!(matches!(&spec.apply[..], [Step::PlaceK3sImages(step)] if step.path.as_str() == path));
+    assert!(spec.apply.iter().all(|step| !step.disrupts()) && spec.drain.is_empty());
+    assert!(k3s("k3s-images", "k3s-images", "").unwrap_err().contains("path"));
+}
+
+/// The plan in the guide, word for word, and its stage for nodes without a registry.
+#[test]
+fn the_plans_of_the_k3s_guide_compile() {
+    let guide = include_str!("../../../docs/guide/k3s.md");
+    let blocks: Vec<&str> =
+        guide.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let plan = blocks.iter().find(|block| block.starts_with("apiVersion")).expect("the guide has a plan");
+    let alone = blocks.iter().find(|block| block.contains("outage:")).expect("the guide has a server alone");
+    let images = blocks.iter().find(|block| block.contains("k3s-images")).expect("the guide has images");
+    let desk = Desk::new();
+    for (file, component) in [("k3s", "k3s"), ("k3s-airgap-images-amd64.tar.zst", "k3s-images")] {
+        let (component, version) = (
+            ComponentName::parse(component).unwrap(),
+            drydock_types::Version::parse("v1.33.5+k3s1").unwrap(),
+        );
+        desk.write(file, crate::desk::BINARY);
+        let label = ArtifactLabel { component, version, ..label() };
+        desk.write(&format!("{file}.minisig"), minisig(&label.to_comment()));
+    }
+    let (bundle, _) = desk.compile(plan).unwrap();
+    assert_eq!(bundle.stages.len(), 2);
+    let first = "      artifact: {path: ./k3s}              #";
+    assert_eq!(plan.matches(first).count(), 1);
+    let single = plan.replace(first, &format!("{alone}{first}"));
+    desk.compile(&single).unwrap();
+    let (bundle, _) = desk.compile(plan.replace("  stages:\n", &format!("  stages:\n{images}"))).unwrap();
+    assert_eq!(bundle.stages.len(), 3);
 }
 
 /// A plan that upgrades the agent, with this beside `recipe: drydock-agent`.
@@ -156,7 +275,7 @@ fn a_recipe_that_does_not_exist_cannot_be_shown() {
         r#"
 error: systemd-binry: no such recipe
   = did you mean `systemd-binary`?
-  = built in: drydock-agent, etcd, nothing, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
+  = built in: drydock-agent, etcd, k3s-agent, k3s-images, k3s-server, nothing, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
 "#,
     );
 }

@@ -238,6 +238,22 @@ pub enum Evidence {
         /// Its size there.
         stored_size: u64,
     },
+    /// Nothing was saved here: the plan says who saves it.
+    BackedUpElsewhere {
+        /// What: `a mysql datastore`.
+        what: String,
+        /// Who, in the plan's words.
+        by: String,
+    },
+    /// A file was put where a service takes it from.
+    Placed {
+        /// Where.
+        path: AbsPath,
+        /// Its digest.
+        sha256: Sha256,
+        /// Digest of what lay there before.
+        replaced: Option<Sha256>,
+    },
 }
 
 /// The main process of a unit, read from the process itself. ActiveState alone lies.
@@ -252,6 +268,10 @@ pub struct RunningUnit {
     pub invocation: String,
     /// Inode of the executable in memory.
     pub exe_inode: u64,
-    /// Digest of the executable in memory (read through `/proc/PID/exe`).
+    /// Digest of the executable in memory (read through `/proc/PID/exe`); where that was unpacked by an installed
+    /// program, the digest of the program that unpacks exactly that.
     pub exe_sha256: Sha256,
+    /// Where the executable in memory was unpacked, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpacked: Option<String>,
 }

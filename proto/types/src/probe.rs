@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     AbsPath, Section, Sha256, Signature, UnitName, Version,
     outcome::RunningUnit,
-    step::{HealthProbe, VersionSource},
+    step::{HealthProbe, K3sRole, VersionSource},
 };
 
 /// A look. In a recipe's `detect:` as in the stream's `Observe`.
@@ -41,6 +41,11 @@ pub enum Probe {
         /// What is asked.
         probe: HealthProbe,
     },
+    /// What K3s is on this node, by its unit's settings.
+    K3s {
+        /// `k3s.service`, `k3s-agent.service`.
+        unit: UnitName,
+    },
     /// What would stand in the way of a section: judged as at its dispatch, and nothing of it is begun,
     /// journalled or written.
     Rehearse {
@@ -68,10 +73,50 @@ pub enum Observation {
     Version(VersionView),
     /// The health probe's end.
     Health(HealthView),
+    /// See [`K3sView`].
+    K3s(K3sView),
     /// See [`Rehearsed`].
     Rehearsed(Rehearsed),
     /// See [`RecordView`].
     Record(RecordView),
+}
+
+/// K3s on one node, as root has set it up. No secret of it is in here: no token, no address of a datastore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct K3sView {
+    /// What it is started as.
+    pub role: K3sRole,
+    /// Its data directory: `/var/lib/rancher/k3s`.
+    pub data_dir: AbsPath,
+    /// What happens to the pods' processes when the unit is stopped; `process` leaves them alone.
+    pub kill_mode: String,
+    /// Where a server keeps its cluster's state; `None` for an agent.
+    pub datastore: Option<K3sDatastore>,
+    /// Digest of the file of the CA that signs the servers' certificates: one for all servers of a cluster.
+    pub server_ca: Option<Sha256>,
+    /// Where the server's own snapshots of etcd go, if not to `server/db/snapshots`.
+    pub etcd_snapshot_dir: Option<String>,
+    /// Parts of a server that are switched off: `disable-etcd`, `disable-apiserver`.
+    pub disabled: Vec<String>,
+}
+
+/// Where a K3s server keeps its cluster's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum K3sDatastore {
+    /// In a member of etcd that K3s runs itself.
+    EmbeddedEtcd {
+        /// The member's name, as K3s wrote it down.
+        member: String,
+    },
+    /// In an SQLite database on this node.
+    Sqlite {},
+    /// In a database of somebody else.
+    External {
+        /// `mysql`, `postgres`, `https`: the scheme of its address and nothing more of it.
+        kind: String,
+    },
 }
 
 /// What an agent says of a section that it is not to begin.

@@ -43,6 +43,18 @@ pub enum Step {
     RestartAgent(UnitStep),
     /// Start the whole node anew.
     Reboot(Reboot),
+    /// See that a K3s server or agent of the shape that its installer makes is here, and that a restart of its unit
+    /// leaves pods alone (`KillMode=process`).
+    CheckK3s(CheckK3s),
+    /// Save what a K3s server's datastore holds together with the server's token: verified, encrypted on the node,
+    /// copied to the coordinator.
+    BackupK3s(BackupK3s),
+    /// If the etcd member of this K3s server leads, hand leadership to a healthy voter; nothing where it has none.
+    MoveK3sLeader(MoveK3sLeader),
+    /// See that the API of this node's K3s server is ready by all of its own checks.
+    K3sReady(K3sReady),
+    /// Put the fetched artifact, an archive of images, where K3s imports it from.
+    PlaceK3sImages(PlaceK3sImages),
     /// Do nothing. For measuring what a section costs.
     Nothing(Nothing),
 }
@@ -66,6 +78,11 @@ impl Step {
             Self::Healthy(_) => "healthy",
             Self::RestartAgent(_) => "restartAgent",
             Self::Reboot(_) => "reboot",
+            Self::CheckK3s(_) => "checkK3s",
+            Self::BackupK3s(_) => "backupK3s",
+            Self::MoveK3sLeader(_) => "moveK3sLeader",
+            Self::K3sReady(_) => "k3sReady",
+            Self::PlaceK3sImages(_) => "placeK3sImages",
             Self::Nothing(_) => "nothing",
         }
     }
@@ -80,6 +97,8 @@ impl Step {
                 | Self::EtcdMemberHealthy(_)
                 | Self::ServiceVersion(_)
                 | Self::Healthy(_)
+                | Self::CheckK3s(_)
+                | Self::K3sReady(_)
         )
     }
 
@@ -99,11 +118,14 @@ impl Step {
     /// Does the step see the service itself answer? From then on it is back in service.
     #[must_use]
     pub const fn asks_the_service(&self) -> bool {
-        matches!(self, Self::EtcdMemberHealthy(_) | Self::ServiceVersion(_) | Self::Healthy(_))
+        matches!(
+            self,
+            Self::EtcdMemberHealthy(_) | Self::ServiceVersion(_) | Self::Healthy(_) | Self::K3sReady(_)
+        )
     }
 
     /// Every step's name, for `Hello` and for the planner's refusal of what an agent lacks.
-    pub const ALL: [&'static str; 15] = [
+    pub const ALL: [&'static str; 20] = [
         "fetchArtifact",
         "checkSwap",
         "swapBinary",
@@ -118,6 +140,11 @@ impl Step {
         "healthy",
         "restartAgent",
         "reboot",
+        "checkK3s",
+        "backupK3s",
+        "moveK3sLeader",
+        "k3sReady",
+        "placeK3sImages",
         "nothing",
     ];
 }
@@ -182,6 +209,86 @@ pub struct SnapshotEtcd {
     pub within: Millis,
 }
 
+/// What K3s is on this node, as its unit says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CheckK3s {
+    /// `k3s.service`, `k3s-agent.service`.
+    pub unit: UnitName,
+    /// The program that the unit must start.
+    pub path: AbsPath,
+    /// What it must be started as.
+    pub role: K3sRole,
+}
+
+/// What K3s is started as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum K3sRole {
+    /// `k3s server`: control plane and kubelet.
+    Server,
+    /// `k3s agent`: a kubelet.
+    Agent,
+}
+
+impl K3sRole {
+    /// K3s's own word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+/// What a K3s server's datastore holds, saved before a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackupK3s {
+    /// The server's unit: `k3s.service`.
+    pub unit: UnitName,
+    /// A verified backup of this run that is younger is good enough.
+    #[serde(default = "fifteen_minutes")]
+    pub max_age: Millis,
+    /// How long taking and copying it may take.
+    #[serde(default = "ten_minutes")]
+    pub within: Millis,
+    /// Who saves a datastore that is not K3s's own; without it such a one is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_datastore_backed_up_by: Option<String>,
+}
+
+/// Leadership among the servers of a K3s cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MoveK3sLeader {
+    /// The server's unit: `k3s.service`.
+    pub unit: UnitName,
+    /// How long it may take.
+    #[serde(default = "two_minutes")]
+    pub within: Millis,
+}
+
+/// The API of this node's K3s server is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct K3sReady {
+    /// The server's unit: `k3s.service`.
+    pub unit: UnitName,
+    /// How long it may take until it is.
+    #[serde(default = "five_minutes")]
+    pub within: Millis,
+}
+
+/// An archive of images for a node without a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlaceK3sImages {
+    /// Where it lies on the node: `/var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst`.
+    pub path: AbsPath,
+}
+
 /// The main process of a unit runs the file at a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -241,6 +348,11 @@ pub enum VersionSource {
     },
     /// Ask the local etcd member (maintenance Status).
     Etcd {},
+    /// Ask the API of this node's K3s server (`/version`), as its administrator.
+    K3s {
+        /// The server's unit: `k3s.service`.
+        unit: UnitName,
+    },
 }
 
 /// What tells that a service is well.
@@ -271,6 +383,12 @@ pub enum UndoGuard {
     /// back restarts it once more. One or two voters have no such rest; the outage that let them be changed
     /// covers the way back.
     EtcdQuorumWithoutThis {},
+    /// Old and new version are of one minor, so that the old one reads what the new one wrote; and a server whose
+    /// etcd member is up has a quorum of others, as in `etcdQuorumWithoutThis`.
+    K3sMayGoBack {
+        /// The server's unit: `k3s.service`.
+        unit: UnitName,
+    },
 }
 
 const fn one_second() -> Millis {
@@ -315,12 +433,27 @@ mod tests {
             Step::RestartUnit(UnitStep { unit: unit.clone(), within }),
             Step::SnapshotEtcd(SnapshotEtcd { max_age: within, within }),
             Step::MoveEtcdLeader(Within { within }),
-            Step::RunningExecutable(RunningExecutable { unit, path, stable_for: Millis(0), within }),
+            Step::RunningExecutable(RunningExecutable {
+                unit: unit.clone(),
+                path: path.clone(),
+                stable_for: Millis(0),
+                within,
+            }),
             Step::EtcdMemberHealthy(Within { within }),
             Step::ServiceVersion(ServiceVersion { source: VersionSource::Etcd {}, within }),
             Step::Healthy(Healthy { probe: HealthProbe::Tcp { address: "127.0.0.1:1".into() }, within }),
             Step::RestartAgent(UnitStep { unit: UnitName::parse("drydock-agent.service").unwrap(), within }),
             Step::Reboot(Reboot { within }),
+            Step::CheckK3s(CheckK3s { unit: unit.clone(), path: path.clone(), role: K3sRole::Server }),
+            Step::BackupK3s(BackupK3s {
+                unit: unit.clone(),
+                max_age: within,
+                within,
+                external_datastore_backed_up_by: None,
+            }),
+            Step::MoveK3sLeader(MoveK3sLeader { unit: unit.clone(), within }),
+            Step::K3sReady(K3sReady { unit, within }),
+            Step::PlaceK3sImages(PlaceK3sImages { path }),
             Step::Nothing(Nothing {}),
         ]);
         let names: Vec<_> = steps.iter().map(Step::name).collect();

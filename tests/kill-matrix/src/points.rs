@@ -30,6 +30,10 @@ pub(crate) const IN_A_LOOP: [&str; 6] = [
 const COMMIT_CONFIRMED: &str = "its timer and its reverter are units of a real systemd's: killed before and after it on a \
                                 real node by tests/lab/src/scenarios/confirm/points.rs";
 
+/// Why no scenario here puts an archive of images, and what tries it.
+const K3S_IMAGES: &str = "an archive of images is put by no component of these scenarios, whole or not at all: \
+                          agent/src/actions/place_k3s_images/tests.rs";
+
 /// Those that no scenario passes: why, and what tries them instead.
 const NOT_PASSED: &[(&str, &str)] = &[
     ("agent.apart.start", COMMIT_CONFIRMED),
@@ -48,6 +52,10 @@ const NOT_PASSED: &[(&str, &str)] = &[
         "agent.artifact.empty",
         "a part that is longer than its artifact was written by somebody else; agent/src/artifacts/tests.rs",
     ),
+    ("agent.put.create", K3S_IMAGES),
+    ("agent.put.mkdir", K3S_IMAGES),
+    ("agent.put.rename", K3S_IMAGES),
+    ("agent.put.sync", K3S_IMAGES),
     (
         "agent.unit.reset-failed",
         "a unit that has failed is none that a gate lets through; agent/src/sys/units/systemd/tests.rs",

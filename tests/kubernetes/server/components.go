@@ -27,22 +27,25 @@ func init() {
 }
 
 func (s *settings) apiServerArgs() []string {
-	tls := func(name string) string { return filepath.Join(s.state, "tls", name) }
+	files, bind := s.files, s.address.String()
+	if s.bindAll {
+		bind = "0.0.0.0"
+	}
 	args := []string{
-		"--bind-address=" + s.address.String(),
+		"--bind-address=" + bind,
 		"--secure-port=" + strconv.Itoa(s.apiPort),
-		"--tls-cert-file=" + tls("serving.crt"),
-		"--tls-private-key-file=" + tls("serving.key"),
-		"--client-ca-file=" + filepath.Join(s.pki, "ca.crt"),
+		"--tls-cert-file=" + files.serving + ".crt",
+		"--tls-private-key-file=" + files.serving + ".key",
+		"--client-ca-file=" + files.clientCA + ".crt",
 		"--etcd-servers=" + s.ownEtcd(),
-		"--etcd-cafile=" + filepath.Join(s.pki, "etcd-ca.crt"),
-		"--etcd-certfile=" + tls("etcd.crt"),
-		"--etcd-keyfile=" + tls("etcd.key"),
+		"--etcd-cafile=" + files.etcdCA + ".crt",
+		"--etcd-certfile=" + files.etcdCli + ".crt",
+		"--etcd-keyfile=" + files.etcdCli + ".key",
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-		"--service-account-key-file=" + filepath.Join(s.pki, "sa.key"),
-		"--service-account-signing-key-file=" + filepath.Join(s.pki, "sa.key"),
+		"--service-account-key-file=" + files.tokenKey,
+		"--service-account-signing-key-file=" + files.tokenKey,
 		"--service-cluster-ip-range=10.43.0.0/16",
 		"--allow-privileged=true",
 		"--profiling=false",
@@ -55,6 +58,9 @@ func (s *settings) apiServerArgs() []string {
 	} else {
 		args = append(args, "--advertise-address="+s.address.String())
 	}
+	if s.tokens != "" {
+		args = append(args, "--anonymous-auth=false", "--token-auth-file="+s.tokens)
+	}
 	if s.auditLog != "" {
 		args = append(args, "--audit-log-path="+s.auditLog, "--audit-policy-file="+s.auditPolicyFile())
 	}
@@ -62,7 +68,7 @@ func (s *settings) apiServerArgs() []string {
 }
 
 func (s *settings) managerCommandArgs() []string {
-	kubeconfig := s.kubeconfigFile("controller-manager")
+	files, kubeconfig := s.files, s.files.manager
 	return append([]string{
 		"--kubeconfig=" + kubeconfig,
 		"--authentication-kubeconfig=" + kubeconfig,
@@ -71,17 +77,17 @@ func (s *settings) managerCommandArgs() []string {
 		"--secure-port=0",
 		"--leader-elect=" + strconv.FormatBool(s.leaderElect),
 		"--use-service-account-credentials=true",
-		"--service-account-private-key-file=" + filepath.Join(s.pki, "sa.key"),
-		"--root-ca-file=" + filepath.Join(s.pki, "ca.crt"),
-		"--cluster-signing-cert-file=" + filepath.Join(s.pki, "ca.crt"),
-		"--cluster-signing-key-file=" + filepath.Join(s.pki, "ca.key"),
+		"--service-account-private-key-file=" + files.tokenKey,
+		"--root-ca-file=" + files.serverCA + ".crt",
+		"--cluster-signing-cert-file=" + files.clientCA + ".crt",
+		"--cluster-signing-key-file=" + files.clientCA + ".key",
 		"--profiling=false",
 		"--v=" + strconv.Itoa(s.verbosity),
 	}, s.managerArgs...)
 }
 
 func (s *settings) schedulerArgs() []string {
-	kubeconfig := s.kubeconfigFile("scheduler")
+	kubeconfig := s.files.scheduler
 	return append([]string{
 		"--kubeconfig=" + kubeconfig,
 		"--authentication-kubeconfig=" + kubeconfig,
@@ -111,10 +117,6 @@ func newScheduler(args []string) (func(context.Context) error, error) {
 		}
 		return app.Run(ctx, config, scheduler)
 	}, nil
-}
-
-func (s *settings) kubeconfigFile(who string) string {
-	return filepath.Join(s.state, who+".kubeconfig")
 }
 
 func (s *settings) auditPolicyFile() string { return filepath.Join(s.state, "audit-policy.yaml") }

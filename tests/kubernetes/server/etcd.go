@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -14,17 +13,14 @@ const etcdReadyWithin = 2 * time.Minute
 
 // Starts the member and waits until it has joined: with several servers, until a majority of them is there.
 func startEtcd(s *settings, stop <-chan struct{}) (*embed.Etcd, error) {
-	tls := func(name string) transport.TLSInfo {
+	tls := func(cert, ca string) transport.TLSInfo {
 		return transport.TLSInfo{
-			CertFile:       filepath.Join(s.state, "tls", name+".crt"),
-			KeyFile:        filepath.Join(s.state, "tls", name+".key"),
-			TrustedCAFile:  filepath.Join(s.pki, "etcd-ca.crt"),
-			ClientCertAuth: true,
+			CertFile: cert + ".crt", KeyFile: cert + ".key", TrustedCAFile: ca + ".crt", ClientCertAuth: true,
 		}
 	}
 	config := embed.NewConfig()
 	config.Name = s.name
-	config.Dir = filepath.Join(s.state, "etcd")
+	config.Dir = s.files.etcdData
 	config.ListenClientUrls = s.etcdURLs()
 	config.AdvertiseClientUrls = s.etcdURLs()[:1]
 	config.ListenPeerUrls = append(config.ListenPeerUrls[:0], s.peerURL())
@@ -34,8 +30,8 @@ func startEtcd(s *settings, stop <-chan struct{}) (*embed.Etcd, error) {
 	if s.joins {
 		config.ClusterState = embed.ClusterStateFlagExisting
 	}
-	config.ClientTLSInfo = tls("etcd")
-	config.PeerTLSInfo = tls("etcd")
+	config.ClientTLSInfo = tls(s.files.etcdServer, s.files.etcdCA)
+	config.PeerTLSInfo = tls(s.files.etcdPeer, s.files.peerCA)
 	// NewConfig leaves it at zero, and then every request is a slow one.
 	config.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration
 	config.LogLevel = "warn"

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
@@ -22,14 +23,22 @@ type client struct {
 var administrator = client{user: "drydock-test-admin", groups: []string{"system:masters"}, valid: aYear}
 
 // Issues the certificate and writes the kubeconfig with everything in it, readable by its owner alone.
-func (c client) writeKubeconfig(ca *authority, server, file string) error {
-	issued, err := ca.issue(subject{
-		name: c.user, groups: c.groups, valid: c.valid, usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	})
+func (c client) writeKubeconfig(ca *authority, serverCA, server, file string) error {
+	issued, err := c.issue(ca)
 	if err != nil {
 		return err
 	}
-	authorityPEM, err := os.ReadFile(ca.file)
+	return c.writeKubeconfigOf(issued, serverCA, server, file)
+}
+
+func (c client) issue(ca *authority) (*pair, error) {
+	return ca.issue(subject{
+		name: c.user, groups: c.groups, valid: c.valid, usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+}
+
+func (c client) writeKubeconfigOf(issued *pair, serverCA, server, file string) error {
+	authorityPEM, err := os.ReadFile(serverCA)
 	if err != nil {
 		return err
 	}
@@ -62,9 +71,9 @@ func kubeconfigCommand(words []string) error {
 		return fmt.Errorf("give -pki, -server, -user and -out, and nothing without a flag")
 	}
 	who.groups = groups
-	ca, err := openAuthority(pki, "ca")
+	ca, err := openAuthority(filepath.Join(pki, "ca"))
 	if err != nil {
 		return err
 	}
-	return who.writeKubeconfig(ca, server, out)
+	return who.writeKubeconfig(ca, ca.file, server, out)
 }

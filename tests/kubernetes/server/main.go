@@ -6,6 +6,8 @@
 //	drydock-test-server kubeconfig -pki DIR -server URL -user NAME [-group G]… [-valid 1h] -out FILE
 //	drydock-test-server version
 //
+// Called `k3s` it has K3s's command line and files: see k3s.go.
+//
 //	| file          | what                                                        |
 //	|---------------|-------------------------------------------------------------|
 //	| serve.go      | the order of starting and of ending; what is said when ready |
@@ -14,6 +16,12 @@
 //	| etcd.go       | the embedded member                                          |
 //	| pki.go        | authorities, certificates, keys                              |
 //	| kubeconfig.go | who is let in, and the command that writes a file for it     |
+//	| k3s.go        | K3s's shape: what of it is here, how it unpacks itself       |
+//	| k3s_flags.go  | its flags, environment and configuration file                |
+//	| k3s_server.go | its directories, tokens and start                            |
+//	| k3s_join.go   | how a server or an agent is let into a cluster               |
+//	| k3s_agent.go  | an agent, and its balancer over the servers                  |
+//	| k3s_node.go   | a kubelet: played, or the real one                           |
 package main
 
 import (
@@ -26,7 +34,11 @@ import (
 const usage = "usage: drydock-test-server serve|kubeconfig|version [-help]"
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	program := run
+	if isK3s(os.Args[0]) {
+		program = k3s
+	}
+	if err := program(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "drydock-test-server:", err)
 		os.Exit(1)
 	}

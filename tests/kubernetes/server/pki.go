@@ -53,12 +53,11 @@ func lock(dir string) (unlock func(), err error) {
 	return func() { file.Close() }, nil
 }
 
-// The authority called `name` in `dir`, made if it is not there.
-func openAuthority(dir, name string) (*authority, error) {
-	file := filepath.Join(dir, name+".crt")
-	keyFile := filepath.Join(dir, name+".key")
+// The authority of these files, made if it is not there.
+func openAuthority(path string) (*authority, error) {
+	file, keyFile := path+".crt", path+".key"
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		if err := makeAuthority(name, file, keyFile); err != nil {
+		if err := makeAuthority(filepath.Base(path), file, keyFile); err != nil {
 			return nil, err
 		}
 	}
@@ -148,12 +147,12 @@ func sign(template, parent *x509.Certificate, key, signer *ecdsa.PrivateKey, val
 	}, nil
 }
 
-// Writes it as NAME.crt and NAME.key.
-func (p *pair) write(dir, name string) error {
-	if err := os.WriteFile(filepath.Join(dir, name+".key"), p.key, 0o600); err != nil {
+// Writes it as PATH.crt and PATH.key.
+func (p *pair) write(path string) error {
+	if err := os.WriteFile(path+".key", p.key, 0o600); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, name+".crt"), p.cert, 0o644)
+	return os.WriteFile(path+".crt", p.cert, 0o644)
 }
 
 // The key that signs service accounts' tokens: shared, or a token of one server would be no token at another.

@@ -40,6 +40,22 @@ func serve(words []string) error {
 	if err := prepare(s); err != nil {
 		return err
 	}
+	return s.run(hooks{ready: func(context.Context) error {
+		said := ready{s.name, version.Get().GitVersion, s.apiURL(), s.ownEtcd(), s.files.admin}
+		return json.NewEncoder(os.Stdout).Encode(said)
+	}})
+}
+
+// What a way of starting a server does in between.
+type hooks struct {
+	// The member runs, and nothing else.
+	member func(context.Context) error
+	// The API server answers, controller-manager and scheduler are started.
+	ready func(context.Context) error
+}
+
+// Runs the four programs until one of them ends.
+func (s *settings) run(then hooks) error {
 	// All flags and feature gates are registered before the first program reads them.
 	api := apiserver.NewAPIServerCommand() // takes SIGTERM and SIGINT; its context ends with the first
 	controllers := manager.NewControllerManagerCommand()
@@ -55,6 +71,11 @@ func serve(words []string) error {
 	}
 	// Last, when nothing writes any more. With several members it hands its leadership on first.
 	defer member.Close()
+	if then.member != nil {
+		if err := then.member(api.Context()); err != nil {
+			return err
+		}
+	}
 
 	apiEnded := start(api, s.apiServerArgs())
 	if err := untilReady(s, apiEnded); err != nil {
@@ -66,8 +87,7 @@ func serve(words []string) error {
 	// etcd have.
 	go func() { scheduleEnded <- schedule(context.Background()) }()
 
-	said := ready{s.name, version.Get().GitVersion, s.apiURL(), s.ownEtcd(), s.kubeconfigFile("admin")}
-	if err := json.NewEncoder(os.Stdout).Encode(said); err != nil {
+	if err := then.ready(api.Context()); err != nil {
 		return err
 	}
 	select {
@@ -89,28 +109,27 @@ func serve(words []string) error {
 	}
 }
 
-// Certificates and kubeconfigs; the shared ones only where they are missing.
+// Certificates and kubeconfigs; the authorities only where they are missing.
 func prepare(s *settings) error {
-	tls := filepath.Join(s.state, "tls")
-	for _, dir := range []string{s.pki, tls} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+	files := s.files
+	shared := filepath.Dir(files.clientCA)
+	for _, file := range []string{files.clientCA, files.etcdCA, files.serving, files.etcdPeer, files.admin} {
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			return err
 		}
 	}
-	unlock, err := lock(s.pki)
+	unlock, err := lock(shared)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	ca, err := openAuthority(s.pki, "ca")
-	if err != nil {
-		return err
+	authorities := map[string]*authority{}
+	for _, file := range []string{files.clientCA, files.serverCA, files.etcdCA, files.peerCA} {
+		if authorities[file], err = openAuthority(file); err != nil {
+			return err
+		}
 	}
-	etcdCA, err := openAuthority(s.pki, "etcd-ca")
-	if err != nil {
-		return err
-	}
-	if err := ensureTokenKey(filepath.Join(s.pki, "sa.key")); err != nil {
+	if err := ensureTokenKey(files.tokenKey); err != nil {
 		return err
 	}
 	hosts := append([]string{
@@ -118,24 +137,33 @@ func prepare(s *settings) error {
 		"kubernetes.default.svc.cluster.local", "10.43.0.1",
 	}, s.names...)
 	both := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	for _, of := range []struct {
-		by   *authority
-		name string
-	}{{ca, "serving"}, {etcdCA, "etcd"}} {
-		issued, err := of.by.issue(subject{name: s.name, hosts: hosts, valid: aYear, usages: both})
+	for file, by := range map[string]string{
+		files.serving: files.serverCA, files.etcdServer: files.etcdCA,
+		files.etcdPeer: files.peerCA, files.etcdCli: files.etcdCA,
+	} {
+		issued, err := authorities[by].issue(subject{name: s.name, hosts: hosts, valid: aYear, usages: both})
 		if err != nil {
 			return err
 		}
-		if err := issued.write(tls, of.name); err != nil {
+		if file == files.serving {
+			// Whoever knows only its digest is shown the authority too.
+			authorityPEM, err := os.ReadFile(authorities[by].file)
+			if err != nil {
+				return err
+			}
+			issued.cert = append(issued.cert, authorityPEM...)
+		}
+		if err := issued.write(file); err != nil {
 			return err
 		}
 	}
 	for file, who := range map[string]client{
-		"admin":              administrator,
-		"controller-manager": {user: "system:kube-controller-manager", valid: aYear},
-		"scheduler":          {user: "system:kube-scheduler", valid: aYear},
+		files.admin:     administrator,
+		files.manager:   {user: "system:kube-controller-manager", valid: aYear},
+		files.scheduler: {user: "system:kube-scheduler", valid: aYear},
 	} {
-		if err := who.writeKubeconfig(ca, s.apiURL(), s.kubeconfigFile(file)); err != nil {
+		serverCA := files.serverCA + ".crt"
+		if err := who.writeKubeconfig(authorities[files.clientCA], serverCA, s.apiURL(), file); err != nil {
 			return err
 		}
 	}
@@ -156,7 +184,7 @@ func start(command *cobra.Command, args []string) <-chan error {
 
 // Asks /readyz until it says ok. The API server has no event for it that could be awaited from here.
 func untilReady(s *settings, ended <-chan error) error {
-	config, err := clientcmd.BuildConfigFromFlags("", s.kubeconfigFile("admin"))
+	config, err := clientcmd.BuildConfigFromFlags("", s.files.admin)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -16,14 +17,16 @@ import (
 type settings struct {
 	name        string
 	state       string
-	pki         string
+	files       files
 	address     net.IP
+	bindAll     bool
 	names       list
 	apiPort     int
 	etcdPort    int
 	peerPort    int
 	members     string
 	joins       bool
+	tokens      string
 	leaderElect bool
 	watchGrace  time.Duration
 	auditLog    string
@@ -31,6 +34,29 @@ type settings struct {
 	apiArgs     list
 	managerArgs list
 	schedArgs   list
+}
+
+// Where everything is. Certificates and keys without `.crt` and `.key`.
+type files struct {
+	clientCA, serverCA, etcdCA, peerCA     string
+	serving, etcdServer, etcdPeer, etcdCli string
+	tokenKey                               string
+	etcdData                               string
+	admin, manager, scheduler              string
+}
+
+// Of `serve`: what servers share, and what is one's own.
+func sharedFiles(state, pki string) files {
+	tls := func(name string) string { return filepath.Join(state, "tls", name) }
+	kubeconfig := func(who string) string { return filepath.Join(state, who+".kubeconfig") }
+	ca, etcdCA := filepath.Join(pki, "ca"), filepath.Join(pki, "etcd-ca")
+	return files{
+		clientCA: ca, serverCA: ca, etcdCA: etcdCA, peerCA: etcdCA,
+		serving: tls("serving"), etcdServer: tls("etcd"), etcdPeer: tls("etcd"), etcdCli: tls("etcd"),
+		tokenKey: filepath.Join(pki, "sa.key"),
+		etcdData: filepath.Join(state, "etcd"),
+		admin:    kubeconfig("admin"), manager: kubeconfig("controller-manager"), scheduler: kubeconfig("scheduler"),
+	}
 }
 
 // A flag that may be given several times.
@@ -45,11 +71,11 @@ func (l *list) Set(word string) error {
 
 func parseSettings(words []string) (*settings, error) {
 	s := &settings{}
-	address := ""
+	address, pki := "", ""
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	flags.StringVar(&s.name, "name", "server", "name of this server and of its etcd member")
 	flags.StringVar(&s.state, "state", "", "directory of this server alone: etcd's data, certificates, kubeconfigs")
-	flags.StringVar(&s.pki, "pki", "", "directory that all servers of the cluster share; what is missing is made there")
+	flags.StringVar(&pki, "pki", "", "directory that all servers of the cluster share; what is missing is made there")
 	flags.StringVar(&address, "address", "127.0.0.1", "address to listen on, of the API server and of etcd")
 	flags.Var(&s.names, "san", "another name or address for the serving certificate; may be repeated")
 	flags.IntVar(&s.apiPort, "api-port", 6443, "port of the API server")
@@ -73,9 +99,10 @@ func parseSettings(words []string) (*settings, error) {
 	if flags.NArg() > 0 {
 		return nil, fmt.Errorf("%q is no flag; give flags only", flags.Arg(0))
 	}
-	if s.state == "" || s.pki == "" {
+	if s.state == "" || pki == "" {
 		return nil, errors.New("-state and -pki name the directories to use; give both")
 	}
+	s.files = sharedFiles(s.state, pki)
 	if s.address = net.ParseIP(address); s.address == nil {
 		return nil, fmt.Errorf("-address %q is no IP address", address)
 	}

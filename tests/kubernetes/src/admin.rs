@@ -55,6 +55,19 @@ impl Admin {
     /// # Errors
     /// When it cannot be read or is of another shape.
     pub fn from_kubeconfig(path: &Path) -> Result<Self> {
+        // A server that is stopped and started again leaves dead connections behind: each request has its own.
+        Self::with_idle(path, 0)
+    }
+
+    /// The same, over connections that are kept: for what is measured, at a server that stays.
+    ///
+    /// # Errors
+    /// See [`Self::from_kubeconfig`].
+    pub fn keeping_connections(path: &Path) -> Result<Self> {
+        Self::with_idle(path, 64)
+    }
+
+    fn with_idle(path: &Path, idle: usize) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
         let unfit = |what: &str| Error::Unfit(format!("{}: no {what}", path.display()));
         let value = |key: &str| {
@@ -81,8 +94,7 @@ impl Admin {
         };
         let tls = tls.map_err(|error| Error::Unfit(format!("{}: {error}", path.display())))?;
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
-        // A server that is stopped and started again leaves dead connections behind: each request has its own.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(idle).build(connector);
         Ok(Self { url: value("server")?.to_owned(), token, client })
     }
 

@@ -11,7 +11,8 @@ use crate::{
     process::{self, Process},
 };
 
-const STAGES: &str = include_str!("../kwok/stages.yaml");
+/// What it does to nodes and pods, as its `--config` wants it.
+pub const STAGES: &str = include_str!("../kwok/stages.yaml");
 /// As a kubelet does by default.
 const LEASE_SECONDS: u32 = 40;
 

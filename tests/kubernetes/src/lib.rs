@@ -12,7 +12,8 @@
 //! | [`objects`] | nodes, deployments, pods and budgets, as JSON |
 //! | [`cache`], [`process`], [`place`], [`error`] | finished builds, children, addresses, what can go wrong |
 //!
-//! The Go module of the server is `server/` beside this crate, kwok's version and its stages are in `kwok/`.
+//! The Go module of the server is `server/` beside this crate, kwok's version and its stages are in `kwok/`. A copy of the
+//! server that is called `k3s` has K3s's command line, files and start; the lab installs it on nodes.
 //! The first build takes minutes and two gigabytes of Go's own cache; `drydock-test-cluster build` does it ahead,
 //! `drydock-test-cluster up` starts a cluster to try things on.
 //!

@@ -18,6 +18,7 @@ use self::run::RunSeen;
 use crate::exec::{self, Output};
 use crate::guard::ChildGuard;
 use crate::lab::Lab;
+use crate::node::Node;
 use crate::wait::until;
 use crate::{Error, Result, built};
 
@@ -62,22 +63,53 @@ pub struct PlanText<'a> {
     pub soak: &'a str,
 }
 
+/// What the agents of a fleet are given.
+pub struct Outfit<'a> {
+    /// The beginning of their policy: profiles, units.
+    pub policy: &'a str,
+    /// Its tables.
+    pub tables: &'a str,
+    /// The label of a node.
+    pub label: &'a dyn Fn(&Node) -> &'static str,
+}
+
+impl Outfit<'_> {
+    /// Of members of etcd. Debian's package owns the binary; this administrator says that it may be exchanged all the
+    /// same.
+    #[must_use]
+    pub fn etcd() -> Self {
+        Self {
+            policy: "profiles = [\"etcd\"]",
+            tables: "[binaries.\"/usr/bin/etcd\"]\ncomponent = \"etcd\"\nallow_package_owned = true\n",
+            label: &|_| "role=etcd",
+        }
+    }
+}
+
 impl<'lab> Fleet<'lab> {
     /// Starts a coordinator in a directory of the lab, makes the keys, and installs and enrols an agent on
-    /// every node. `name` tells several fleets of one lab apart.
+    /// every node, for upgrades of etcd. `name` tells several fleets of one lab apart.
     ///
     /// # Errors
     /// When a program was not built, or a step does not succeed; the error holds what it printed.
     pub fn install(lab: &'lab Lab, name: &str) -> Result<Self> {
+        Self::install_for(lab, name, &Outfit::etcd())
+    }
+
+    /// The same for something else.
+    ///
+    /// # Errors
+    /// See [`Self::install`].
+    pub fn install_for(lab: &'lab Lab, name: &str, outfit: &Outfit<'_>) -> Result<Self> {
         let dir = lab.dir().join(name);
         fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         let drydock = built::program("drydock", "DRYDOCK_CLI")?;
         let mut fleet = Self { lab, name: name.to_owned(), dir, drydock, coordinator: None };
         fleet.start_coordinator()?;
         fleet.wait_serving()?;
-        let policy = fleet.make_policy()?;
+        let policy = fleet.make_policy(outfit)?;
         for node in lab.nodes() {
-            fleet.install_agent(node, &policy)?;
+            fleet.install_agent(node, &policy, (outfit.label)(node))?;
         }
         fleet.wait_connected(lab.nodes().len())?;
         Ok(fleet)
@@ -279,14 +311,22 @@ impl<'lab> Fleet<'lab> {
     /// # Errors
     /// When it cannot be copied or signed.
     pub fn sign(&self, binary: &Path, name: &str, version: &str) -> Result<String> {
+        self.sign_as("etcd", binary, name, version)
+    }
+
+    /// The same as another component: `NAME/COMPONENT`.
+    ///
+    /// # Errors
+    /// When it cannot be copied or signed.
+    pub fn sign_as(&self, component: &str, binary: &Path, name: &str, version: &str) -> Result<String> {
         let place = self.dir.join(name);
         fs::create_dir_all(&place).map_err(Error::io("create", &place))?;
-        let file = place.join("etcd");
+        let file = place.join(component);
         fs::copy(binary, &file).map_err(Error::io("copy", binary))?;
-        let words =
-            ["artifact", "sign", &format!("{name}/etcd"), "--component", "etcd", "--version", version];
+        let path = format!("{name}/{component}");
+        let words = ["artifact", "sign", &path, "--component", component, "--version", version];
         self.succeed(&[&words[..], &["--key", agents::SIGNING_KEY]].concat())?;
-        Ok(format!("./{name}/etcd"))
+        Ok(format!("./{path}"))
     }
 
     /// Writes a plan for all members.

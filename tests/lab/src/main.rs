@@ -73,6 +73,12 @@ enum Command {
     },
     /// A night of an operator: every power that he has, typed from the screens, on a lab of its own.
     Operate,
+    /// Upgrade a live cluster in K3s's shape with Drydock on a lab of its own, and judge it from outside; wants Go.
+    Kubernetes {
+        /// One server and two agents in place of three and two.
+        #[arg(long)]
+        one_server: bool,
+    },
     /// Print the path of a newer etcd server: Debian 13's 3.5, or a version built by Go.
     EtcdBinary {
         /// Such as 3.6.8; without it Debian 13's.
@@ -182,6 +188,8 @@ fn run(command: Command) -> Result<ExitCode> {
             };
             scenarios.iter().try_for_each(|scenario| scenario.play())?;
         }
+        Command::Kubernetes { one_server: false } => Scenario::Kubernetes.play()?,
+        Command::Kubernetes { one_server: true } => Scenario::OneServer.play()?,
         Command::Operate => Scenario::Operate.play()?,
         Command::EtcdBinary { version } => {
             let cache = cache::Cache::open()?;

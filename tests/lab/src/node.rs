@@ -305,7 +305,9 @@ impl Node {
             .args(["-M", &self.machine(), &format!("--hostname={}", self.name())])
             .args(["--register=no", "--keep-unit", "--resolv-conf=off"])
             .args(["--link-journal=no", "--timezone=off", "--console=read-only"])
-            .args(["--capability=all", &format!("--network-bridge={}", net::BRIDGE)]);
+            .args(["--capability=all", &format!("--network-bridge={}", net::BRIDGE)])
+            // For a container runtime in the node: session keyrings, and device rules of cgroup v2.
+            .arg("--system-call-filter=@keyring bpf");
         for device in ["/dev/net/tun", "/dev/kvm"] {
             if Path::new(device).exists() {
                 command.arg(format!("--bind={device}"));

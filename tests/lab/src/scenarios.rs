@@ -7,6 +7,7 @@ mod confirm;
 mod corrupt_artifact;
 mod dice;
 mod kills;
+mod kubernetes;
 mod operate;
 mod partitioned_member;
 mod past_no_return;
@@ -47,13 +48,17 @@ pub enum Scenario {
     CutOff,
     /// Agents upgrade themselves, also while the coordinator is away; a node starts anew.
     Agents,
+    /// A cluster in K3s's shape, upgraded while it is used; wants Go.
+    Kubernetes,
+    /// The same with one server only, whose outage the plan accepts.
+    OneServer,
     /// Agent and reverter are killed at every write and every unit of a revert; wants an agent with failpoints.
     RevertPoints,
 }
 
 impl Scenario {
     /// All, the main one first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Upgrade,
         Self::Kills,
         Self::BetweenRenameAndRestart,
@@ -66,11 +71,13 @@ impl Scenario {
         Self::Operate,
         Self::CutOff,
         Self::Agents,
+        Self::Kubernetes,
+        Self::OneServer,
         Self::RevertPoints,
     ];
 
     /// So many of them, from the first on, want nothing but the ordinary programs.
-    pub const ORDINARY: usize = Self::ALL.len() - 1;
+    pub const ORDINARY: usize = Self::ALL.len() - 3;
 
     /// What `--variant` calls it.
     #[must_use]
@@ -88,6 +95,8 @@ impl Scenario {
             Self::Operate => "operate",
             Self::CutOff => "cut-off",
             Self::Agents => "agents",
+            Self::Kubernetes => "kubernetes",
+            Self::OneServer => "one-server",
             Self::RevertPoints => "revert-points",
         }
     }
@@ -112,6 +121,8 @@ impl Scenario {
             Self::Operate => operate::play(),
             Self::CutOff => confirm::cut_off::play(),
             Self::Agents => confirm::agents::play(),
+            Self::Kubernetes => kubernetes::play(),
+            Self::OneServer => kubernetes::one_server(),
             Self::RevertPoints => confirm::points::play(),
         };
         let verdict = if played.is_ok() { "holds" } else { "DOES NOT HOLD" };

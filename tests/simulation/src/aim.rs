@@ -147,13 +147,14 @@ fn plan(at_ms: u64, hosts: &[HostSpec], soak_ms: u64, concurrency: u32) -> PlanS
         rollback: true,
         outage: role == Role::Etcd && hosts.len() <= 2,
         downgrade: false,
+        drain: None,
     };
     let by_zone = hosts.iter().any(|host| host.zone.is_some());
     PlanSpec { at_ms, stages: vec![stage], budget: 1, by_zone }
 }
 
 const fn story(hosts: Vec<HostSpec>, plans: Vec<PlanSpec>) -> Scenario {
-    Scenario { hosts, plans, faults: Vec::new(), rates: Vec::new(), calm_ms: 0 }
+    Scenario { hosts, plans, faults: Vec::new(), rates: Vec::new(), calm_ms: 0, cluster: None }
 }
 
 /// Zones, some of them shared; or none.

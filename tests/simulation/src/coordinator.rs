@@ -3,15 +3,18 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::AtomicU8},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use drydock_coordinator::{
     checks,
-    driver::{Driver, FleetNode, Input, LookRequest, Output},
+    driver::{Driver, FleetNode, Input, LookRequest, MoveRequest, Output},
     link::{Seat, Sessions},
-    moves::{Carrier, Errand, NotMoved},
+    moves::{Carrier, Errand, Movers, NotMoved, kubernetes_drain::KubernetesDrain},
     store::{RunStore as _, StoreError, memory::MemoryStore},
 };
 use drydock_core::{
@@ -23,13 +26,14 @@ use drydock_types::{InstanceId, NodeName, Verdict};
 
 use crate::{
     agent::Tasks,
+    cluster::api::Way,
     rules::decided::Evidence,
     shared::{Mail, Shared},
     store::WitnessStore,
     word,
 };
 
-/// No story has a cluster that a node could leave.
+/// No plan of this story has a drain.
 #[derive(Debug)]
 struct NoCluster;
 
@@ -63,6 +67,10 @@ pub(crate) struct Running {
     /// By stream.
     pub(crate) places: BTreeMap<u64, Seat>,
     pub(crate) looks: Tasks,
+    pub(crate) carrier: Arc<dyn Carrier>,
+    pub(crate) movers: Movers,
+    /// Told to whatever it has under way outside of this story's own tasks.
+    pub(crate) dead: Arc<AtomicBool>,
     pub(crate) start: u32,
     pub(crate) began_ms: u64,
     /// What the fleet's clock showed when it began.
@@ -107,6 +115,7 @@ impl Coordinator {
     /// Takes the store over and reads it.
     pub(crate) fn start(
         &mut self,
+        index: usize,
         nodes: Vec<(NodeName, FleetNode)>,
         shared: &Shared,
     ) -> Result<Vec<Output>, StoreError> {
@@ -119,9 +128,19 @@ impl Coordinator {
         let now = Now { clock_ms, wall_ms: self.wall_ms + began_ms };
         let (mut driver, mut outputs) = Driver::open(store, fence, now)?;
         driver.decide_with(word::step);
+        let (sessions, dead) = (Sessions::new(fence), Arc::new(AtomicBool::new(false)));
+        let carrier: Arc<dyn Carrier> = if shared.lock().kube.is_some() {
+            let way = Way { shared: shared.clone(), coordinator: index, dead: Arc::clone(&dead) };
+            Arc::new(KubernetesDrain::new(Arc::new(way), sessions.clone()))
+        } else {
+            Arc::new(NoCluster)
+        };
         let mut running = Running {
             driver,
-            sessions: Sessions::new(fence),
+            sessions,
+            movers: Movers::new(Arc::clone(&carrier)),
+            carrier,
+            dead,
             places: BTreeMap::new(),
             looks: Tasks::default(),
             start: self.starts,
@@ -160,6 +179,7 @@ impl Running {
     /// Looks through the agents, in a task of its own.
     pub(crate) fn look(&mut self, coordinator: usize, request: LookRequest, shared: &Shared) {
         let (sessions, shared, start) = (self.sessions.clone(), shared.clone(), self.start);
+        let carrier = Arc::clone(&self.carrier);
         self.asked.insert(
             (request.run, request.index, request.round),
             Evidence {
@@ -170,10 +190,26 @@ impl Running {
             },
         );
         self.looks.spawn(async move {
-            let (results, seen) = checks::look(&sessions, &NoCluster, &request).await;
+            let (results, seen) = checks::look(&sessions, &*carrier, &request).await;
             let (run, node, round) = (request.run, request.index, request.round);
             let input = Box::new(Input::Looked { run, node, round, results, seen });
             shared.post(Mail::Looked { coordinator, start, input });
         });
+    }
+
+    /// Moves through the cluster, in tasks of their own; what is to stop is stopped at once.
+    pub(crate) fn carry(&self, coordinator: usize, request: MoveRequest, shared: &Shared) {
+        let (shared, start) = (shared.clone(), self.start);
+        self.movers.expect(&request);
+        self.movers.perform(request, move |input| {
+            shared.post(Mail::Moved { coordinator, start, input: Box::new(input) });
+            std::future::ready(())
+        });
+    }
+
+    /// SIGKILL: nothing of it goes on but what has left it.
+    pub(crate) fn kill(&self) {
+        self.looks.kill();
+        self.dead.store(true, Ordering::Relaxed);
     }
 }

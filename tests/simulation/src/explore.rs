@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `world` | a moment of the world, as a value, and its digest |
 //! | `choice`, `act` | what can happen next, and what it does |
+//! | `cluster` | the cluster whose Nodes the machines are, in the world that has one |
 //! | `coordinator`, `store` | the real driver over the store in memory, and what is around it |
 //! | `agent` | an agent as small as it can be, compared with the real one |
 //! | `rules` | the rules, on what the machines are and what is on the disks |
@@ -19,6 +20,7 @@ mod agent;
 mod begin;
 mod canon;
 mod choice;
+mod cluster;
 #[cfg(test)]
 mod compared;
 mod coordinator;
@@ -69,6 +71,8 @@ pub struct Trouble {
     pub services: bool,
     /// Operators pause, resume, abort, take over.
     pub people: bool,
+    /// Nodes leave a cluster before they are changed, and other people's hands are in it.
+    pub cluster: bool,
     /// A second coordinator is started.
     pub second: Option<Second>,
 }
@@ -80,6 +84,8 @@ pub struct Lacks {
     pub agent: AgentLacks,
     /// Checks are clear whatever there is to see.
     pub checks: bool,
+    /// Whether a node has left is answered with yes whatever there is to see.
+    pub left: bool,
     /// The store takes what anybody writes.
     pub owner: bool,
 }
@@ -111,6 +117,7 @@ pub fn worlds() -> Vec<Wanted> {
         streams: true,
         services: true,
         people: true,
+        cluster: false,
         second: None,
     };
     let two = |second| Trouble { services: false, second: Some(second), ..all };
@@ -128,6 +135,7 @@ pub fn worlds() -> Vec<Wanted> {
             "one coordinator, and journals that are lost",
             Trouble { journals: true, ..Trouble::default() },
         ),
+        world("one coordinator, and nodes that are drained", Trouble { cluster: true, ..all }),
         world("two coordinators on one store", two(Second::OnTheSameStore)),
         world("two coordinators on copies of a store", two(Second::OnACopy)),
         world("two coordinators, one on an older copy", two(Second::OnABackup)),

@@ -12,15 +12,24 @@ use drydock_types::{
 use tokio::time::sleep;
 
 use crate::{
+    cluster::{boot_id, machine_id},
     ground::By,
     scenario::Role,
     shared::{Inner, Life, Shared},
     workshop::{answers, running},
 };
 
-/// The host's facts; the same for all, for nothing depends on them but the architecture and the space.
-pub(crate) fn facts() -> HostFacts {
-    HostFacts { arch: "x86_64".to_string(), state_free_bytes: 64 << 30, ..HostFacts::default() }
+/// The host's facts: the same for all but for what tells machines and their starts apart.
+pub(crate) fn facts(inner: &Inner, host: usize) -> HostFacts {
+    let name = inner.ground.hosts[host].name.as_str();
+    let boots = inner.kube.as_ref().map_or(0, |kube| kube.boots[host]);
+    HostFacts {
+        arch: "x86_64".to_string(),
+        state_free_bytes: 64 << 30,
+        machine_id: machine_id(name),
+        boot_id: boot_id(name, boots),
+        ..HostFacts::default()
+    }
 }
 
 /// Looks, and takes its time.
@@ -51,7 +60,7 @@ fn see(shared: &Shared, host: usize, probe: &Probe) -> Result<Observation, Strin
     }
     let inner = &mut *inner;
     match probe {
-        Probe::Host {} => Ok(Observation::Host(facts())),
+        Probe::Host {} => Ok(Observation::Host(facts(inner, host))),
         Probe::Unit { unit, .. } => {
             let running = running(inner, host);
             let state = if running.is_some() { ("active", "running") } else { ("failed", "failed") };

@@ -114,6 +114,42 @@ kinds! {
     JournalStalls = "journal: disk stands still",
     /// A look that came back stands in the coordinator's queue.
     LookLate = "look told late",
+    /// Somebody cordons a Node, and uncordons it later.
+    NodeCordoned = "cluster: cordoned by others",
+    /// Somebody uncordons a Node.
+    NodeUncordoned = "cluster: uncordoned by others",
+    /// kured takes its lock for a Node, cordons it, and gives both back.
+    KuredLocks = "cluster: kured's lock",
+    /// The cluster-autoscaler marks a Node as one to delete, and thinks better of it later.
+    AutoscalerTaints = "cluster: autoscaler's taint",
+    /// A Node is deleted, and registers again later.
+    NodeAnew = "cluster: Node deleted",
+    /// A budget demands every pod, until somebody repairs it.
+    BudgetBlocks = "cluster: budget blocks",
+    /// A pod is put on a Node, cordoned or not.
+    PodLands = "cluster: pod lands",
+    /// A pod does not end, until somebody takes its finalizer off.
+    PodStays = "cluster: pod stays",
+    /// No controller-manager leads.
+    NoControllers = "cluster: no controllers",
+    /// No endpoint of the cluster answers.
+    ApiDown = "cluster: API down",
+    /// Every watch breaks, and what was before is forgotten.
+    WatchesBreak = "cluster: watches break",
+    /// The coordinator is killed while a move is under way.
+    CoordinatorKilledDraining = "coordinator killed in a move",
+    /// A request never arrives.
+    ApiSilent = "cluster: request lost",
+    /// A request is served, and nobody hears of it.
+    ApiAnswerLost = "cluster: answer lost",
+    /// A server that has too much to do says so.
+    ApiThrottles = "cluster: throttled",
+    /// A Node's kubelet is faster.
+    ApiOvertakes = "cluster: overtaken",
+    /// Something fails in the server.
+    ApiFails = "cluster: internal error",
+    /// A request is on its way for seconds.
+    ApiSlow = "cluster: request slow",
 }
 
 /// One fault at one moment.
@@ -151,6 +187,13 @@ impl Fault {
             | Kind::StoreRestored
             | Kind::StoreFull
             | Kind::StoreIo => dice.between(200, 30_000),
+            Kind::NodeCordoned | Kind::KuredLocks | Kind::AutoscalerTaints | Kind::BudgetBlocks => {
+                dice.between(1000, 400_000)
+            }
+            Kind::NodeAnew | Kind::PodStays => dice.between(1000, 200_000),
+            Kind::NoControllers => dice.between(5000, 30_000),
+            Kind::ApiDown => dice.between(500, 90_000),
+            Kind::CoordinatorKilledDraining => dice.between(50, 8000),
             Kind::AgentKilled
             | Kind::AgentKilledAtPoint
             | Kind::JournalRestored
@@ -187,6 +230,9 @@ impl Kind {
             Self::MessageDelayed => rate(10, 100, dice),
             Self::ActionHangs => rate(5, 40, dice),
             Self::ActionFails | Self::ActionHalf | Self::ActionLies => rate(10, 100, dice),
+            Self::ApiSilent | Self::ApiAnswerLost => rate(10, 120, dice),
+            Self::ApiThrottles | Self::ApiFails => rate(10, 200, dice),
+            Self::ApiOvertakes | Self::ApiSlow => rate(20, 400, dice),
             _ => None,
         }
     }

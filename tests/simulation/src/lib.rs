@@ -5,6 +5,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`scenario`], [`aim`], [`faults`], [`plans`] | what a seed is about: machines, plans, what goes wrong and when |
+//! | [`cluster`] | the Kubernetes cluster of those stories that have one |
 //! | [`dice`] | chance from a seed |
 //! | [`ground`] | what the machines really are |
 //! | [`rules`] | the rules, and what they remember |
@@ -20,6 +21,7 @@
 
 mod agent;
 pub mod aim;
+pub mod cluster;
 mod coordinator;
 pub mod coverage;
 pub mod dice;

@@ -110,6 +110,8 @@ fn wanted_items() -> Vec<Item> {
     items.extend(["queued", "running", "paused", "held", "aborting", "aborted", "done"].map(Item::Status));
     // Not failed and undecidable: about one story in a hundred comes to them.
     items.extend(["done", "undone", "left alone", "refused"].map(|end| Item::Outcome("apply", end)));
+    items
+        .extend([("leave", "left"), ("give back", "given back")].map(|(kind, end)| Item::Outcome(kind, end)));
     items.extend([Item::Outcome("undo", "done"), Item::Outcome("stage", "failed")]);
     items.extend(
         ["start", "pause", "resume", "abort", "roll back", "approve", "skip", "extend"].map(Item::Verb),
@@ -121,7 +123,7 @@ fn wanted_items() -> Vec<Item> {
 
 /// A node's life in a run, and the ways out of it. A driver can go through several at once: what was seen from the
 /// outside is counted.
-const TRANSITIONS: [(&str, &str); 29] = [
+const TRANSITIONS: [(&str, &str); 36] = [
     ("pending", "staging"),
     ("pending", "gating"),
     ("staging", "staged"),
@@ -136,6 +138,13 @@ const TRANSITIONS: [(&str, &str); 29] = [
     ("gating", "applying"),
     ("gating", "held"),
     ("protecting", "rechecking"),
+    ("gating", "draining"),
+    ("draining", "rechecking"),
+    ("rechecking", "draining"),
+    ("returning", "releasing"),
+    ("releasing", "soaking"),
+    ("releasing", "done"),
+    ("releasing", "rolled back"),
     ("rechecking", "applying"),
     ("applying", "staged"),
     ("applying", "returning"),

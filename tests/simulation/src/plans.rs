@@ -32,8 +32,7 @@ pub fn bundle(plan: &PlanSpec, number: usize) -> Result<Bundle, String> {
     let mut pinned = Vec::new();
     for spec in &plan.stages {
         let artifact = artifact(spec)?;
-        pinned
-            .push(json!({"stage": component(spec.role), "recipe": recipe(spec.role), "artifact": artifact}));
+        pinned.push(json!({"stage": component(spec.role), "recipe": recipe(spec), "artifact": artifact}));
     }
     let mut budget = json!({"perFailureDomain": plan.budget});
     if plan.by_zone {
@@ -97,12 +96,22 @@ fn artifact(spec: &StageSpec) -> Result<Option<ArtifactRef>, String> {
     Ok(Some(ArtifactRef { sha256, size: 20 << 20, signature }))
 }
 
-fn recipe(role: Role) -> Value {
-    let spec = match role {
+fn recipe(stage: &StageSpec) -> Value {
+    let role = stage.role;
+    let mut spec = match role {
         Role::Etcd => etcd(),
         Role::Service => service(),
         Role::Bare => json!({"detect": {}, "stage": [{"nothing": {}}], "apply": [{"nothing": {}}]}),
     };
+    if let Some(drain) = &stage.drain {
+        let word = if drain.allows { "allow" } else { "refuse" };
+        spec["drain"] = json!([{"kubernetesDrain": {
+            "barePods": word, "emptyDir": word, "nowhereElse": word, "waitForReplacements": drain.waits,
+        }}]);
+        if let Some(within_ms) = drain.within_ms {
+            spec["deadlines"] = json!({"drain": format!("{within_ms}ms")});
+        }
+    }
     json!({
         "apiVersion": "drydock/v1", "kind": "Recipe",
         "metadata": {"name": component(role), "summary": "as built in"}, "spec": spec,

@@ -9,11 +9,13 @@
 //! | 2 intent first, 3 once, 7 lapse | [`effects`]: whenever an agent accepts, begins or changes something |
 //! | 1 budget, 6 quorum | [`said`]: whenever a reducer decides a section, before the limiter has judged it |
 //! | 7 pause, 8 unknown, 11 no way down | [`decided`]: whenever a coordinator hands out a section |
+//! | 5 only our own marks, and 1, 4, 7, 8, 10 about them | [`marks`]: whenever something changes in the cluster |
 //! | 9 no silent wait, 10 every way out, 12 seen in the target | [`told`]: whenever a run's state changes |
 
 pub mod decided;
 pub mod effects;
 pub mod leaving;
+pub mod marks;
 pub mod said;
 pub mod told;
 
@@ -126,6 +128,8 @@ pub struct Rules {
     pub quarantined: BTreeSet<(usize, Version)>,
     /// Two coordinators have been at work at once: what one cannot know of the other is not held against it.
     pub split: bool,
+    /// What stands in the cluster.
+    pub marks: marks::Marks,
     /// Stores have been copied or restored: a run may be decided once more, by who does not know of the first time.
     pub copied: bool,
 }

@@ -6,6 +6,7 @@
 use crate::{
     Options,
     aim::Aim,
+    cluster::{ClusterSpec, DrainSpec, draw},
     dice::Dice,
     faults::{Fault, Kind},
 };
@@ -81,6 +82,8 @@ pub struct StageSpec {
     pub outage: bool,
     /// Permit a lower version.
     pub downgrade: bool,
+    /// Nodes leave the cluster before they are changed.
+    pub drain: Option<DrainSpec>,
 }
 
 /// A plan and when it is started.
@@ -109,6 +112,8 @@ pub struct Scenario {
     pub rates: Vec<(Kind, u32)>,
     /// When the faults are over.
     pub calm_ms: u64,
+    /// The cluster whose Nodes the machines are.
+    pub cluster: Option<ClusterSpec>,
 }
 
 /// What runs at first, and what plans go to.
@@ -123,6 +128,9 @@ impl Scenario {
         if let Some(nodes) = options.plain_wave {
             return Self::plain_wave(nodes);
         }
+        if draw::has_cluster(seed) {
+            return draw::draw(seed, options);
+        }
         if let Some(aim) = Aim::of(seed).filter(|_| options.faults) {
             let mut dice = Dice::new(seed, "aim");
             let mut scenario = aim.draw(&mut dice);
@@ -134,7 +142,8 @@ impl Scenario {
         let mut dice = Dice::new(seed, "scenario");
         let hosts = hosts(&mut dice);
         let plans = plans(&mut dice, &hosts);
-        let mut scenario = Self { hosts, plans, faults: Vec::new(), rates: Vec::new(), calm_ms: 0 };
+        let mut scenario =
+            Self { hosts, plans, faults: Vec::new(), rates: Vec::new(), calm_ms: 0, cluster: None };
         let span_ms = scenario.span_ms();
         let with_faults = options.faults && (seed == 0 || dice.chance(930));
         if with_faults {
@@ -166,12 +175,13 @@ impl Scenario {
             rollback: true,
             outage: false,
             downgrade: false,
+            drain: None,
         };
         let plan = PlanSpec { at_ms: 1000, stages: vec![stage], budget: 1, by_zone: false };
-        Self { hosts, plans: vec![plan], faults: Vec::new(), rates: Vec::new(), calm_ms: 0 }
+        Self { hosts, plans: vec![plan], faults: Vec::new(), rates: Vec::new(), calm_ms: 0, cluster: None }
     }
 
-    fn draw_faults(&mut self, dice: &mut Dice, span_ms: u64) {
+    pub(crate) fn draw_faults(&mut self, dice: &mut Dice, span_ms: u64) {
         let last = span_ms + span_ms / 2;
         for _ in 0..dice.between(1, 6) {
             let kind = Kind::ALL[dice.index(Kind::DRAWN)];
@@ -193,10 +203,12 @@ impl Scenario {
     /// About how long the plans take when nothing goes wrong.
     #[must_use]
     pub fn span_ms(&self) -> u64 {
-        let of_wave = |wave: &WaveSpec| wave.hosts.len() as u64 * (4000 + wave.soak_ms);
-        let of_plan = |plan: &PlanSpec| {
-            plan.at_ms + plan.stages.iter().flat_map(|stage| &stage.waves).map(of_wave).sum::<u64>()
+        let of_wave = |wave: &WaveSpec, each_ms: u64| wave.hosts.len() as u64 * (each_ms + wave.soak_ms);
+        let of_stage = |stage: &StageSpec| {
+            let each_ms = if stage.drain.is_some() { 12_000 } else { 4000 };
+            stage.waves.iter().map(|wave| of_wave(wave, each_ms)).sum::<u64>()
         };
+        let of_plan = |plan: &PlanSpec| plan.at_ms + plan.stages.iter().map(of_stage).sum::<u64>();
         self.plans.iter().map(of_plan).max().unwrap_or(0).max(10_000)
     }
 }
@@ -272,6 +284,7 @@ fn plan(dice: &mut Dice, hosts: &[HostSpec], hop: usize, budget: u32, by_zone: b
             rollback: dice.chance(750),
             outage,
             downgrade: dice.chance(100),
+            drain: None,
         });
     }
     PlanSpec { at_ms: dice.between(500, 5000), stages, budget, by_zone }

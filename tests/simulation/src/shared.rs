@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    cluster::Kube,
     coverage::Coverage,
     dice::Dice,
     faults::Kind,
@@ -80,6 +81,8 @@ pub(crate) enum Mail {
     Hung { stream: u64, why: String },
     /// A look of a coordinator's came back.
     Looked { coordinator: usize, start: u32, input: Box<Input> },
+    /// A coordinator's move waits for something, or ended.
+    Moved { coordinator: usize, start: u32, input: Box<Input> },
     /// The nodes of a plan were looked at before its start.
     Surveyed { coordinator: usize, start: u32, plan: usize, seen: BTreeMap<Label, BTreeMap<NodeName, Seen>> },
     /// Something happens on a host at this time by itself.
@@ -110,6 +113,8 @@ pub(crate) struct Inner {
     pub(crate) unclear_until: Vec<u64>,
     /// The etcd cluster has raised an alarm until then.
     pub(crate) alarm_until: u64,
+    /// The cluster, where the story has one.
+    pub(crate) kube: Option<Kube>,
     /// By host: can its agent reach the coordinator (for fetching)?
     pub(crate) reaches: Vec<bool>,
 }

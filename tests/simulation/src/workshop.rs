@@ -468,6 +468,7 @@ impl Workshop for SimWorkshop {
                         return Err(format!("the cluster has risen to {:?}", cluster.minor));
                     }
                 }
+                UndoGuard::K3sMayGoBack { .. } => return Err("there is no K3s here".to_string()),
                 UndoGuard::EtcdQuorumWithoutThis {} => {
                     let voters = inner.ground.voters().count();
                     let others = inner.ground.voters().filter(|voter| *voter != host);

@@ -5,11 +5,13 @@
 //! | [`network`] | streams: what travels, how long, and what is lost |
 //! | [`agents`] | agents' processes: start, dial, death |
 //! | [`coordinators`] | coordinators: start, inputs, outputs, death |
+//! | [`cluster`] | the Kubernetes cluster: others' hands in it, and what moves come to |
 //! | [`compare`] | what a run has become, beside what it was |
 //! | [`operators`], [`powers`] | people: start, pause, resume, abort; freeze, amend, roll back, set aside |
 //! | [`trouble`] | faults |
 
 mod agents;
+mod cluster;
 mod compare;
 mod coordinators;
 mod network;
@@ -34,6 +36,7 @@ use self::{network::Stream, operators::Desk};
 use crate::{
     Options,
     agent::Agent,
+    cluster::Kube,
     coordinator::Coordinator,
     coverage::{Coverage, Item},
     dice::Dice,
@@ -94,6 +97,10 @@ pub(crate) enum What {
     Release(usize),
     /// A look that came back has stood in the queue.
     Looked { coordinator: usize, start: u32, input: Box<Input> },
+    /// Somebody takes back what they did to the cluster.
+    ClusterMends(Fault),
+    /// A kubelet reports its machine's start.
+    KubeletReports(usize),
     /// Operators look at the runs.
     Desk,
     /// Copies of disks are made.
@@ -178,6 +185,7 @@ impl World {
         let hosts = ground.hosts.len();
         let inner = Inner {
             rules: Rules::new(hosts),
+            kube: scenario.cluster.as_ref().map(|spec| Kube::new(spec, &ground.hosts, seed)),
             mail: std::collections::VecDeque::new(),
             coverage: Coverage::default(),
             story: Story::new(options.trace),
@@ -315,6 +323,7 @@ impl World {
             Mail::Attached { life, stream } => self.attached(life, stream),
             Mail::Hung { stream, why } => self.hung(stream, &why),
             Mail::Looked { coordinator, start, input } => self.look_came_back(coordinator, start, input),
+            Mail::Moved { coordinator, start, input } => self.moved(coordinator, start, *input),
             Mail::Surveyed { coordinator, start, plan, seen } => {
                 self.surveyed(coordinator, start, plan, &seen)
             }
@@ -344,6 +353,8 @@ impl World {
             What::Thaw => self.thaw(),
             What::Release(host) => self.release(host),
             What::Looked { coordinator, start, input } => self.looked(coordinator, start, *input),
+            What::ClusterMends(fault) => self.cluster_mends(fault),
+            What::KubeletReports(host) => self.kubelet_reports(host),
             What::Desk => self.desk_looks(),
             What::Copies => self.copies(),
         }
@@ -405,7 +416,7 @@ impl World {
         }
         for coordinator in &mut self.coordinators {
             if let Some(running) = coordinator.running.take() {
-                running.looks.kill();
+                running.kill();
             }
         }
         let mut inner = self.shared.lock();

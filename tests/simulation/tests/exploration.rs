@@ -30,7 +30,11 @@ fn where_nothing_goes_wrong_every_order_ends_with_the_run_done() {
 
 #[test]
 fn whatever_one_thing_goes_wrong_with_one_coordinator_every_rule_holds() {
-    for name in ["one coordinator", "one coordinator, and journals that are lost"] {
+    for name in [
+        "one coordinator",
+        "one coordinator, and journals that are lost",
+        "one coordinator, and nodes that are drained",
+    ] {
         let explored = with(name, 1, Lacks::default());
         assert_eq!(explored.failed, None, "{name}");
         assert!(explored.complete, "{name}");
@@ -60,6 +64,14 @@ fn checks_that_are_always_clear_are_found_out_with_the_shortest_story() {
     let (rule, story) = found("one coordinator", 1, Lacks { checks: true, ..Lacks::default() });
     // What was not clear was acted on, or two of three voters were down by it.
     assert!(matches!(rule, 6 | 8), "{story:#?}");
+    assert!(story.len() < 30, "{story:#?}");
+}
+
+#[test]
+fn nodes_that_are_not_looked_at_again_before_they_are_changed_are_found_out() {
+    let lacks = Lacks { left: true, ..Lacks::default() };
+    let (rule, story) = found("one coordinator, and nodes that are drained", 1, lacks);
+    assert_eq!(rule, 8, "{story:#?}");
     assert!(story.len() < 30, "{story:#?}");
 }
 

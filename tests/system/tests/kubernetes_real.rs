@@ -3,8 +3,14 @@
 //! `tests/run kubernetes` runs this; without Go it says that it is left out.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "kubernetes_real/checked.rs"]
+mod checked;
 #[path = "kubernetes_real/drained.rs"]
 mod drained;
+#[path = "kubernetes_real/forced.rs"]
+mod forced;
+#[path = "kubernetes_real/troubled.rs"]
+mod troubled;
 
 use std::{fs, path::Path, time::Instant};
 

@@ -74,6 +74,11 @@ impl Fleet {
         u32::try_from(self.agents.borrow().len()).unwrap_or(u32::MAX)
     }
 
+    /// What the coordinator holds in memory.
+    pub(crate) fn coordinator_memory(&self) -> Result<Memory> {
+        self.coordinator.borrow().memory()
+    }
+
     /// What each agent holds in memory.
     pub(crate) fn memory(&self) -> Result<Vec<Memory>> {
         self.agents.borrow().iter().map(Process::memory).collect()
@@ -85,7 +90,7 @@ impl Fleet {
         serde_json::from_str(&text).with_context(|| format!("drydock {} printed: {text}", words.join(" ")))
     }
 
-    fn operate_text(&self, words: &[&str]) -> Result<String> {
+    pub(crate) fn operate_text(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.drydock);
         command.args(words).args(["-o", "json"]).env("DRYDOCK_CONFIG_DIR", self.dir.join("config"));
         command.env_remove("DRYDOCK_CONTEXT");

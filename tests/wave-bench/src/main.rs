@@ -12,6 +12,7 @@
 //! | [`artifact`] | a run that fetches 100 MiB, for an agent's highest memory |
 //! | [`floor`] | the least that a serial node can cost, measured without our crates |
 //! | [`figures`] | percentiles, the table, `wave.json` |
+//! | [`kubernetes`] | what a node of a real cluster costs, drain included, beside a bare client: `kubernetes.json` |
 //!
 //! **A node's time** is the time from one node's entering "applying" to the next one's, by the coordinator's
 //! own log, whose stamps have microseconds (the run's record has milliseconds, too coarse here). With no stage
@@ -27,6 +28,7 @@ mod artifact;
 mod figures;
 mod fleet;
 mod floor;
+mod kubernetes;
 mod process;
 mod wave;
 
@@ -57,6 +59,8 @@ struct Cli {
 enum Command {
     /// Measure, print a table, write wave.json
     Run(Run),
+    /// Measure what a node of a Kubernetes cluster costs, drain included; print a table, write kubernetes.json
+    Kubernetes(kubernetes::Kubernetes),
     /// The floor's other side: appends and fsyncs what comes. Started by `run`, once a node
     #[command(hide = true)]
     FloorAgent {
@@ -92,6 +96,7 @@ struct Run {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run(&args),
+        Command::Kubernetes(args) => kubernetes::run(&args),
         Command::FloorAgent { dir, address } => floor::serve(&dir, address),
     };
     match done {
@@ -122,7 +127,7 @@ fn run(args: &Run) -> Result<()> {
     Ok(())
 }
 
-fn remove(dir: &Path) -> Result<()> {
+pub(crate) fn remove(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
             Err(why).with_context(|| format!("cannot remove {}", dir.display()))

@@ -4,6 +4,7 @@
 mod cargo;
 mod demo;
 mod kill_matrix;
+mod kubernetes_bench;
 mod lab;
 mod mutants;
 mod sim;
@@ -25,6 +26,8 @@ enum Command {
     Demo(demo::Args),
     /// Kill coordinator and agent before and after each durable write and each effect, and fail each write
     KillMatrix(kill_matrix::Args),
+    /// Measure what a node of a Kubernetes cluster costs, drain included, beside a bare client; needs Go the first time
+    KubernetesBench(kubernetes_bench::Args),
     /// Real systemd nodes with real etcd, upgraded and judged from outside; needs root
     Lab(lab::Args),
     /// Tell stories from seeds: the real driver and executor in virtual time, the rules asserted after every step
@@ -37,6 +40,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Demo(args) => demo::run(args),
         Command::KillMatrix(args) => kill_matrix::run(args),
+        Command::KubernetesBench(args) => kubernetes_bench::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Sim(args) => sim::run(args),
         Command::WaveBench(args) => wave_bench::run(args),

@@ -30,7 +30,7 @@ pub(crate) struct Bench {
     pub(crate) host: Host,
     pub(crate) section: Section,
     pub(crate) path: AbsPath,
-    _dir: tempfile::TempDir,
+    pub(crate) _dir: tempfile::TempDir,
 }
 
 pub(crate) fn bench_with(args: &str, extra: &str) -> Bench {

@@ -117,3 +117,34 @@ fn a_disk_that_fails_at_any_write_stops_the_agent_and_is_not_tried_again() {
         }
     });
 }
+
+#[test]
+fn what_changes_a_k3s_node_stands_in_no_section_of_one_in_service() {
+    use drydock_types::{
+        AbsPath, Step, UnitName,
+        step::{BackupK3s, CheckK3s, K3sRole, MoveK3sLeader, PlaceK3sImages},
+    };
+    let unit = || UnitName::parse("k3s.service").unwrap();
+    let path = |path: &str| AbsPath::parse(path).unwrap();
+    let within = Millis::secs(60);
+    let look =
+        Step::CheckK3s(CheckK3s { unit: unit(), path: path("/usr/local/bin/k3s"), role: K3sRole::Server });
+    let external_datastore_backed_up_by = None;
+    let backup =
+        Step::BackupK3s(BackupK3s { unit: unit(), max_age: within, within, external_datastore_backed_up_by });
+    let lead = Step::MoveK3sLeader(MoveK3sLeader { unit: unit(), within });
+    let images =
+        Step::PlaceK3sImages(PlaceK3sImages { path: path("/var/lib/rancher/k3s/agent/images/a.tar") });
+    let with = |kind, steps: &[&Step], verify: &[&Step]| {
+        let list = |steps: &[&Step]| steps.iter().map(|step| (*step).clone()).collect();
+        let section = Section { steps: list(steps), verify: list(verify), ..crate::section::empty(kind) };
+        may_be_begun(&section)
+    };
+    assert_eq!(with(SectionKind::Stage, &[&look], &[]), Ok(()));
+    assert_eq!(with(SectionKind::Protect, &[&backup], &[]), Ok(()));
+    assert_eq!(with(SectionKind::Apply, &[&look, &lead, &images], &[&look]), Ok(()));
+    for step in [&lead, &images] {
+        assert!(with(SectionKind::Stage, &[step], &[]).unwrap_err().contains("changes the node"));
+    }
+    assert!(with(SectionKind::Apply, &[&lead], &[&backup]).unwrap_err().contains("does more than look"));
+}

@@ -110,7 +110,7 @@ impl<'a> Restorer<'a> {
 
     /// It runs, and no file that the change has put there.
     async fn runs(&self, back: &UnitBack, now: &UnitInfo) -> Result<String, String> {
-        let Some(seen) = running(&back.unit, now).await else {
+        let Some(seen) = running(&std::collections::BTreeMap::new(), &back.unit, now).await else {
             return Err(format!("it is {}/{} without a main process", now.active_state, now.sub_state));
         };
         let said = format!("{} runs sha256:{}", back.unit, seen.exe_sha256.short());

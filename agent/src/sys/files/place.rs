@@ -95,12 +95,25 @@ impl Place {
         open(Some(&self.dir), ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(not_opened(&self.path))
     }
 
+    /// Opens the program itself and checks it.
+    ///
+    /// # Errors
+    /// As [`Place::file`], and when it cannot be executed.
+    pub fn target(&self, rule: &BinaryRule) -> Result<Target, FileError> {
+        let target = self.file(rule)?;
+        if target.meta(&self.path)?.mode() & 0o111 != 0 {
+            return Ok(target);
+        }
+        let shown = self.path.display();
+        Err(FileError::refused(format!("{shown} is not executable"), format!("ls -l {shown}")))
+    }
+
     /// Opens the file itself and checks it.
     ///
     /// # Errors
     /// When it is missing, a symlink, no regular file, not root's (or the agent's user's), writable by others,
     /// or setuid or of several names without the policy's permit.
-    pub fn target(&self, rule: &BinaryRule) -> Result<Target, FileError> {
+    pub fn file(&self, rule: &BinaryRule) -> Result<Target, FileError> {
         let target = self.present()?;
         let meta = target.meta(&self.path)?;
         let shown = self.path.display();
@@ -112,9 +125,6 @@ impl Place {
                     "if that is meant: allow_setuid = true under [binaries.\"{shown}\"] in the node's policy"
                 ),
             ));
-        }
-        if meta.mode() & 0o111 == 0 {
-            return Err(FileError::refused(format!("{shown} is not executable"), format!("ls -l {shown}")));
         }
         if meta.nlink() > 1 + self.own_links(&meta)? && !rule.allow_hard_links {
             return Err(FileError::refused(

@@ -217,7 +217,7 @@ impl Place {
 }
 
 /// Copies all bytes and returns the digest of what was written.
-fn copy(source: &File, to: &File) -> io::Result<Sha256> {
+pub(super) fn copy(source: &File, to: &File) -> io::Result<Sha256> {
     use std::io::Seek as _;
     let (mut source, mut to) = (source, to);
     source.rewind()?;

@@ -15,12 +15,12 @@ use zbus::{
     fdo::PropertiesProxy,
     names::InterfaceName,
     proxy::{CacheProperties, SignalStream},
-    zvariant::{OwnedObjectPath, OwnedValue},
+    zvariant::{OwnedObjectPath, OwnedValue, Value},
 };
 
 mod transient;
 
-use super::{JobEnd, LOOK_AGAIN, Others, UnitInfo, UnitsError, Verb};
+use super::{JobEnd, LOOK_AGAIN, Others, Started, UnitInfo, UnitsError, Verb};
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
@@ -322,6 +322,41 @@ fn describe(unit: &Properties, service: &Properties) -> UnitInfo {
             value(service, "ExecMainCode").unwrap_or_default(),
             value(service, "ExecMainStatus").unwrap_or_default(),
         ),
+        started: Started {
+            exec: first_command(service, "ExecStart"),
+            environment: list(service, "Environment"),
+            environment_files: files(service, "EnvironmentFiles"),
+        },
+    }
+}
+
+/// The first of a unit's commands, with its arguments (`a(sasbttttuii)`).
+fn first_command(from: &Properties, name: &str) -> Vec<String> {
+    let Some(Value::Array(commands)) = from.get(name).map(|value| &**value) else { return Vec::new() };
+    let Some(Value::Structure(first)) = commands.iter().next() else { return Vec::new() };
+    match first.fields() {
+        [_, Value::Array(args), ..] => args.iter().filter_map(plain).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Files, and whether each may be missing (`a(sb)`).
+fn files(from: &Properties, name: &str) -> Vec<(String, bool)> {
+    let Some(Value::Array(files)) = from.get(name).map(|value| &**value) else { return Vec::new() };
+    let each = files.iter().filter_map(|file| match file {
+        Value::Structure(pair) => match pair.fields() {
+            [path, Value::Bool(may_be_missing)] => Some((plain(path)?, *may_be_missing)),
+            _ => None,
+        },
+        _ => None,
+    });
+    each.collect()
+}
+
+fn plain(value: &Value<'_>) -> Option<String> {
+    match value {
+        Value::Str(text) => Some(text.as_str().to_owned()),
+        _ => None,
     }
 }
 

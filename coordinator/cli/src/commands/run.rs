@@ -2,6 +2,7 @@
 
 mod amend;
 mod control;
+mod force;
 mod list;
 mod report;
 mod rollback;
@@ -47,6 +48,8 @@ pub(crate) enum RunCommand {
     Skip(amend::SkipArgs),
     /// Give a node longer before the run holds at it
     Extend(amend::ExtendArgs),
+    /// Show which pods keep a node from leaving service; with --yes, have exactly those deleted
+    Force(force::ForceArgs),
 }
 
 impl RunCommand {
@@ -65,6 +68,7 @@ impl RunCommand {
             Self::Amend(args) => amend::amend(args, ask).await,
             Self::Skip(args) => amend::skip(args, ask).await,
             Self::Extend(args) => amend::extend(args, ask).await,
+            Self::Force(args) => force::run(args, ask).await,
         }
     }
 }

@@ -52,6 +52,7 @@ fn facts(node: &RunNodeView) -> Vec<(&'static str, String)> {
     if let Some(out) = node.out_of_service_ms {
         facts.push(("Out of service", time::measured(out)));
     }
+    facts.extend(node.observed.iter().map(|seen| ("From outside", seen.line())));
     if node.attempt > 1 {
         facts.push(("Attempt", node.attempt.to_string()));
     }
@@ -111,6 +112,9 @@ pub(crate) fn evidence(seen: &Evidence) -> String {
             )
         }
         Evidence::Running(RunningUnit { pid: 0, unit, .. }) => format!("{unit} has no main process"),
+        Evidence::Running(RunningUnit { unpacked: Some(from), unit, exe_sha256, pid, .. }) => {
+            format!("{unit} runs {from}, which the program sha256:{} unpacks (pid {pid})", exe_sha256.short())
+        }
         Evidence::Running(unit) => format!(
             "{} runs inode {}, sha256:{} in memory (pid {}, invocation {})",
             unit.unit,
@@ -141,6 +145,14 @@ pub(crate) fn evidence(seen: &Evidence) -> String {
         }
         Evidence::Rebooted { from, to } => {
             format!("started anew: boot {} → {}", short_boot(from), short_boot(to))
+        }
+        Evidence::BackedUpElsewhere { what, by } => {
+            format!("{what} was not saved by this run; the plan says that it is saved by: {by}")
+        }
+        Evidence::Placed { path, sha256, replaced } => {
+            let replaced =
+                replaced.map_or_else(String::new, |old| format!(", in place of sha256:{}", old.short()));
+            format!("sha256:{} put at {path}{replaced}", sha256.short())
         }
         Evidence::Snapshot { sha256, size, revision, stored_sha256, stored_size } => format!(
             "snapshot sha256:{} of {} at revision {revision}, off the node encrypted as sha256:{} ({})",

@@ -1,9 +1,9 @@
 //! `run report`: what was planned and what came of it, in Markdown.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use drydock_core::view::{Phase, RunNodeView, RunStatus, RunView};
-use drydock_types::{Version, outcome::Evidence};
+use drydock_types::{NodeName, Version, outcome::Evidence};
 
 use super::{node_of_run, rollback, run, time};
 
@@ -71,6 +71,9 @@ fn summary(view: &RunView, out: &mut String) {
     if let Some((ms, node)) = run::nodes(view).filter_map(|n| Some((n.out_of_service_ms?, &n.node))).max() {
         let _ = writeln!(out, "Longest time a node was out of service {} ({node})", time::measured(ms));
     }
+    for line in from_outside(view) {
+        let _ = writeln!(out, "{line}");
+    }
     let state = match (view.status, &view.hold, &view.stopped_by) {
         (RunStatus::Held, Some(hold), _) => format!("on hold: {}", hold.reason),
         (status, _, Some(who)) => format!("{} by {who}", run::status(status).0),
@@ -85,6 +88,34 @@ fn summary(view: &RunView, out: &mut String) {
         "Record: plan {} (digest {}), run id {}, started by {}",
         view.name, view.digest, view.id, view.started_by
     );
+}
+
+/// For how long nobody outside had an answer at worst, of each thing that was measured.
+fn from_outside(view: &RunView) -> Vec<String> {
+    let mut worst: BTreeMap<&str, (u64, &NodeName)> = BTreeMap::new();
+    let mut absent: BTreeMap<&str, usize> = BTreeMap::new();
+    for node in run::nodes(view) {
+        for seen in &node.observed {
+            match &seen.whole {
+                Ok(gap) => {
+                    let longest = worst.entry(&seen.what).or_insert((gap.longest_ms, &node.node));
+                    *longest = (*longest).max((gap.longest_ms, &node.node));
+                }
+                Err(_) => *absent.entry(&seen.observer).or_default() += 1,
+            }
+        }
+    }
+    let measured = worst.into_iter().map(|(what, (ms, node))| match ms {
+        0 => format!("Measured from outside: {what} answered at every moment"),
+        ms => format!(
+            "Measured from outside: {what} did not answer for {} at the longest ({node})",
+            time::measured(ms)
+        ),
+    });
+    let absent = absent.into_iter().map(|(observer, nodes)| {
+        format!("Not measured: {observer} on {}", time::count(nodes, "node", "nodes"))
+    });
+    measured.chain(absent).collect()
 }
 
 /// What operators changed and who approved what. The events below have it too, but of a long run not all of them
@@ -179,7 +210,10 @@ fn events(view: &RunView, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use drydock_core::view::{AmendmentView, ApprovalView};
+    use drydock_core::{
+        observe::{Gap, Observed},
+        view::{AmendmentView, ApprovalView},
+    };
 
     use super::*;
     use crate::render::samples;
@@ -238,6 +272,33 @@ Point of no return: when",
 - wave etcd/members approved by bob, 2026-11-20 22:04Z: digest 08080808, amended since
 - wave etcd/members approved by carl, 2026-11-20 22:04Z: digest 07070707
 ";
+        assert!(text.contains(want), "{text}");
+    }
+
+    #[test]
+    fn a_report_says_for_how_long_nobody_outside_had_an_answer_and_what_was_not_measured() {
+        let mut view = samples::done_run();
+        let seen = |whole: Result<u64, &str>| Observed {
+            observer: "controlPlane".into(),
+            what: if whole.is_ok() { "the API of prod".into() } else { "controlPlane".into() },
+            whole: whole
+                .map(|longest_ms| Gap { longest_ms, asked: 90, answered: 80 })
+                .map_err(ToString::to_string),
+            parts: Vec::new(),
+        };
+        let nodes = &mut view.stages[0].waves[0].nodes;
+        nodes[0].observed = vec![seen(Ok(0))];
+        assert!(
+            markdown(&view).contains("Measured from outside: the API of prod answered at every moment\n")
+        );
+        let nodes = &mut view.stages[0].waves[0].nodes;
+        nodes[1].observed = vec![seen(Ok(2_300))];
+        nodes[2].observed = vec![seen(Err("the coordinator was started anew meanwhile"))];
+        let text = markdown(&view);
+        let want = "
+Measured from outside: the API of prod did not answer for 2.3 s at the longest (ctl-3)
+Not measured: controlPlane on 1 node
+State: done";
         assert!(text.contains(want), "{text}");
     }
 

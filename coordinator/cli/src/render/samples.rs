@@ -114,6 +114,7 @@ fn run_node(name: &str, phase: Phase) -> RunNodeView {
         ended_unix_ms: None,
         planned_ms: Some(33_000),
         out_of_service_ms: None,
+        observed: Vec::new(),
         outage: None,
         soak_ms: 10_000,
         note: String::new(),
@@ -131,6 +132,7 @@ pub(crate) fn done_node() -> RunNodeView {
         invocation: "ab".repeat(16),
         exe_inode: 131_077,
         exe_sha256: Sha256([9; 32]),
+        unpacked: None,
     };
     RunNodeView {
         since_unix_ms: START + 33_000,

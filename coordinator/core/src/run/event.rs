@@ -2,13 +2,16 @@
 
 use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 
-use drydock_types::{EffectId, Millis, NodeKey, NodeName, Outcome, RunId, Section, signed::Proof};
+use drydock_types::{
+    ClusterName, EffectId, Millis, NodeKey, NodeName, Outcome, RunId, Section, signed::Proof,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Change, CheckResult, Disrupted, JournalRef};
 use crate::{
     inventory::Seen,
     moves::{MoveEnd, MoveOrder},
+    observe::Observed,
     recipe::Check,
 };
 
@@ -136,6 +139,25 @@ pub enum Event {
         effect: EffectId,
         /// How.
         end: MoveEnd,
+    },
+    /// What was measured from outside since the node's change was handed out. Comes before the look that finds it well.
+    Measured {
+        /// Index of the node.
+        node: usize,
+        /// Which round of looks it belongs to.
+        round: u64,
+        /// What each observer has seen.
+        seen: Vec<Observed>,
+    },
+    /// What failed in a Kubernetes cluster before any node of the run was changed: not the run's doing. Counts once
+    /// for each cluster.
+    FailedBefore {
+        /// Drydock's name of the cluster.
+        cluster: ClusterName,
+        /// What fails, each by its digest.
+        keys: Vec<String>,
+        /// For people, one line a cause.
+        said: Vec<String>,
     },
     /// An operator paused the run.
     Paused {

@@ -15,7 +15,8 @@ use super::{Look, Waiting};
 use crate::{
     Now,
     inventory::{Role, Seen},
-    moves::Moving,
+    moves::{Force, Moving},
+    observe::Observed,
     step::can_be_out,
     view::Phase,
 };
@@ -92,6 +93,12 @@ pub struct NodeRun {
     /// When it must have left service, on the fleet's clock, however often it has to be emptied anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_by_ms: Option<u64>,
+    /// What may be deleted there that cannot be evicted, until it has left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force: Option<Force>,
+    /// The coordinator itself was seen to run there when its gate was last looked at: the others of its wave go first.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub hosts_coordinator: bool,
     /// Where it goes when its marks are taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<Phase>,
@@ -112,6 +119,12 @@ pub struct NodeRun {
     pub outage: Option<Outage>,
     /// How long its service was out, by its agent.
     pub out_of_service_ms: Option<u64>,
+    /// What was measured from outside while it was changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<Observed>,
+    /// A person has been told of it, where it was too long, and had the run go on.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub gap_accepted: bool,
     /// What was seen.
     pub evidence: Vec<Evidence>,
     /// What its agent did.
@@ -237,6 +250,8 @@ impl NodeRun {
             again: false,
             drained: false,
             drain_by_ms: None,
+            force: None,
+            hosts_coordinator: false,
             then: None,
             protections: 0,
             waiting: None,
@@ -246,6 +261,8 @@ impl NodeRun {
             ended: None,
             outage: None,
             out_of_service_ms: None,
+            observed: Vec::new(),
+            gap_accepted: false,
             evidence: Vec::new(),
             steps: Vec::new(),
             failure: None,
@@ -274,6 +291,8 @@ impl NodeRun {
         if matches!(phase, Phase::Pending | Phase::Staged) {
             // Whoever stands in service again, or is asked about, leaves it anew.
             self.drained = false;
+            // The plan's word is for when the time is over, and that is judged anew.
+            self.force.take_if(|force| matches!(force, Force::Plan {}));
             if !self.marked {
                 self.drain_by_ms = None;
             }

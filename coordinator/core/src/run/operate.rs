@@ -1,11 +1,11 @@
 //! What operators changed in a live run, and what they approved.
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 
 use drydock_types::{Millis, Sha256};
 use serde::{Deserialize, Serialize};
 
-use crate::Now;
+use crate::{Now, moves::ForcedPod};
 
 /// An operator's change to a live run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,15 @@ pub enum Change {
     },
     /// The window no longer binds this run.
     NoWindow {},
+    /// Pods that could not be evicted are deleted. The plan itself stays as it is.
+    Force {
+        /// Index of the node that they keep.
+        node: usize,
+        /// Exactly these.
+        pods: Vec<ForcedPod>,
+        /// Their grace period in seconds, where it is not to be their own.
+        grace_s: Option<u32>,
+    },
 }
 
 /// A wave that somebody approved.

@@ -3,7 +3,7 @@
 
 use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
-use drydock_types::{FleetId, RunId, Sha256};
+use drydock_types::{ClusterName, FleetId, RunId, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::{Amendment, Approval, Hold, NodeRun, RunWaiting};
@@ -89,4 +89,7 @@ run_and_head! {
     pub protected_at_ms: BTreeMap<usize, u64>,
     /// What it waits for before a further node leaves service, while that is no node's own business.
     pub waiting: Option<RunWaiting>,
+    /// What failed in each Kubernetes cluster before any node of this run was changed, each by its digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed_before: BTreeMap<ClusterName, Vec<String>>,
 }

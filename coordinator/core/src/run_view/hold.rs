@@ -49,6 +49,11 @@ fn next(run: &Run, hold: &Hold, live: &Live) -> Vec<CommandView> {
     } else {
         next.extend(node.and_then(|node| look_first(run, hold, node)));
         next.push(resume(run, hold, node, live));
+        let not_drained = hold.kind == HoldKind::NotDrained && run.may(Allow::Force);
+        if let Some(index) = hold.node.filter(|index| not_drained && run.why_not_forced(*index).is_none()) {
+            let force = format!("drydock run force {number} --node {}", run.nodes[index].name);
+            next.push(command("see what is left there, and which pods could be deleted", force));
+        }
         if let Some(index) = hold.node.filter(|index| run.may(Allow::Skip) && run.can_skip(*index)) {
             let name = &run.nodes[index].name;
             let skip = format!("drydock run skip {number} --node {name} && drydock run resume {number}");

@@ -11,6 +11,7 @@ use drydock_types::{EffectId, NodeName};
 
 use crate::{
     moves::MoveEnd,
+    observe::Observed,
     run::{CheckResult, Determined, Event, NodeRun, Recorded, Run},
 };
 
@@ -86,6 +87,15 @@ fn narrate(was: &Run, is: &Run, event: &Event) -> (Option<NodeName>, String) {
                 MoveEnd::Lapsed { why } => format!("its moves were not carried on: {why}"),
             };
             moved_at(was, is, *effect, &text)
+        }
+        Event::FailedBefore { cluster, said, .. } => {
+            let what = if said.is_empty() { "nothing".to_string() } else { said.join("; ") };
+            (None, format!("failing in the cluster {cluster} before this run, and not its doing: {what}"))
+        }
+        Event::Measured { node, seen, .. } => {
+            let lines: Vec<String> = seen.iter().map(Observed::line).collect();
+            let name = is.nodes.get(*node).map(|node| node.name.clone());
+            (name, format!("measured from outside: {}", lines.join("; ")))
         }
         Event::Paused { by } => (None, format!("paused by {by}")),
         Event::Resumed { by } => (None, format!("resumed by {by}")),

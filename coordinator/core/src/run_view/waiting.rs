@@ -191,6 +191,10 @@ fn amend(run: &Run, index: usize) -> Vec<CommandView> {
     if run.may(Allow::Extend) && run.why_not_extended(index, Millis::secs(1800)).is_none() {
         list.push(command("wait longer", format!("drydock run extend {number} --node {name} 30m")));
     }
+    if node.phase == Phase::Draining && run.may(Allow::Force) && run.why_not_forced(index).is_none() {
+        let force = format!("drydock run force {number} --node {name}");
+        list.push(command("see what is left there, and which pods could be deleted", force));
+    }
     if run.may(Allow::Soak) && node.phase == Phase::Soaking {
         let place = run.place(node.stage, node.wave);
         let amend = format!("drydock run amend {number} --wave {place} soak=1m");

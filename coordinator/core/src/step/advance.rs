@@ -130,6 +130,7 @@ pub(super) fn candidates(run: &Run, stage: usize, wave: usize) -> Vec<usize> {
     if run.plan.stages[stage].waves[wave].order == Order::FollowersFirst {
         list.sort_by_key(|index| run.nodes[*index].deferred);
     }
+    list.sort_by_key(|index| run.nodes[*index].hosts_coordinator);
     list.sort_by_key(|index| run.nodes[*index].unsettled.is_none() && !run.nodes[*index].marked);
     list
 }

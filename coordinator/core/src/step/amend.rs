@@ -16,6 +16,7 @@ use super::{hold::hold_of, moves};
 use crate::{
     Now,
     hold_kind::HoldKind,
+    moves::{Force, ForcedPod, forced_in_words},
     plan::{Plan, PlanWave},
     plan_file::{Allow, ApprovalBy},
     run::{Amendment, Approval, Change, NodeRun, Run},
@@ -138,6 +139,31 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Why no pod of a node may be forced off it now; `None` when they may.
+    #[must_use]
+    pub fn why_not_forced(&self, node: usize) -> Option<String> {
+        let Some(node) = self.nodes.get(node) else { return Some("there is no such node".to_string()) };
+        let (name, number) = (&node.name, self.number);
+        if !self.leaves_by_moves(node) {
+            return Some(format!(
+                "nothing is evicted from {name} before it is changed: there is nothing to force"
+            ));
+        }
+        let leaves = matches!(
+            node.phase,
+            Phase::Staged | Phase::Gating | Phase::Draining | Phase::Rechecking | Phase::Held
+        );
+        if leaves && node.open.is_none() && node.unsettled.is_none() && !self.change_was_sent(node) {
+            return None;
+        }
+        Some(format!(
+            "{name} is {} and not on its way out of service: drydock why {number}",
+            node.phase.word()
+        ))
+    }
+}
+
 pub(super) fn approved(run: &mut Run, by: &str, stage: usize, wave: usize, now: Now) {
     let digest = run.plan.digest;
     let known = run
@@ -184,6 +210,9 @@ pub(super) fn amended(run: &mut Run, by: &str, change: &Change, now: Now) {
     if run.status == RunStatus::Aborting {
         return;
     }
+    if let Change::Force { node, pods, grace_s } = change {
+        return forced(run, by, *node, (pods, *grace_s), now);
+    }
     let mut plan = (*run.plan).clone();
     let Some(what) = change_plan(run, &mut plan, change) else { return };
     let from = plan.digest;
@@ -197,6 +226,22 @@ pub(super) fn amended(run: &mut Run, by: &str, change: &Change, now: Now) {
     }
     run.amendments.push(Amendment { by: by.to_string(), at: now, what, from, to: plan.digest });
     run.plan = Arc::new(plan);
+}
+
+/// Who is named is deleted where it cannot be evicted, when the node leaves next or leaves now. A later word takes the
+/// place of an earlier one. The plan stays as it is, and so does its digest.
+fn forced(run: &mut Run, by: &str, index: usize, (pods, grace_s): (&[ForcedPod], Option<u32>), now: Now) {
+    if !run.may(Allow::Force) || pods.is_empty() || run.why_not_forced(index).is_some() {
+        return;
+    }
+    let force = Force::Pods { by: by.to_string(), pods: pods.to_vec(), grace_s };
+    if run.nodes[index].force.as_ref() == Some(&force) {
+        return;
+    }
+    let what = forced_in_words(&run.nodes[index].name, pods, grace_s);
+    let digest = run.plan.digest;
+    run.amendments.push(Amendment { by: by.to_string(), at: now, what, from: digest, to: digest });
+    run.nodes[index].force = Some(force);
 }
 
 /// Whoever soaks now soaks as long as it says now, and has as much longer or shorter for it.
@@ -229,6 +274,6 @@ fn change_plan(run: &Run, plan: &mut Plan, change: &Change) -> Option<String> {
             plan.window.take()?;
             Some("the window no longer binds".to_string())
         }
-        Change::Soak { .. } | Change::Concurrency { .. } | Change::NoWindow {} => None,
+        Change::Soak { .. } | Change::Concurrency { .. } | Change::NoWindow {} | Change::Force { .. } => None,
     }
 }

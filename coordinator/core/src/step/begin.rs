@@ -76,7 +76,8 @@ pub(super) fn take_next(run: &mut Run, stage: usize, wave: usize, now: Now, effe
     for index in candidates(run, stage, wave) {
         let working = at_work(run);
         let node = &run.nodes[index];
-        let last_of_all = followers_first && node.deferred && node.unsettled.is_none() && working > 0;
+        let gives_way = (followers_first && node.deferred) || node.hosts_coordinator;
+        let last_of_all = gives_way && node.unsettled.is_none() && working > 0;
         if working >= limit || node.phase != Phase::Staged || now.clock_ms < node.not_before_ms || last_of_all
         {
             return;

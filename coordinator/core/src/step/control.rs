@@ -254,6 +254,9 @@ pub(super) fn deadlines(run: &mut Run, now: Now) {
     else {
         return;
     };
+    if moves::force_by_plan(run, index, now) {
+        return;
+    }
     let node = &run.nodes[index];
     let (phase, name) = (node.phase, node.name.clone());
     let what = node.waiting.as_ref().map(|waiting| format!("{}: {}", waiting.what, waiting.because));

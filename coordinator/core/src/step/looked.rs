@@ -17,14 +17,14 @@ use super::{
     ended::enter_returning,
     hold::{HoldBecause, hold},
     moves::{self, come_back},
-    outage,
+    observe, outage,
     soak::soak,
 };
 use crate::{
     Now,
     hold_kind::HoldKind,
     inventory::{Role, Seen},
-    moves::Move,
+    moves::{Move, OWN_POD},
     plan::PlanStage,
     plan_file::Order,
     recipe::Check,
@@ -92,6 +92,9 @@ fn gate(run: &mut Run, answer: &Looked<'_>, purpose: LookFor, now: Now, effects:
     if let Some(stays) = answer.results.iter().find(|result| stays_in_service(result)) {
         let (what, because) = (stays.check.clone(), stays.verdict.reason().unwrap_or_default().to_string());
         return stand_back(run, index, &what, &because, now);
+    }
+    if let_others_go_first(run, answer, now) {
+        return;
     }
     let there_again = came_back_in(run, answer);
     // Somebody uncordoned it, or a new pod has landed: all else is judged as if nothing had.
@@ -325,6 +328,33 @@ fn defer_if_leading(run: &mut Run, index: usize, now: Now) -> bool {
     somebody_else
 }
 
+/// Where the coordinator itself runs, nobody leaves while there is somebody to go before it: evicted, it could not give
+/// the node back. When nobody is left, the gate says what to do about it.
+fn let_others_go_first(run: &mut Run, answer: &Looked<'_>, now: Now) -> bool {
+    let index = answer.node;
+    let hosts = answer.results.iter().find(|result| result.check == OWN_POD && !result.verdict.is_clear());
+    run.nodes[index].hosts_coordinator = hosts.is_some();
+    let Some(hosts) = hosts.filter(|_| !run.nodes[index].marked) else { return false };
+    let because = hosts.verdict.reason().unwrap_or_default().to_string();
+    let (stage, wave) = (run.nodes[index].stage, run.nodes[index].wave);
+    let mut somebody_else = false;
+    for (_, node) in run.nodes.iter_mut().enumerate().filter(|(other, _)| *other != index) {
+        let waits = matches!(node.phase, Phase::Pending | Phase::Staging | Phase::Staged);
+        if waits && (node.stage, node.wave) == (stage, wave) {
+            // It runs in one place at a time: wherever it was seen before, it is no longer.
+            node.hosts_coordinator = false;
+            somebody_else = true;
+        }
+        somebody_else |= is_at_work(node.phase);
+    }
+    if somebody_else {
+        let node = &mut run.nodes[index];
+        node.enter(Phase::Staged, now);
+        node.wait_for("the other nodes of its wave, which go first", &because, now);
+    }
+    somebody_else
+}
+
 /// The gate is open: protect first where the recipe says so and it is not fresh, else change.
 fn open(run: &mut Run, index: usize, purpose: LookFor, now: Now, effects: &mut Vec<Effect>) {
     let node = &run.nodes[index];
@@ -350,6 +380,7 @@ fn open(run: &mut Run, index: usize, purpose: LookFor, now: Now, effects: &mut V
     run.nodes[index].deadline_ms = phase_deadline(run, index, now);
     if !needs_protection {
         outage::begins(run, index, now);
+        observe::begins(run, index);
     }
     dispatch(run, index, kind, now, effects);
 }
@@ -380,6 +411,7 @@ fn changed_meanwhile(run: &mut Run, index: usize, seen: Option<&Version>, now: N
 fn protect_max_age(stage: &PlanStage) -> Millis {
     let age = |step: &drydock_types::Step| match step {
         drydock_types::Step::SnapshotEtcd(snapshot) => Some(snapshot.max_age),
+        drydock_types::Step::BackupK3s(backup) => Some(backup.max_age),
         _ => None,
     };
     stage.recipe.spec.protect.iter().filter_map(age).min().unwrap_or(Millis(0))

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Now,
     hold_kind::HoldKind,
-    moves::{Doing, MoveEnd, MoveOrder, Moving},
+    moves::{Doing, Force, Move, MoveEnd, MoveOrder, Moving},
     run::{Effect, Lapses, NodeRun, Run},
     view::{Phase, RunStatus},
 };
@@ -58,6 +58,23 @@ pub(super) fn leave(run: &mut Run, index: usize, now: Now) {
     watch_the_window(run, index, now);
 }
 
+/// The time for leaving is over, and the plan says what then: what is left is deleted, in as much time again. `false`:
+/// it says nothing of the kind, or that was tried.
+pub(super) fn force_by_plan(run: &mut Run, index: usize, now: Now) -> bool {
+    let node = &run.nodes[index];
+    let says_so = run.stage_of(node).recipe.spec.drain.iter().any(Move::forces_at_deadline);
+    let tried = matches!(node.force, Some(Force::Plan {}));
+    if node.phase != Phase::Draining || run.status != RunStatus::Running || tried || !says_so {
+        return false;
+    }
+    run.nodes[index].force = Some(Force::Plan {});
+    run.nodes[index].drain_by_ms = None;
+    let waiting = run.nodes[index].waiting.take();
+    leave(run, index, now);
+    run.nodes[index].waiting = waiting;
+    true
+}
+
 /// What had left is there again: it is emptied anew, in the time that it has left.
 pub(super) fn leave_again(run: &mut Run, index: usize, because: &str, now: Now) {
     leave(run, index, now);
@@ -92,6 +109,7 @@ fn arrive(run: &mut Run, index: usize, then: Phase, now: Now) {
             rolled_back(run, index, now);
         }
         Phase::Done | Phase::Soaking if run.status == RunStatus::Aborting => finish(run, index, now),
+        Phase::Done | Phase::Soaking if super::observe::too_long(run, index, now) => {}
         Phase::Done => finish(run, index, now),
         Phase::Soaking => super::soak::begin(run, index, now),
         then => run.nodes[index].enter(then, now),
@@ -145,15 +163,20 @@ fn watch_the_window(run: &mut Run, index: usize, now: Now) {
 /// The orders that follow from how the nodes stand.
 pub(super) fn settle(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
     for index in 0..run.nodes.len() {
-        let wanted = match run.nodes[index].phase {
+        let node = &run.nodes[index];
+        let wanted = match node.phase {
             Phase::Draining => Some(Doing::Leave),
             Phase::Releasing => Some(Doing::GiveBack),
             _ => None,
         };
-        let moving = run.nodes[index].moving.as_ref();
-        if moving.map(|moving| moving.doing) == wanted {
+        let force = node.force.as_ref().filter(|_| wanted == Some(Doing::Leave));
+        let moving = node.moving.as_ref();
+        // What may be forced besides is another order.
+        let as_ordered = moving.is_none_or(|moving| moving.force.as_ref() == force);
+        if moving.map(|moving| moving.doing) == wanted && as_ordered {
             continue;
         }
+        let force = force.cloned();
         if let Some(stopped) = run.nodes[index].moving.take() {
             effects.push(order(run, index, stopped.effect, None));
         }
@@ -162,7 +185,7 @@ pub(super) fn settle(run: &mut Run, now: Now, effects: &mut Vec<Effect>) {
             let effect = run.move_id(&run.nodes[index], doing);
             // From here on something of ours may stand out there, whatever is heard of it.
             let was_marked = core::mem::replace(&mut run.nodes[index].marked, true);
-            run.nodes[index].moving = Some(Moving { effect, doing, was_marked });
+            run.nodes[index].moving = Some(Moving { effect, doing, was_marked, force });
             effects.push(order(run, index, effect, Some(doing)));
         }
     }
@@ -172,7 +195,8 @@ fn order(run: &Run, index: usize, effect: EffectId, doing: Option<Doing>) -> Eff
     let node = &run.nodes[index];
     let moves = run.recipe_of(node).drain;
     let (name, again, mark_of) = (node.name.clone(), node.again, node.mark_of);
-    Effect::Move(MoveOrder { node: index, name, effect, doing, again, mark_of, moves })
+    let force = node.force.clone().filter(|_| doing == Some(Doing::Leave));
+    Effect::Move(MoveOrder { node: index, name, effect, doing, again, mark_of, force, moves })
 }
 
 fn moving_at(run: &Run, effect: EffectId) -> Option<usize> {
@@ -195,6 +219,8 @@ pub(super) fn moved(run: &mut Run, effect: EffectId, end: &MoveEnd, now: Now) {
             node.lapses = None;
             node.drained = true;
             node.again = false;
+            // Whoever lands there from now on is another pod, of which nobody has said so.
+            node.force = None;
             node.enter(Phase::Rechecking, now);
             if let Some(before) = node.moves.checked_sub(2) {
                 // What comes back as fast as it leaves is not chased as fast as it can be looked at.
@@ -206,7 +232,7 @@ pub(super) fn moved(run: &mut Run, effect: EffectId, end: &MoveEnd, now: Now) {
         (Doing::GiveBack, MoveEnd::GivenBack { .. }) => {
             let node = &mut run.nodes[index];
             (node.marked, node.mark_of, node.again) = (false, None, false);
-            (node.drain_by_ms, node.lapses) = (None, None);
+            (node.drain_by_ms, node.lapses, node.force) = (None, None, None);
             let then = node.then.unwrap_or(Phase::Staged);
             arrive(run, index, then, now);
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{AmendmentView, ApprovalView, EstimateView, Phase, RunStatus};
 use crate::{
     hold_kind::{HoldKind, WaitKind},
+    observe::Observed,
     standing::Decision,
 };
 
@@ -149,6 +150,9 @@ view! {
         pub planned_ms: Option<u64>,
         /// How long its service was out, by the agent.
         pub out_of_service_ms: Option<u64>,
+        /// What was measured from outside while it was changed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub observed: Vec<Observed>,
         /// An outage that the plan accepts, while it may be going on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub outage: Option<OutageView>,

@@ -67,14 +67,14 @@ pub async fn cordon(api: &dyn Api, order: &Order, seen: Option<&Node>) -> Result
         Some(node) => node.clone(),
         None => read(api, order).await?,
     };
-    for _ in 0..TRIES {
+    for tried in 0..TRIES {
         let mark = match what_stands(order, &node)? {
             Standing::Cordoned => return Ok(node),
             Standing::ToCordon(mark) => mark,
         };
         match patch(api, &node, Some(&mark), Some(true)).await {
             Ok(node) => return Ok(node),
-            Err(fault) if lost(&fault) => tokio::time::sleep(PAUSE).await,
+            Err(fault) if lost(&fault) => pause(tried).await,
             Err(fault) if fault.is_gone() => return Err(NotCordoned::Gone),
             Err(fault) => return Err(NotCordoned::Faulted(Box::new(fault))),
         }
@@ -100,8 +100,8 @@ fn what_stands(order: &Order, node: &Node) -> Result<Standing, NotCordoned> {
     match mark::found(node, &order.marker) {
         Found::Ours(_) if node.spec.unschedulable => Ok(Standing::Cordoned),
         Found::Ours(_) if !order.again => Err(NotCordoned::Uncordoned),
-        // What was before is in the mark that stands: by now it says nothing of it.
-        Found::Ours(old) => Ok(Standing::ToCordon(order.marker.mark(&order.node, old.was_cordoned))),
+        // As it stands now, whatever a mark of ours says that is on it already: who had cordoned it before us has taken
+        // that back too, and afterwards it takes pods as it does now.
         _ => Ok(Standing::ToCordon(order.marker.mark(&order.node, node.spec.unschedulable))),
     }
 }
@@ -120,7 +120,7 @@ pub async fn release(
 ) -> Result<Released, Fault> {
     let mut seen = seen.cloned();
     let mut in_doubt = None;
-    for _ in 0..TRIES {
+    for tried in 0..TRIES {
         let node = match seen.take() {
             Some(node) => node,
             None => match ask::get::<Node>(api, &node_path(node)).await {
@@ -152,13 +152,20 @@ pub async fn release(
                 if fault.leaves_doubt() {
                     in_doubt = Some(released);
                 }
-                tokio::time::sleep(PAUSE).await;
+                pause(tried).await;
             }
             Err(fault) if fault.is_gone() => return Ok(Released::NodeGone),
             Err(fault) => return Err(fault),
         }
     }
     Err(stale())
+}
+
+/// Not after the first one that lost: what it went by may have been read a while ago.
+async fn pause(tried: u32) {
+    if tried > 0 {
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// The Node changes faster than it can be read.

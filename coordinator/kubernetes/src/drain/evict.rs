@@ -18,6 +18,13 @@ use crate::{
 pub enum Went {
     /// The server takes it: the pod is told to end.
     Taken,
+    /// It was deleted; what had refused its eviction, where something had.
+    Forced {
+        /// Which.
+        pod: PodName,
+        /// In the server's words.
+        past: Option<String>,
+    },
     /// That pod is not there any more, by its UID.
     Gone,
     /// It was on its way out already.

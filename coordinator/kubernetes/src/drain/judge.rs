@@ -3,17 +3,22 @@
 //! | module | what lives there |
 //! |---|---|
 //! | `budgets` | what the disruption budgets say of the node's pods, each and together |
+//! | [`left`] | who is left, for whoever decides what becomes of them |
 //! | `room` | where else they can run, and what binds them here |
 
 mod budgets;
+pub mod left;
 mod room;
 #[cfg(test)]
 mod tests;
 
 use drydock_types::Verdict;
 
-use super::{Finding, Kind, Order, Weight, Word, hands, look::Look};
-use crate::objects::{Budget, Owner, Pod, Uid, pod::PodName};
+use super::{Finding, Force, Kind, Order, Weight, Word, hands, look::Look};
+use crate::{
+    canary,
+    objects::{Budget, Owner, Pod, Uid, pod::PodName},
+};
 
 /// A pod that goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub enum Stays {
     Mirror,
     /// It has ended: nothing of it runs.
     Finished,
+    /// A canary of ours, which goes by itself.
+    Canary,
 }
 
 /// What a look comes to.
@@ -78,6 +85,8 @@ pub fn stays(pod: &Pod) -> Option<Stays> {
         Some(Stays::Mirror)
     } else if pod.is_finished() {
         Some(Stays::Finished)
+    } else if canary::is_ours(&pod.metadata) {
+        Some(Stays::Canary)
     } else {
         pod.daemon_set().map(|_| Stays::DaemonSet)
     }
@@ -99,11 +108,20 @@ pub fn judge(look: &Look, order: &Order) -> Judgement {
     findings.extend(hands::judge(&look.node, &look.pods, &look.kured, &order.marker));
     let leavers: Vec<&Pod> = look.pods.iter().filter(|pod| goes(pod)).collect();
     // What is on its way out already goes by somebody else's word: the plan's words and the budgets are for the rest.
-    let asked: Vec<&Pod> = leavers.iter().copied().filter(|pod| !pod.metadata.is_going()).collect();
+    let mut asked: Vec<&Pod> = leavers.iter().copied().filter(|pod| !pod.metadata.is_going()).collect();
+    findings.extend(asked.iter().filter_map(|pod| own_pod(pod, order)));
+    if let Some(force) = &order.force {
+        let named = |pod: &&&Pod| force.names(pod);
+        findings.extend(asked.iter().filter(named).map(|pod| may_be_deleted(pod, force, &look.budgets)));
+        // What is lost with it, and what forbids it, was accepted by its name.
+        asked.retain(|pod| !force.names(pod));
+    }
     for pod in &asked {
         findings.extend(lost_with(pod, order));
     }
     let pinned = room::judge(&asked, look, order, &mut findings);
+    // The plan's word passes over budgets, and over nothing else.
+    asked.retain(|pod| !order.force.as_ref().is_some_and(|force| force.takes(pod)));
     budgets::judge(&asked, &look.budgets, &pinned, &mut findings);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.weight));
     Judgement { go: in_order(&leavers, &look.budgets), stay: stayers(look), findings }
@@ -145,18 +163,48 @@ fn stayers(look: &Look) -> Vec<Stayer> {
     look.pods.iter().filter_map(|pod| stays(pod).map(|why| Stayer { name: pod.name(), why })).collect()
 }
 
+/// Evicted, the coordinator could not give the node back; whatever else is said of its pod.
+fn own_pod(pod: &Pod, order: &Order) -> Option<Finding> {
+    order.own_pod.as_ref().filter(|own| own.is(pod))?;
+    let (name, node) = (pod.name(), &order.node);
+    let claims: Vec<String> = pod.claims().collect();
+    let volume = if claims.is_empty() {
+        String::new()
+    } else {
+        format!(
+            " (its volume {} must be able to follow it: ReadWriteOnce is let go first, a local one never)",
+            claims.join(", ")
+        )
+    };
+    let (of, its) = (&name.namespace, &name.name);
+    Some(Finding::new(
+        Weight::Refused,
+        Kind::OwnPod,
+        format!("this coordinator itself runs here, in the pod {name}"),
+        format!(
+            "its node goes last; move the pod to a node that is done{volume}: `kubectl cordon {node} && kubectl -n {of} \
+             delete pod {its}`, and `kubectl uncordon {node}` when it runs elsewhere; then `drydock run resume`, or leave \
+             the node out (`drydock run skip`)"
+        ),
+    ))
+}
+
+/// Somebody named it: that is said before, and again when it is done.
+fn may_be_deleted(pod: &Pod, force: &Force, budgets: &[Budget]) -> Finding {
+    let past = counted_by(pod, budgets)
+        .map_or_else(String::new, |budget| format!(" past the PodDisruptionBudget {}", budget.name()));
+    let what = format!(
+        "the pod {} is deleted{past} where it cannot be evicted, by the word of {}",
+        pod.name(),
+        force.by
+    );
+    Finding::new(Weight::Note, Kind::Budget, what, "")
+}
+
 /// What people lose by a pod's going.
 fn lost_with(pod: &Pod, order: &Order) -> Vec<Finding> {
     let name = pod.name();
     let mut findings = Vec::new();
-    if order.own_pod.as_ref() == Some(&name) {
-        findings.push(Finding::new(
-            Weight::Refused,
-            Kind::OwnPod,
-            format!("this coordinator itself runs here, in the pod {name}"),
-            "let its node go last: move the pod to a node that is done, then go on",
-        ));
-    }
     if pod.metadata.controller().is_none() {
         let what = format!("the pod {name} belongs to no controller: evicted, it is gone for good");
         findings.push(by_word(

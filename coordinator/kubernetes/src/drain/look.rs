@@ -1,8 +1,8 @@
 //! What is read of a cluster before a Node is drained. Changes nothing.
 //!
-//! Three requests where nothing has to leave: the Node, its pods, the budgets. What may keep a pod from running
-//! elsewhere (the other nodes, what runs there, the volumes) is read only when there is a pod that has to, and only
-//! where the plan's words ask for it.
+//! Three lists or reads: the Node, its pods, the budgets; where the plan's words ask whether pods find room elsewhere, all
+//! Nodes and all pods, of which the Node and its own are a part. The volumes are read only where a pod that has to leave
+//! claims one.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +24,10 @@ use crate::{
 
 /// Every budget. From the server's cache: an eviction is judged by the server on its own, with what is newest.
 pub(super) const BUDGETS: &str = "/apis/policy/v1/poddisruptionbudgets";
+/// Every Node.
+const NODES: &str = "/api/v1/nodes";
+/// Every pod.
+const PODS: &str = "/api/v1/pods";
 /// Dry runs at once.
 const AT_ONCE: usize = 10;
 
@@ -81,52 +85,89 @@ pub fn pods_path(node: &str) -> String {
 /// # Errors
 /// When the Node, its pods or the budgets cannot be read. What else cannot is a finding of the judgement.
 pub async fn look(api: &dyn Api, order: &Order) -> Result<Look, Fault> {
-    let path = node_path(&order.node);
     // Side by side: each alone is a round trip, and which is the older by a moment decides nothing.
-    let (node, pods_and_budgets) =
-        future::try_join(ask::get::<Node>(api, &path), pods_and_budgets(api, order)).await?;
-    look_round(api, order, node, pods_and_budgets).await
-}
-
-/// The same, of a Node that was read this moment.
-///
-/// # Errors
-/// As [`look`].
-pub async fn look_at(api: &dyn Api, order: &Order, node: Node) -> Result<Look, Fault> {
-    let pods_and_budgets = pods_and_budgets(api, order).await?;
-    look_round(api, order, node, pods_and_budgets).await
-}
-
-/// Each with the version to watch from.
-type PodsAndBudgets = ((Vec<Pod>, String), (Vec<Budget>, String));
-
-async fn pods_and_budgets(api: &dyn Api, order: &Order) -> Result<PodsAndBudgets, Fault> {
-    let pods = pods_path(&order.node);
-    future::try_join(ask::list::<Pod>(api, &pods), ask::list::<Budget>(api, BUDGETS)).await
-}
-
-async fn look_round(
-    api: &dyn Api,
-    order: &Order,
-    node: Node,
-    ((pods, pods_version), (budgets, budgets_version)): PodsAndBudgets,
-) -> Result<Look, Fault> {
-    let kured = kured(api, &pods).await?;
-    let mut look =
-        Look { node, pods, pods_version, budgets, budgets_version, elsewhere: None, volumes: None, kured };
-    let leaving: Vec<&Pod> = look.pods.iter().filter(|pod| judge::goes(pod)).collect();
-    if leaving.is_empty() {
+    let (mut look, mut elsewhere) = match order.words.nowhere_else {
+        Word::Refuse if !order.expects_none => whole_cluster(api, order).await?,
+        Word::Refuse | Word::Allow => (node_alone(api, order).await?, None),
+    };
+    look.kured = kured(api, &look.pods).await?;
+    if !look.pods.iter().any(judge::goes) {
         return Ok(look);
     }
-    let words = &order.words;
-    let claims = leaving.iter().any(|pod| pod.claims().next().is_some());
-    if words.nowhere_else == Word::Refuse || (claims && words.local_volumes == Word::Refuse) {
-        look.elsewhere = Some(elsewhere(api, &order.node).await?);
+    let claims = look.pods.iter().any(|pod| judge::goes(pod) && pod.claims().next().is_some());
+    let reads_volumes = claims && order.words.local_volumes == Word::Refuse;
+    if elsewhere.is_none() && (reads_volumes || order.words.nowhere_else == Word::Refuse) {
+        elsewhere = Some(elsewhere_of(api, &order.node).await?);
     }
-    if claims && words.local_volumes == Word::Refuse {
+    if reads_volumes {
         look.volumes = Some(volumes(api).await?);
     }
+    look.elsewhere = elsewhere;
     Ok(look)
+}
+
+/// The Node with its own pods, and the budgets. The lists as the server has them in its memory: a list as of this moment
+/// waits there for up to a tenth of a second, and none of them is the last word. The Node is written by compare-and-set,
+/// its pods are watched from here on and listed as of that moment before the change, and each eviction is judged by the
+/// server.
+async fn node_alone(api: &dyn Api, order: &Order) -> Result<Look, Fault> {
+    let path = node_path(&order.node);
+    let (pods, budgets) = (from_memory(&pods_path(&order.node)), from_memory(BUDGETS));
+    let (node, pods, budgets) = future::try_join3(
+        ask::get::<Node>(api, &path),
+        ask::list::<Pod>(api, &pods),
+        ask::list::<Budget>(api, &budgets),
+    )
+    .await?;
+    Ok(Look::of(node, pods, budgets))
+}
+
+/// Where every pod has to find room elsewhere, every Node and every pod is read: then the Node and its own pods are
+/// among them, and are not asked for a second time.
+async fn whole_cluster(api: &dyn Api, order: &Order) -> Result<(Look, Option<Elsewhere>), Fault> {
+    let (mut here, mut used) = (Vec::new(), BTreeMap::<String, Amounts>::new());
+    // Summed page by page: no list of all pods is ever held.
+    let pods = ask::each(api, PODS, |pod: Pod| {
+        if pod.spec.node_name == order.node {
+            here.push(pod);
+        } else if !pod.is_finished() && !pod.spec.node_name.is_empty() {
+            used.entry(pod.spec.node_name.clone()).or_default().add(&pod.asks());
+        }
+    });
+    let ((nodes, _), version, budgets) =
+        future::try_join3(ask::list::<Node>(api, NODES), pods, ask::list::<Budget>(api, BUDGETS)).await?;
+    let mut node = None;
+    let mut elsewhere = Elsewhere::default();
+    for one in nodes {
+        if one.name() == order.node {
+            node = Some(one);
+        } else {
+            let taken = used.remove(one.name()).unwrap_or_default();
+            elsewhere.nodes.push((one, taken));
+        }
+    }
+    let node = match node {
+        Some(node) => node,
+        // Its own answer says what is not there.
+        None => ask::get(api, &node_path(&order.node)).await?,
+    };
+    Ok((Look::of(node, (here, version), budgets), Some(elsewhere)))
+}
+
+fn from_memory(path: &str) -> String {
+    let joint = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{joint}resourceVersion=0")
+}
+
+impl Look {
+    fn of(
+        node: Node,
+        (pods, pods_version): (Vec<Pod>, String),
+        (budgets, budgets_version): (Vec<Budget>, String),
+    ) -> Self {
+        let (elsewhere, volumes, kured) = (None, None, Kured::None);
+        Self { node, pods, pods_version, budgets, budgets_version, elsewhere, volumes, kured }
+    }
 }
 
 /// The gate's look: everything that can be known of a drain before anything is touched. `rehearse` asks the server
@@ -135,25 +176,19 @@ async fn look_round(
 /// # Errors
 /// When the cluster does not say what is needed: see [`unseen`].
 pub async fn foresee(api: &dyn Api, order: &Order, rehearse: bool) -> Result<Foreseen, Fault> {
-    judged(api, order, look(api, order).await?, rehearse).await
+    let look = look(api, order).await?;
+    Ok(foresee_from(api, order, look, rehearse).await)
 }
 
-/// The same, of a Node that was read this moment.
-///
-/// # Errors
-/// As [`foresee`].
-pub async fn foresee_at(api: &dyn Api, order: &Order, node: Node, rehearse: bool) -> Result<Foreseen, Fault> {
-    judged(api, order, look_at(api, order, node).await?, rehearse).await
-}
-
-async fn judged(api: &dyn Api, order: &Order, look: Look, rehearse: bool) -> Result<Foreseen, Fault> {
+/// The same, by what was just read.
+pub async fn foresee_from(api: &dyn Api, order: &Order, look: Look, rehearse: bool) -> Foreseen {
     let mut judgement = judge::judge(&look, order);
     if rehearse {
         let mut more = dry_runs(api, &judgement).await;
         more.retain(|finding| !judgement.findings.contains(finding));
         judgement.findings.append(&mut more);
     }
-    Ok(Foreseen { look, judgement })
+    Foreseen { look, judgement }
 }
 
 /// What a gate says where the cluster did not answer as it must.
@@ -168,26 +203,20 @@ pub fn unseen(node: &str, fault: &Fault) -> Verdict {
     if fault.is_final() { Verdict::Refused(why) } else { Verdict::Unknown(why) }
 }
 
-async fn elsewhere(api: &dyn Api, but: &str) -> Result<Elsewhere, Fault> {
-    let mut nodes: Vec<(Node, Amounts)> = Vec::new();
-    ask::each(api, "/api/v1/nodes", |node: Node| {
-        if node.name() != but {
-            nodes.push((node, Amounts::default()));
+async fn elsewhere_of(api: &dyn Api, but: &str) -> Result<Elsewhere, Fault> {
+    let mut used = BTreeMap::<String, Amounts>::new();
+    let pods = ask::each(api, PODS, |pod: Pod| {
+        if !pod.is_finished() && !pod.spec.node_name.is_empty() {
+            used.entry(pod.spec.node_name.clone()).or_default().add(&pod.asks());
         }
-    })
-    .await?;
-    let index: BTreeMap<String, usize> =
-        nodes.iter().enumerate().map(|(i, (node, _))| (node.name().to_owned(), i)).collect();
-    // Summed page by page: no list of all pods is ever held.
-    ask::each(api, "/api/v1/pods", |pod: Pod| {
-        if let Some((_, used)) = index.get(&pod.spec.node_name).and_then(|i| nodes.get_mut(*i))
-            && !pod.is_finished()
-        {
-            used.add(&pod.asks());
-        }
-    })
-    .await?;
-    Ok(Elsewhere { nodes })
+    });
+    let ((nodes, _), _) = future::try_join(ask::list::<Node>(api, NODES), pods).await?;
+    let others = nodes.into_iter().filter(|node| node.name() != but);
+    let with_used = others.map(|node| {
+        let taken = used.remove(node.name()).unwrap_or_default();
+        (node, taken)
+    });
+    Ok(Elsewhere { nodes: with_used.collect() })
 }
 
 async fn volumes(api: &dyn Api) -> Result<Result<BTreeMap<ClaimRef, Volume>, String>, Fault> {
@@ -271,12 +300,12 @@ fn said_no(pod: &PodName, went: Went, judgement: &Judgement) -> Option<Finding> 
             _ => (Weight::Unknown, Kind::Unseen, "ask again"),
         },
         Went::Faulted(_) => (Weight::Unknown, Kind::Unseen, "ask again"),
-        Went::Taken | Went::Gone | Went::Going(_) | Went::Finished => return None,
+        Went::Taken | Went::Forced { .. } | Went::Gone | Went::Going(_) | Went::Finished => return None,
     };
     let why = match went {
         Went::Refused(refusal) => refusal.to_string(),
         Went::Faulted(fault) => fault.to_string(),
-        Went::Taken | Went::Gone | Went::Going(_) | Went::Finished => String::new(),
+        Went::Taken | Went::Forced { .. } | Went::Gone | Went::Going(_) | Went::Finished => String::new(),
     };
     Some(Finding::new(weight, kind, format!("evicting {pod} would fail: {why}"), next))
 }

@@ -115,6 +115,8 @@ pub(super) async fn live(world: Weak<Mutex<World>>, mut news: watch::Receiver<()
             }
         };
         tokio::select! {
+            // Not by chance: the same events make the same cluster.
+            biased;
             changed = news.changed() => if changed.is_err() { return },
             () = due => {}
         }
@@ -128,7 +130,12 @@ impl World {
         if self.controlled {
             self.make_pods();
         }
-        let pods: Vec<Value> = self.store.all(Resource::Pods).cloned().collect();
+        // Whoever runs, and is not told to end, wants nothing.
+        let settled = |pod: &&Value| {
+            let stays = pod["metadata"]["deletionTimestamp"].is_null();
+            stays && pod["status"]["phase"] != "Pending" && !pod["spec"]["nodeName"].is_null()
+        };
+        let pods: Vec<Value> = self.store.all(Resource::Pods).filter(|pod| !settled(pod)).cloned().collect();
         for pod in &pods {
             self.kubelet_and_scheduler(pod, now);
         }

@@ -3,6 +3,7 @@
 //! Source: `pkg/registry/core/pod/storage/eviction.go` and `pkg/controller/disruption/disruption.go` of
 //! kubernetes/kubernetes; the texts are a real server's (1.36.3).
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -57,6 +58,47 @@ impl World {
         )
     }
 
+    /// Deletes a pod, past every budget: told to end within its grace period or the one that is asked for.
+    pub(super) fn delete(&mut self, target: &Target, body: &Value) -> Answer {
+        let (namespace, name) = named(target);
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let Some(pod) = self.pod(&namespace, &name) else {
+            return not_found(target);
+        };
+        let wanted = &body["preconditions"]["uid"];
+        if !wanted.is_null() && wanted != pod.metadata.uid.as_str() {
+            return status(
+                409,
+                "Conflict",
+                &format!(
+                    "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+                    text(wanted),
+                    pod.metadata.uid
+                ),
+                json!({"name": name, "kind": "pods"}),
+            );
+        }
+        self.end_pod(&namespace, &name);
+        if let Some(grace) = body["gracePeriodSeconds"].as_u64() {
+            self.hasten(&namespace, &name, grace);
+        }
+        match self.store.get(Resource::Pods, &namespace, &name) {
+            Some(pod) => json_answer(200, pod),
+            None => json_answer(200, &json!({"kind": "Status", "status": "Success", "code": 200})),
+        }
+    }
+
+    /// A pod that was told to end is to end sooner; with no grace at all it is forgotten at once.
+    fn hasten(&mut self, namespace: &str, name: &str, grace: u64) {
+        if grace == 0 {
+            self.store.remove(Resource::Pods, namespace, name);
+            return;
+        }
+        self.store.change(Resource::Pods, namespace, name, |pod| {
+            pod["metadata"]["deletionGracePeriodSeconds"] = grace.into();
+        });
+    }
+
     /// Tells a pod to end.
     pub(super) fn end_pod(&mut self, namespace: &str, name: &str) {
         self.store.change(Resource::Pods, namespace, name, |pod| {
@@ -73,7 +115,7 @@ impl World {
     }
 
     fn budgets(&self) -> Vec<Budget> {
-        self.store.all(Resource::Budgets).filter_map(|one| serde_json::from_value(one.clone()).ok()).collect()
+        self.store.all(Resource::Budgets).filter_map(|one| Budget::deserialize(one).ok()).collect()
     }
 
     fn ask_budget(&mut self, pod: &Pod, dry_run: bool) -> Result<(), Answer> {
@@ -124,11 +166,8 @@ impl World {
 
     /// Counts every budget anew, as the disruption controller does.
     pub(super) fn count_budgets(&mut self, now: Instant) {
-        let pods: Vec<Pod> = self
-            .store
-            .all(Resource::Pods)
-            .filter_map(|pod| serde_json::from_value(pod.clone()).ok())
-            .collect();
+        let pods: Vec<Pod> =
+            self.store.all(Resource::Pods).filter_map(|pod| Pod::deserialize(pod).ok()).collect();
         for budget in self.budgets() {
             let under: Vec<&Pod> =
                 pods.iter().filter(|pod| budget.covers(pod) && !pod.is_finished()).collect();
@@ -192,11 +231,11 @@ impl World {
 
     /// How far each budget's healthy pods are above what it demands, at this moment.
     pub(super) fn note_slack(&mut self) {
-        let pods: Vec<Pod> = self
-            .store
-            .all(Resource::Pods)
-            .filter_map(|pod| serde_json::from_value(pod.clone()).ok())
-            .collect();
+        if std::mem::replace(&mut self.noted, self.store.version()) == self.store.version() {
+            return;
+        }
+        let pods: Vec<Pod> =
+            self.store.all(Resource::Pods).filter_map(|pod| Pod::deserialize(pod).ok()).collect();
         for budget in self.budgets().into_iter().filter(|budget| budget.status.observed_generation > 0) {
             let serving = |pod: &&Pod| budget.covers(pod) && pod.is_ready() && !pod.metadata.is_going();
             let healthy = i64::try_from(pods.iter().filter(serving).count()).unwrap_or(i64::MAX);

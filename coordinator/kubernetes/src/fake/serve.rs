@@ -104,6 +104,9 @@ impl World {
             (Method::Get, None, None) => self.list(&target),
             (Method::MergePatch, Some(_), None) => self.patch(&target, &body),
             (Method::Post, Some(_), Some("eviction")) => self.evict(&target, &body),
+            (Method::Delete, Some(_), None) if target.resource == Resource::Pods => {
+                self.delete(&target, &body)
+            }
             _ => plain(405, "method not allowed\n"),
         }
     }

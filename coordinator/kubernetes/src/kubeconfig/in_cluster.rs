@@ -6,9 +6,28 @@
 use std::path::Path;
 
 use super::{Authority, Credentials, Endpoint, KubeconfigError, User, server};
+use crate::{drain::OwnPod, objects::pod::PodName};
 
 /// Where the kubelet puts a ServiceAccount's files.
 const FILES: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The pod that this process runs in, where it runs in one: by `POD_NAMESPACE`, `POD_NAME` and `POD_UID` of its
+/// environment (Kubernetes' downward API), and where those are not set by the ServiceAccount's namespace and the host's
+/// name, which is that of the pod unless it shares its node's network.
+///
+/// `env` reads the environment.
+#[must_use]
+pub fn own_pod(env: impl Fn(&str) -> Option<String>) -> Option<OwnPod> {
+    own_pod_at(Path::new(FILES), env)
+}
+
+pub(super) fn own_pod_at(files: &Path, env: impl Fn(&str) -> Option<String>) -> Option<OwnPod> {
+    let said = |name: &str| env(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let here = || std::fs::read_to_string(files.join("namespace")).ok().map(|text| text.trim().to_owned());
+    let namespace = said("POD_NAMESPACE").or_else(here).filter(|text| !text.is_empty())?;
+    let name = said("POD_NAME").or_else(|| said("HOSTNAME"))?;
+    Some(OwnPod { name: PodName { namespace, name }, uid: said("POD_UID") })
+}
 
 /// The credentials of the pod that this process runs in. The files are named, not copied: their content changes.
 ///

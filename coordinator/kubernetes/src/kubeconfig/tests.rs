@@ -11,7 +11,11 @@ use base64::{
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
-use super::{file::Taken, in_cluster::in_cluster_at, *};
+use super::{
+    file::Taken,
+    in_cluster::{in_cluster_at, own_pod_at},
+    *,
+};
 
 /// 2026-06-01.
 const NOW: i64 = 1_780_272_000;
@@ -363,4 +367,22 @@ fn a_pod_uses_its_own_files_and_names_what_it_lacks() {
     let servers = ["https://a:6443".to_owned()];
     let credentials = in_cluster_at(scene.dir.path(), |_| None, &servers).unwrap();
     assert_eq!(credentials.endpoints[0].as_str(), "https://a:6443");
+}
+
+#[test]
+fn which_pod_this_is_is_said_by_the_downward_api_or_by_the_hosts_name_and_no_pod_is_none() {
+    let scene = Scene::new();
+    let host = |name: &str| (name == "HOSTNAME").then(|| "coordinator-0".to_owned());
+    assert_eq!(own_pod_at(scene.dir.path(), host), None, "a host's name alone is no pod");
+    scene.file("namespace", "drydock\n");
+    let own = own_pod_at(scene.dir.path(), host).unwrap();
+    assert_eq!((own.name.to_string().as_str(), &own.uid), ("drydock/coordinator-0", &None));
+    let said = |name: &str| match name {
+        "POD_NAME" => Some("c-1".to_owned()),
+        "POD_NAMESPACE" => Some("ops".to_owned()),
+        "POD_UID" => Some("u-1".to_owned()),
+        other => host(other),
+    };
+    let own = own_pod_at(scene.dir.path(), said).unwrap();
+    assert_eq!((own.name.to_string().as_str(), own.uid.as_deref()), ("ops/c-1", Some("u-1")));
 }

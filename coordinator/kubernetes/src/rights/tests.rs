@@ -127,7 +127,7 @@ async fn what_cannot_be_asked_is_not_nothing_missing() {
     assert!(matches!(error, RightsError::Refused(Refusal::Strange { .. })), "{error:?}");
     let missing =
         missing(&Silent(Ok(answer(201, &json!({"status": {}})))), &[Purpose::Canary]).await.unwrap();
-    assert_eq!(missing.len(), 4);
+    assert_eq!(missing.len(), 5);
 }
 
 /// A rule of a Role or ClusterRole, and where it holds.
@@ -189,12 +189,14 @@ fn needed(purposes: &[Purpose]) -> Granted {
 }
 
 const CLUSTER_ROLE: &str = include_str!("../../../../deploy/kubernetes/clusterrole.yaml");
+const FORCE: &str = include_str!("../../../../deploy/kubernetes/force.yaml");
 const CANARY: &str = include_str!("../../../../deploy/kubernetes/canary.yaml");
 
 #[test]
 fn the_shipped_roles_grant_what_is_needed_and_nothing_else() {
     assert_eq!(granted(CLUSTER_ROLE), needed(&[Purpose::Drain, Purpose::Checks]));
     assert_eq!(granted(CANARY), needed(&[Purpose::Canary]));
+    assert_eq!(granted(FORCE), needed(&[Purpose::Force]));
 }
 
 #[test]

@@ -3,6 +3,135 @@
 //! Source: Kubernetes, "Version Skew Policy": servers within one minor of each other, no kubelet newer than the oldest
 //! server, none more than three minors older than the newest.
 
+use std::{cmp::Ordering, time::Duration};
+
+use drydock_types::Version;
+use serde::Deserialize;
+
+use crate::{answer, api::Api, drain::ask, objects::Node};
+
+/// What is about to be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changing {
+    /// An API server, and the kubelet beside it where there is one.
+    Server,
+    /// A kubelet alone.
+    Kubelet,
+}
+
+/// A kubelet as the cluster shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kubelet<'a> {
+    /// Its Node.
+    pub node: &'a str,
+    /// `v1.33.4+k3s1`
+    pub version: &'a str,
+    /// A server runs on its machine: it goes with that one, and not before or after it.
+    pub beside_server: bool,
+}
+
+/// May this version join those that run? What stands in its way, by name.
+///
+/// A server goes up although the kubelets beside other servers are ahead of them for as long as the roll-out lasts: where
+/// both are one process there is no other way.
+///
+/// # Errors
+/// When a version cannot be read.
+pub fn in_the_way(
+    changing: Changing,
+    to: &str,
+    servers: &[(String, String)],
+    kubelets: &[Kubelet<'_>],
+) -> Result<Option<String>, String> {
+    let read = |what: &str, version: &str| {
+        minor(version).ok_or_else(|| format!("{what} says that it is {version:?}, which is no version"))
+    };
+    let target = read("the target", to)?;
+    for (endpoint, version) in servers {
+        let server = read(endpoint, version)?;
+        let apart = server.0 != target.0 || server.1.abs_diff(target.1) > 1;
+        match changing {
+            Changing::Server if apart => {
+                return Ok(Some(format!("{endpoint} serves {version}, more than one minor away from {to}")));
+            }
+            Changing::Kubelet if compare(version, to)? == Ordering::Less => {
+                return Ok(Some(format!(
+                    "{endpoint} serves {version}, and a kubelet of {to} would be ahead of it: servers first"
+                )));
+            }
+            Changing::Kubelet if server.0 != target.0 || server.1.saturating_sub(target.1) > OLDEST => {
+                return Ok(Some(format!(
+                    "{endpoint} serves {version}, more than {OLDEST} minors ahead of a kubelet of {to}"
+                )));
+            }
+            Changing::Server | Changing::Kubelet => {}
+        }
+    }
+    for kubelet in kubelets.iter().filter(|_| changing == Changing::Server) {
+        let (node, version) = (kubelet.node, kubelet.version);
+        let runs = read(&format!("the kubelet of {node}"), version)?;
+        if runs.0 != target.0 || target.1.saturating_sub(runs.1) > OLDEST {
+            return Ok(Some(format!(
+                "the kubelet of {node} is {version}, more than {OLDEST} minors older than a server of {to}: bring it nearer first"
+            )));
+        }
+        if !kubelet.beside_server && compare(version, to)? == Ordering::Greater {
+            return Ok(Some(format!(
+                "the kubelet of {node} is {version}, and would be ahead of a server of {to}"
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// Asks every server through every endpoint, and, where a server changes, about every kubelet. What stands in the way.
+///
+/// # Errors
+/// When an endpoint or the cluster does not say it, or it cannot be read.
+pub async fn see(api: &dyn Api, changing: Changing, to: &str) -> Result<Option<String>, String> {
+    #[derive(Deserialize)]
+    struct Version {
+        #[serde(rename = "gitVersion")]
+        git: String,
+    }
+    let mut servers = Vec::new();
+    for (endpoint, answer) in api.through_each("/version", WITHIN).await {
+        let version =
+            answer.and_then(|answer| answer::read::<Version>(&answer).map_err(|why| why.to_string()));
+        let version = version.map_err(|why| format!("{endpoint} does not say its version: {why}"))?;
+        servers.push((endpoint, version.git));
+    }
+    let mut nodes: Vec<(String, String, bool)> = Vec::new();
+    if changing == Changing::Server {
+        let take = |node: Node| {
+            let beside = SERVERS.iter().any(|label| node.metadata.labels.contains_key(*label));
+            nodes.push((node.name().to_owned(), node.status.node_info.kubelet_version, beside));
+        };
+        ask::each(api, "/api/v1/nodes?resourceVersion=0", take).await.map_err(|fault| fault.to_string())?;
+    }
+    // One that has never reported runs nothing that could be too new or too old.
+    let known = nodes.iter().filter(|(_, version, _)| !version.is_empty());
+    let kubelets: Vec<Kubelet<'_>> = known
+        .map(|(node, version, beside_server)| Kubelet { node, version, beside_server: *beside_server })
+        .collect();
+    in_the_way(changing, to, &servers, &kubelets)
+}
+
+/// How long each server may take to say its version.
+const WITHIN: Duration = Duration::from_secs(3);
+
+/// Nodes with one of these labels have a server beside their kubelet.
+const SERVERS: [&str; 2] = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
+
+/// How many minors a kubelet may be older than a server.
+const OLDEST: u32 = 3;
+
+/// By Drydock's order of versions.
+fn compare(a: &str, b: &str) -> Result<Ordering, String> {
+    let order = Version::parse(a).ok().zip(Version::parse(b).ok()).and_then(|(a, b)| a.compare(&b));
+    order.ok_or_else(|| format!("{a} and {b} have no order: nothing tells which of the two is ahead"))
+}
+
 /// What of the policy is broken, a line each.
 pub(super) fn findings(servers: &[&str], kubelets: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
@@ -34,7 +163,7 @@ pub(super) fn findings(servers: &[&str], kubelets: &[&str]) -> Vec<String> {
 
 /// `v1.33.4+k3s1` → (1, 33).
 fn minor(version: &str) -> Option<(u32, u32)> {
-    let mut parts = version.strip_prefix('v')?.split('.');
+    let mut parts = version.strip_prefix('v').unwrap_or(version).split('.');
     let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     Some((major, minor))
 }
@@ -61,12 +190,76 @@ mod tests {
             (&["v1.33.4", "v1.34.0"], &["v1.34.0"], "newer than a server (v1.33.4)"),
             (&["v1.34.0"], &["v1.30.9"], "more than three minors older"),
             (&["v1.34.0"], &["v2.0.0"], "newer than a server"),
-            (&["1.34"], &[], "no version"),
+            (&["one"], &[], "no version"),
             (&["v1.34.0"], &["latest"], "no version"),
         ] {
             let found = findings(servers, kubelets);
             assert_eq!(found.len(), 1, "{found:?}");
             assert!(found[0].contains(words), "{found:?}");
         }
+    }
+
+    fn way(changing: Changing, to: &str, servers: &[&str], kubelets: &[(&str, bool)]) -> Option<String> {
+        let servers: Vec<(String, String)> =
+            servers.iter().map(|version| ("https://a:6443".to_owned(), (*version).to_owned())).collect();
+        let kubelets: Vec<Kubelet<'_>> = kubelets
+            .iter()
+            .map(|(version, beside_server)| Kubelet { node: "n1", version, beside_server: *beside_server })
+            .collect();
+        in_the_way(changing, to, &servers, &kubelets).unwrap()
+    }
+
+    #[test]
+    fn a_server_goes_up_past_the_kubelets_and_those_beside_servers_are_no_blocker() {
+        let servers = ["v1.33.4+k3s1", "v1.34.1+k3s1"];
+        let kubelets = [("v1.33.4+k3s1", true), ("v1.34.1+k3s1", true), ("v1.31.2+k3s1", false)];
+        assert_eq!(way(Changing::Server, "1.34.1+k3s1", &servers, &kubelets), None);
+    }
+
+    #[test]
+    fn a_server_too_far_from_another_server_or_from_a_kubelet_is_named() {
+        for (to, servers, kubelets, words) in [
+            ("1.35.0", &["v1.33.4"][..], &[][..], "https://a:6443 serves v1.33.4, more than one minor away"),
+            ("2.33.0", &["v1.33.4"], &[], "more than one minor away"),
+            (
+                "1.34.0",
+                &["v1.33.4"],
+                &[("v1.30.9", false)],
+                "the kubelet of n1 is v1.30.9, more than 3 minors older",
+            ),
+            (
+                "1.33.4",
+                &["v1.34.1"],
+                &[("v1.34.1", false)],
+                "the kubelet of n1 is v1.34.1, and would be ahead",
+            ),
+        ] {
+            let found = way(Changing::Server, to, servers, kubelets).unwrap_or_default();
+            assert!(found.contains(words), "{to}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_kubelet_is_never_ahead_of_any_server_and_never_too_old_for_one() {
+        assert_eq!(way(Changing::Kubelet, "1.34.1+k3s1", &["v1.34.1+k3s1"], &[("v1.20.0", false)]), None);
+        assert_eq!(way(Changing::Kubelet, "1.31.0", &["v1.34.1"], &[]), None);
+        for (to, server, words) in [
+            ("1.34.1", "v1.33.4", "servers first"),
+            ("1.34.2", "v1.34.1", "servers first"),
+            ("1.34.1+k3s2", "v1.34.1+k3s1", "servers first"),
+            ("1.30.9", "v1.34.1", "more than 3 minors ahead"),
+        ] {
+            let found = way(Changing::Kubelet, to, &["v1.36.0", server][1..], &[]).unwrap_or_default();
+            assert!(found.contains(words), "{to} {server}: {found}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_version_is_an_error_and_not_clear() {
+        let server = [("https://a:6443".to_owned(), "latest".to_owned())];
+        assert!(in_the_way(Changing::Kubelet, "1.34.1", &server, &[]).unwrap_err().contains("latest"));
+        let server = [("https://a:6443".to_owned(), "v1.34.1+rke2r1".to_owned())];
+        let why = in_the_way(Changing::Kubelet, "1.34.1+k3s1", &server, &[]).unwrap_err();
+        assert!(why.contains("no order"), "{why}");
     }
 }

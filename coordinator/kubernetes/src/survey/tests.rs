@@ -73,7 +73,7 @@ async fn missing_rights_are_findings_and_those_of_the_canary_are_apart() {
     let seen = seen(&ca, &[&server.url]).await;
     assert!(seen.findings.iter().any(|found| found.starts_with("cannot patch nodes: needed to cordon")));
     assert!(!seen.findings.iter().any(|found| found.contains("nodeCanary")), "{:?}", seen.findings);
-    assert_eq!(seen.missing_for_canary.len(), 4);
+    assert_eq!(seen.missing_for_canary.len(), 5);
 }
 
 #[test]

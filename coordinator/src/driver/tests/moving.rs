@@ -68,6 +68,7 @@ fn a_node_is_moved_only_after_the_store_says_so_and_its_gate_is_asked_about_the_
     world.gate(1, "a");
     let run = rows::read(&world.store.load().unwrap().runs[0]).unwrap();
     assert_eq!((run.nodes[0].phase, run.nodes[0].marked), (Phase::Draining, true));
+    assert_eq!(world.driver.marked_by(key("a")), Some(1));
     world.moved(1, "a", MoveEnd::Left { seen: "no pod is left there".to_string() });
     let asked = world.out.iter().find_map(|output| match output {
         Output::Look(request) => Some((request.moves.len(), request.drained)),
@@ -181,6 +182,7 @@ fn a_mark_that_a_run_leaves_stands_on_record_and_counts_until_it_is_taken_back()
     assert!(!world.driver.runs.contains_key(&1), "an abort does not wait for what is refused");
     let standing = world.driver.standings.of(key("a")).unwrap().clone();
     assert_eq!(standing.marks.len(), 1);
+    assert_eq!((world.driver.marked_by(key("a")), world.driver.marked_by(key("b"))), (Some(1), None));
     assert!(standing.lines()[0].contains("drydock node release a --marks"), "{:?}", standing.lines());
     // Over a restart, and against every other run.
     world.restart();

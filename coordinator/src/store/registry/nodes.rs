@@ -98,6 +98,8 @@ fn end(tx: &Transaction<'_>, node: &NodeRow, why: &str, now_s: i64) -> Work<()> 
     let key = node.key.to_string();
     tx.prepare_cached("UPDATE nodes SET revoked_at_s = ?2, revoked_why = ?3 WHERE node_key = ?1")?
         .execute(params![key, now_s, why])?;
+    // Whoever comes in its place is another machine until an operator has said which Node it is.
+    tx.prepare_cached("DELETE FROM bindings WHERE node_key = ?1")?.execute([&key])?;
     Ok(revoke(tx, "key", &key, node.name.as_str(), why, now_s)?)
 }
 

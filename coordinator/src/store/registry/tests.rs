@@ -46,6 +46,31 @@ fn machine(token: u8, node: &str, key: u8) -> NewNode {
     }
 }
 
+/// Says that a machine is the Node `k1` of the cluster `prod`.
+fn bind(registry: &Registry, key: u8, node: &str) {
+    let cluster = drydock_types::ClusterName::parse("prod").unwrap();
+    let row = ClusterRow {
+        name: cluster.clone(),
+        context: String::new(),
+        endpoints: vec!["https://a:6443".into()],
+        sealed: vec![1],
+        valid_until_unix_s: None,
+        added_by: "anna".into(),
+        added_unix_ms: 1,
+    };
+    registry.put_cluster(&row, true).unwrap();
+    let (node, kube_node) = (name(node), "k1".into());
+    let row = BindingRow {
+        key: Sha256([key; 32]),
+        node,
+        cluster,
+        kube_node,
+        bound_by: "anna".into(),
+        bound_unix_ms: 1,
+    };
+    registry.bind_node(&row).unwrap();
+}
+
 fn refusal<T: std::fmt::Debug>(result: Result<T, RegistryError>) -> Refusal {
     match result.unwrap_err() {
         RegistryError::Refused(refusal) => refusal,
@@ -129,6 +154,7 @@ fn a_revoked_node_is_out_its_open_tokens_with_it_and_its_name_is_free() {
         registry.insert_token(&token(id, "db-1"), false).unwrap();
     }
     registry.enrol_node(&machine(1, "db-1", 1), 20).unwrap();
+    bind(&registry, 1, "db-1");
     let row = registry.revoke_node(&name("db-1"), "stolen", 30).unwrap();
     assert_eq!((row.key, row.revoked), (Sha256([1; 32]), Some((30, "stolen".into()))));
     assert!(registry.revoked().unwrap().keys.contains(&Sha256([1; 32])));
@@ -140,6 +166,8 @@ fn a_revoked_node_is_out_its_open_tokens_with_it_and_its_name_is_free() {
     assert!(matches!(refusal(registry.revoke_node(&name("db-1"), "", 30)), Refusal::UnknownNode(_)));
     registry.insert_token(&token(3, "db-1"), false).unwrap();
     assert_eq!(registry.enrol_node(&machine(3, "db-1", 3), 40).unwrap().replaced, None);
+    // Which Node it was ends with it: else nobody could say so of the machine that has come in its place.
+    bind(&registry, 3, "db-1");
 }
 
 #[test]

@@ -8,8 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
 
-use super::Fleet;
-use crate::etcd::BINARY;
+use super::{Fleet, Outfit};
 use crate::exec::last_lines;
 use crate::node::Node;
 use crate::wait::until;
@@ -33,7 +32,7 @@ struct NewToken {
 
 impl Fleet<'_> {
     /// Makes the signing key and the backup key; gives the policy of every node.
-    pub(super) fn make_policy(&self) -> Result<String> {
+    pub(super) fn make_policy(&self, outfit: &Outfit<'_>) -> Result<String> {
         let signing = self.succeed(&["artifact", "keygen", SIGNING_KEY, "--no-password"])?;
         let key = self.lab.node(1).run(&["age-keygen"])?;
         let file = self.backup_key();
@@ -42,12 +41,9 @@ impl Fleet<'_> {
             .lines()
             .find_map(|line| line.strip_prefix("# public key: "))
             .ok_or_else(|| Error::Unfit("age-keygen printed no public key".to_owned()))?;
-        // Debian's package owns the binary; this administrator says that it may be exchanged all the same. What
-        // keygen printed is a table, so it comes last.
-        Ok(format!(
-            "profiles = [\"etcd\"]\nbackup_recipient = \"{recipient}\"\n\n\
-             [binaries.\"{BINARY}\"]\ncomponent = \"etcd\"\nallow_package_owned = true\n\n{signing}\n"
-        ))
+        let Outfit { policy, tables, .. } = outfit;
+        // What keygen printed is a table, so it comes last.
+        Ok(format!("{policy}\nbackup_recipient = \"{recipient}\"\n\n{tables}\n{signing}\n"))
     }
 
     /// The file with the key that opens backups. No node and no coordinator has it.
@@ -57,14 +53,14 @@ impl Fleet<'_> {
     }
 
     /// Binary, unit, policy; enrolled by a one-time token; started.
-    pub(super) fn install_agent(&self, node: &Node, policy: &str) -> Result<()> {
+    pub(super) fn install_agent(&self, node: &Node, policy: &str, label: &str) -> Result<()> {
         let agent = built::program("drydock-agent", "DRYDOCK_AGENT")?;
         node.copy_in(&agent, "/usr/bin/drydock-agent", 0o755)?;
         node.write_file(&format!("/etc/systemd/system/{SERVICE}"), UNIT.as_bytes(), 0o644)?;
         node.write_file(&format!("/etc/systemd/system/{REVERT_SERVICE}"), REVERT_UNIT.as_bytes(), 0o644)?;
         node.write_file("/etc/drydock/agent.toml", policy.as_bytes(), 0o644)?;
         let name = node.name();
-        let NewToken { token } = self.json(&["token", "create", &name, "--label", "role=etcd"])?;
+        let NewToken { token } = self.json(&["token", "create", &name, "--label", label])?;
         node.write_file("/run/join-token", token.as_bytes(), 0o600)?;
         node.run(&["drydock-agent", "enrol", "--token-file", "/run/join-token", "--name", &name])?;
         node.run(&["rm", "/run/join-token"])?;

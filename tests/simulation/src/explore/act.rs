@@ -8,6 +8,7 @@ use super::{
     Second,
     agent::{Agent, At, Journal, Said, outcome},
     choice::Choice,
+    cluster::{Cordon, Node},
     store::Disk,
     world::{Down, Link, NODES, Place, Up, World, name, word},
 };
@@ -26,6 +27,27 @@ impl World {
             Choice::SessionEnds(link) => self.session_ends(link.into()),
             Choice::Answer { look, as_of_then } => self.answer(look.into(), as_of_then),
             Choice::Work(node) => self.work(node.into()),
+            Choice::Move(order) => self.moves_on(order.into()),
+            Choice::MoveEnds(order) => self.move_ends(order.into()),
+            Choice::MoveLapses(order) => self.move_lapses(order.into()),
+            Choice::Cordon(node) => {
+                self.in_cluster(node.into(), "somebody else cordons its Node", |node| {
+                    // Beside our mark a cordon is ours, whoever put it back.
+                    let ours = node.mark == Some(false);
+                    node.cordon = Some(if ours { Cordon::Ours } else { Cordon::Others });
+                });
+            }
+            Choice::Uncordon(node) => {
+                self.in_cluster(node.into(), "somebody else uncordons its Node", |node| node.cordon = None);
+            }
+            Choice::PodLands(node) => {
+                self.in_cluster(node.into(), "a pod is put on its Node", |node| node.full = true);
+            }
+            Choice::NodeAnew(node) => {
+                self.in_cluster(node.into(), "its Node is deleted and registers again", |node| {
+                    *node = Node::default();
+                });
+            }
             Choice::Machine(node) => self.machine(node.into()),
             Choice::MachineFails(node) => self.machine_fails(node.into()),
             Choice::Time => self.time(),

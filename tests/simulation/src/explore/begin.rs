@@ -11,13 +11,14 @@ use serde_json::json;
 use super::{
     Wanted,
     act::{agents, first_place},
+    cluster::Node,
     coordinator::{VERSIONS, abilities, exe},
     rules::Truth,
     store::Desk,
     world::{NODES, Service, World, name},
 };
 
-fn bundle() -> Result<Bundle, String> {
+fn bundle(drains: bool) -> Result<Bundle, String> {
     let (unit, path) = ("etcd.service", "/usr/bin/etcd");
     let label = ArtifactLabel {
         component: ComponentName::parse("etcd").map_err(|error| error.to_string())?,
@@ -39,7 +40,7 @@ fn bundle() -> Result<Bundle, String> {
     });
     // As `coordinator/recipes/etcd.yaml`, without what is done while a member serves; deadlines so short that a wait
     // is a few looks long.
-    let recipe = json!({
+    let mut recipe = json!({
         "apiVersion": "drydock/v1", "kind": "Recipe", "metadata": {"name": "etcd", "summary": "as built in"},
         "spec": {
             "detect": {"unit": unit, "path": path, "version": {"etcd": {}}},
@@ -50,11 +51,22 @@ fn bundle() -> Result<Bundle, String> {
             "deadlines": {"gate": "3s", "apply": "10s", "returned": "3s"},
         },
     });
+    if drains {
+        recipe["spec"]["drain"] = json!([{"kubernetesDrain": {}}]);
+        recipe["spec"]["deadlines"]["drain"] = json!("3s");
+    }
     let bundle = json!({
         "file": "small.yaml", "plan": plan,
         "stages": [{"stage": "etcd", "recipe": recipe, "artifact": artifact}],
     });
     document::decode("bundle", &document::encode(&bundle)).map_err(|error| error.to_string())
+}
+
+/// On the first one runs a pod.
+fn nodes() -> [Node; NODES] {
+    let mut nodes = [Node::default(); NODES];
+    nodes[0].full = true;
+    nodes
 }
 
 /// The world with the run just accepted, everybody connected.
@@ -77,6 +89,9 @@ pub(super) fn begin(wanted: &Wanted, traced: bool) -> Result<World, String> {
         links: Vec::new(),
         last_session: 0,
         looks: Vec::new(),
+        drains: wanted.trouble.cluster,
+        nodes: Rc::new(nodes()),
+        moves: Vec::new(),
         lengths: wanted.trouble.journals,
         left: wanted.faults,
         truth,
@@ -86,7 +101,7 @@ pub(super) fn begin(wanted: &Wanted, traced: bool) -> Result<World, String> {
     for node in 0..NODES {
         world.connects(node);
     }
-    world.accepts_run()?;
+    world.accepts_run(wanted.trouble.cluster)?;
     world.backup = Some(Rc::new(world.disks[0].copy()));
     Ok(world)
 }
@@ -98,7 +113,7 @@ impl World {
         self.act(Choice::Dial { node: u8::try_from(node).unwrap_or_default(), place: 0 });
     }
 
-    fn accepts_run(&mut self) -> Result<(), String> {
+    fn accepts_run(&mut self, drains: bool) -> Result<(), String> {
         let Some(running) = self.places[0].running.clone() else { return Err("nobody runs".to_string()) };
         let now = self.now_of(&running);
         let mut inventory = running.driver.inventory(now);
@@ -116,7 +131,7 @@ impl World {
             (node.steps, node.requirements) = (steps.clone(), requirements.clone());
             (node.arch, node.free_bytes) = ("x86_64".to_string(), 1 << 40);
         }
-        let (planned, view) = plan(&bundle()?, &inventory).map_err(|error| format!("{error:?}"))?;
+        let (planned, view) = plan(&bundle(drains)?, &inventory).map_err(|error| format!("{error:?}"))?;
         if !view.blockers.is_empty() {
             return Err(format!("the plan has blockers: {:?}", view.blockers));
         }

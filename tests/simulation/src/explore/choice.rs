@@ -1,10 +1,11 @@
 //! What can happen next.
 
-use drydock_core::view::RunStatus;
+use drydock_core::{moves::Doing, view::RunStatus};
 
 use super::{
     Second, Trouble,
     agent::At,
+    cluster::At as OrderAt,
     world::{Down, NODES, World},
 };
 
@@ -37,6 +38,20 @@ pub(super) enum Choice {
     },
     /// An agent does its next step.
     Work(u8),
+    /// An order in the cluster goes one step on.
+    Move(u8),
+    /// What was sent for one that was stopped does not arrive.
+    MoveEnds(u8),
+    /// The cluster does not answer it.
+    MoveLapses(u8),
+    /// Somebody else cordons a Node.
+    Cordon(u8),
+    /// Somebody else uncordons it.
+    Uncordon(u8),
+    /// A pod is put on a Node that is marked.
+    PodLands(u8),
+    /// A Node that is marked is deleted, and registers again.
+    NodeAnew(u8),
     /// A machine's service manager does its job.
     Machine(u8),
     /// It does it, and the service does not come up.
@@ -76,6 +91,7 @@ impl World {
     /// What can happen without anything going wrong, the most natural first; and what can go wrong.
     pub(super) fn choices(&self, trouble: &Trouble) -> (Vec<Choice>, Vec<Choice>) {
         let mut can = Vec::new();
+        self.orders(&mut can);
         self.machines(&mut can);
         self.messages(&mut can);
         self.starts(&mut can);
@@ -93,6 +109,36 @@ impl World {
             wrong.clear();
         }
         (can, wrong)
+    }
+
+    fn orders(&self, can: &mut Vec<Choice>) {
+        for (number, order) in self.moving() {
+            can.push(Choice::Move(small(number)));
+            if order.stopped {
+                can.push(Choice::MoveEnds(small(number)));
+            }
+        }
+    }
+
+    fn in_clusters(&self, wrong: &mut Vec<Choice>) {
+        for (number, order) in self.moving() {
+            if order.doing == Doing::Leave && order.at == OrderAt::Begun && !order.stopped {
+                wrong.push(Choice::MoveLapses(small(number)));
+            }
+        }
+        for (number, node) in self.nodes.iter().enumerate() {
+            let number = small(number);
+            match node.cordon {
+                Some(_) => wrong.push(Choice::Uncordon(number)),
+                None => wrong.push(Choice::Cordon(number)),
+            }
+            if node.mark.is_some() {
+                wrong.push(Choice::NodeAnew(number));
+                if !node.full {
+                    wrong.push(Choice::PodLands(number));
+                }
+            }
+        }
     }
 
     fn machines(&self, can: &mut Vec<Choice>) {
@@ -126,7 +172,7 @@ impl World {
         }
         for (number, look) in self.looks.iter().enumerate() {
             can.push(Choice::Answer { look: small(number), as_of_then: false });
-            if *look.then != *self.services {
+            if *look.then != *self.services || look.nodes_then != self.nodes {
                 can.push(Choice::Answer { look: small(number), as_of_then: true });
             }
         }
@@ -139,7 +185,9 @@ impl World {
             }
         }
         for (number, place) in self.places.iter().enumerate() {
-            if place.running.is_none() && !self.stays_away(place) {
+            // What it had sent has arrived or is lost by then.
+            let sent = self.moves.iter().any(|order| order.place == number);
+            if place.running.is_none() && !sent && !self.stays_away(place) {
                 can.push(Choice::CoordinatorStarts(small(number)));
             }
         }
@@ -177,6 +225,9 @@ impl World {
     fn troubles(&self, trouble: &Trouble, wrong: &mut Vec<Choice>) {
         if trouble.streams {
             self.broken_streams(wrong);
+        }
+        if trouble.cluster {
+            self.in_clusters(wrong);
         }
         for node in 0..NODES {
             let (agent, service, number) = (&self.agents[node], &self.services[node], small(node));

@@ -22,6 +22,7 @@ use drydock_types::{
 
 use super::{
     agent::{Journal, is_known},
+    cluster::{Node, verdict},
     rules::Evidence,
     store::DeskStore,
     world::{Down, Looking, NODES, Running, Service, Up, World, held, name, node_of},
@@ -103,6 +104,7 @@ impl World {
 
     fn is_gone(&mut self, place: usize, losing: bool) {
         self.places[place].running = None;
+        self.stop(|order| order.place == place);
         for link in (0..self.links.len())
             .rev()
             .filter(|link| self.links[*link].coordinator == place)
@@ -253,10 +255,13 @@ impl World {
     pub(super) fn answer(&mut self, look: usize, as_of_then: bool) {
         let look = self.looks.remove(look);
         let services = if as_of_then { Rc::clone(&look.then) } else { Rc::clone(&self.services) };
+        let nodes = if as_of_then { Rc::clone(&look.nodes_then) } else { Rc::clone(&self.nodes) };
         let request = &look.request;
         let Some(node) = node_of(&request.node) else { return };
         let there = self.seat(look.coordinator, look.start, node).is_some();
-        let (results, seen) = self.seen(request, node, there, &services);
+        let (mut results, seen) = self.seen(request, node, there, &services);
+        let kube = if self.lacks.left { Node::drained() } else { nodes[node] };
+        results.extend(verdict(request, kube));
         let clear = results.iter().all(|result| result.verdict.is_clear());
         let who = self.who(look.coordinator);
         let then = if as_of_then { " as it was" } else { "" };
@@ -275,6 +280,7 @@ impl World {
             outdated: look.outdated,
             excused: look.excused,
             saw: services[node].clone(),
+            left: request.moves.is_empty() || nodes[node].is_drained(),
         };
         let LookRequest { run, index, round, .. } = **request;
         let input = Input::Looked { run, node: index, round, results, seen };
@@ -369,7 +375,7 @@ impl World {
 
     // ---- the driver ------------------------------------------------------------------------------------------
 
-    fn tell(&mut self, place: usize, input: Input, evidence: Option<&Evidence>) {
+    pub(super) fn tell(&mut self, place: usize, input: Input, evidence: Option<&Evidence>) {
         self.with(place, evidence, |driver, now| driver.handle(input, now));
     }
 
@@ -451,13 +457,17 @@ impl World {
                     it.down.push_back(Down::Forget(effects));
                 }
             }
-            Output::Move(request) => unreachable!("no world has a cluster to move away from: {request:?}"),
+            Output::Observe(request) => {
+                unreachable!("no plan has anything measured from outside: {request:?}")
+            }
+            Output::Move(request) => self.ordered(place, &request),
             Output::Look(request) => {
                 self.looks.push(Rc::new(Looking {
                     coordinator: place,
                     start,
                     request: Rc::new(*request),
                     then: Rc::clone(&self.services),
+                    nodes_then: Rc::clone(&self.nodes),
                     outdated: false,
                     excused: 0,
                 }));

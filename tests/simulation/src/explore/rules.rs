@@ -11,6 +11,7 @@ use drydock_core::{
 use drydock_types::{EffectId, Fence, Sha256};
 
 use super::{
+    cluster::Cordon,
     store::Disk,
     world::{NODES, Running, Service, World, has_stopped, name, node_of},
 };
@@ -34,6 +35,8 @@ pub(super) struct Evidence {
     pub(super) excused: u8,
     /// What it told of.
     pub(super) saw: Service,
+    /// The node had left, where it has to.
+    pub(super) left: bool,
 }
 
 /// What the rules remember.
@@ -152,6 +155,9 @@ impl World {
         };
         if evidence.node != node || !evidence.clear {
             self.broken(8, || format!("the change of {of} was handed out on a look that was not clear"));
+        }
+        if !evidence.left {
+            self.broken(8, || format!("the change of {of} was handed out, and it has not left"));
         }
         if evidence.outdated {
             self.broken(8, || {
@@ -287,8 +293,16 @@ impl World {
     /// Rule 12: whoever is called done was seen to run what was to run, and to serve.
     fn called_done(&mut self, node: &drydock_types::NodeName, evidence: Option<&Evidence>) {
         let Some(number) = node_of(node) else { return };
+        if self.nodes[number].mark.is_some() {
+            self.broken(10, || format!("{node} was called done, and our mark stands on its Node"));
+        }
         let saw = evidence.filter(|evidence| evidence.node == number).map(|evidence| evidence.saw.clone());
-        let well = saw.as_ref().is_some_and(|saw| saw.new && !saw.down);
+        let mut well = saw.as_ref().is_some_and(|saw| saw.new && !saw.down);
+        if evidence.is_none() && self.drains {
+            // It was seen to be well before it was given back.
+            let service = &self.services[number];
+            well = service.new && (!service.down || service.by_others);
+        }
         // Nobody but us changes what runs: it is so now unless it was stopped meanwhile.
         if !well || !self.services[number].new {
             let now = self.services[number].clone();
@@ -332,8 +346,12 @@ impl World {
             }
         }
         for node in 0..NODES {
-            let service = &self.services[node];
-            if !service.down || service.by_others {
+            let (service, kube) = (&self.services[node], self.nodes[node]);
+            if kube.mark.is_none() && kube.cordon == Some(Cordon::Ours) {
+                self.broken(10, || format!("our cordon stands on the Node of {} without a mark", name(node)));
+                continue;
+            }
+            if kube.mark.is_none() && (!service.down || service.by_others) {
                 continue;
             }
             // One that is fenced knows no more of a node; where nobody is left that is not, people see what it says.
@@ -366,5 +384,7 @@ fn speaks_of(running: &Running, node: usize) -> bool {
     };
     let stands = running.driver.nodes().into_iter().filter(|of| node_of(&of.name) == Some(node));
     running.driver.runs().any(in_run)
-        || stands.filter_map(|of| of.standing).any(|standing| !standing.unsettled.is_empty())
+        || stands
+            .filter_map(|of| of.standing)
+            .any(|standing| !standing.unsettled.is_empty() || !standing.marks.is_empty())
 }

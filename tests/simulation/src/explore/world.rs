@@ -15,6 +15,7 @@ use super::{
     Lacks,
     agent::{Agent, At, Journal},
     canon::Canon,
+    cluster::{Node, Order},
     rules::Truth,
     store::{Desk, DeskStore, Disk},
 };
@@ -86,6 +87,8 @@ pub(super) struct Looking {
     pub(super) request: Rc<LookRequest>,
     /// How things were when it was asked for.
     pub(super) then: Rc<[Service; NODES]>,
+    /// The same of their Nodes.
+    pub(super) nodes_then: Rc<[Node; NODES]>,
     /// Another node's change was handed out since.
     pub(super) outdated: bool,
     /// Whose service somebody else has stopped since.
@@ -129,6 +132,12 @@ pub(super) struct World {
     pub(super) links: Vec<Rc<Link>>,
     pub(super) last_session: u64,
     pub(super) looks: Vec<Rc<Looking>>,
+    /// Nodes leave a cluster before they are changed.
+    pub(super) drains: bool,
+    /// By machine: its Node, in a world with a cluster.
+    pub(super) nodes: Rc<[Node; NODES]>,
+    /// What is ordered there.
+    pub(super) moves: Vec<Rc<Order>>,
     /// Journals can be lost.
     pub(super) lengths: bool,
     /// How much may still go wrong.
@@ -216,7 +225,8 @@ impl World {
             }
         };
         let resting = |agent: &Agent| agent.alive && agent.journal.open().is_none();
-        self.places.iter().all(still)
+        self.moves.is_empty()
+            && self.places.iter().all(still)
             && self.agents.iter().all(resting)
             && self.services.iter().all(|service| service.job.is_none())
     }
@@ -249,6 +259,7 @@ impl World {
 
     fn write(&self, out: &mut Canon<'_>) -> std::fmt::Result {
         write!(out, "{:?} {:?} {:?} {}", self.services, self.agents, self.truth, self.left)?;
+        write!(out, "{:?} {:?}", self.nodes, self.moves)?;
         for link in &self.links {
             write!(out, "{link:?}")?;
         }
@@ -270,11 +281,14 @@ impl World {
             for look in self.looks.iter().filter(|look| look.coordinator == number) {
                 let LookRequest { index, round, before, .. } = &*look.request;
                 let round_now = round_of(running, &look.request);
-                let Looking { start, then, outdated, excused, .. } = &**look;
+                let Looking { start, then, nodes_then, outdated, excused, .. } = &**look;
                 let same = Rc::ptr_eq(then, &self.services) || **then == *self.services;
                 write!(out, "{start} {index} {before} {} {outdated} {excused}", round_now == Some(*round))?;
                 if !same {
                     write!(out, "{then:?}")?;
+                }
+                if *nodes_then != self.nodes {
+                    write!(out, "{nodes_then:?}")?;
                 }
             }
         }

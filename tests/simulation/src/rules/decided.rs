@@ -117,5 +117,6 @@ impl Rules {
                 format!("{:?} on {} was handed out with {unclear:?}", intent.kind, intent.node)
             });
         }
+        self.has_left(ground, &intent, Some(evidence), now_ms);
     }
 }

@@ -41,7 +41,9 @@ impl Rules {
         let judged_ms = self.began_ms.get(&host).copied().unwrap_or(now_ms);
         let aside = |of: usize| self.aside.contains(&of);
         let counts = |of: usize| match ground.hosts[of].out {
-            Some(_) if aside(of) => false,
+            _ if aside(of) => false,
+            // What a store that was copied or restored has lost, its coordinator does not know.
+            _ if !self.copied && !self.split && self.marks.is_marked(ground, of) => true,
             Some(out) if matches!(out.by, By::Us(_)) => true,
             Some(out) => !ground.hosts[of].powered && judged_ms >= out.since_ms + NOTICED_MS,
             None => false,

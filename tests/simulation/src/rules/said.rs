@@ -53,8 +53,10 @@ impl Rules {
         let hosts = &around.ground.hosts;
         // A store that was copied or restored may still have somebody set aside.
         let aside = |of: &usize| self.aside.contains(of) || self.copied && self.was_aside.contains(of);
-        let counts =
-            |of: &usize| around.silent[*of] || hosts[*of].out.is_some_and(|out| matches!(out.by, By::Us(_)));
+        let ours = |of: &usize| hosts[*of].out.is_some_and(|out| matches!(out.by, By::Us(_)));
+        let knows = !self.copied && !self.split;
+        let marked = |of: &usize| knows && self.marks.is_marked(around.ground, *of);
+        let counts = |of: &usize| around.silent[*of] || ours(of) || marked(of);
         let shares = |of: &usize| super::leaving::shares_domain(around.ground, &plan, host, *of);
         let others: Vec<&str> = (0..hosts.len())
             .filter(|of| *of != host && shares(of) && counts(of) && !aside(of))

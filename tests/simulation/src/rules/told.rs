@@ -205,6 +205,8 @@ impl Rules {
     pub fn closed(&mut self, ground: &Ground, view: &RunView, now_ms: u64) {
         let nodes = view.stages.iter().flat_map(|stage| &stage.waves).flat_map(|wave| &wave.nodes);
         for node in nodes {
+            let failure = node.failure.as_ref().map(|failure| format!("{failure:?}")).unwrap_or_default();
+            self.marks_are_said(&node.node, view.id, &format!("{} {failure}", node.note), now_ms);
             let Some(host) = ground.host(&node.node) else { continue };
             let ours = ground.hosts[host].out.is_some_and(|out| match out.by {
                 By::Us(effect) => self.intents.get(&effect).is_some_and(|intent| intent.run == view.id),

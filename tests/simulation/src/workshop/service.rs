@@ -92,6 +92,7 @@ pub(crate) fn running(inner: &Inner, host: usize) -> Option<RunningUnit> {
         invocation: process.invocation.to_string(),
         exe_inode: process.invocation,
         exe_sha256: process.exe,
+        unpacked: None,
     })
 }
 

@@ -128,6 +128,9 @@ impl World {
         let mut inner = self.shared.lock();
         let there = &mut inner.ground.hosts[host];
         (there.powered, there.process, there.job, there.others_ms) = (false, None, None, Some(now_ms));
+        if let Some(kube) = &mut inner.kube {
+            kube.boots[host] += 1;
+        }
         inner.settle(host, By::Others, now_ms);
     }
 
@@ -145,5 +148,9 @@ impl World {
         self.say(|| self.host_name(host), || "has power again".to_string());
         self.soon(1, What::Host(host));
         self.soon(500, What::AgentStarts(host));
+        let reports_ms = self.shared.lock().kube.as_mut().map(|kube| kube.dice.between(200, 30_000));
+        if let Some(in_ms) = reports_ms {
+            self.soon(in_ms, What::KubeletReports(host));
+        }
     }
 }

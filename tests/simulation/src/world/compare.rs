@@ -6,12 +6,13 @@ use drydock_core::{
     run_view::Live,
     view::{Phase, RunStatus},
 };
+use drydock_types::RunId;
 
 use super::{World, operators::ALREADY};
 use crate::{
     coordinator::Known,
     coverage::Item,
-    rules::{RunTruth, decided::Evidence, told::Told},
+    rules::{RunTruth, decided::Evidence, marks::Hand, told::Told},
     shared::Inner,
 };
 
@@ -21,11 +22,15 @@ struct Called<'a> {
     note: &'a str,
     /// The run takes another one back.
     undoes: bool,
+    run: RunId,
 }
 
 impl Inner {
     /// Held against what is; how many more nodes are done by it.
     fn called(&mut self, stage: &PlanStage, told: Told<'_>, called: &Called<'_>, now_ms: u64) -> u64 {
+        if matches!(called.phase, Phase::Done | Phase::RolledBack | Phase::Skipped) {
+            self.rules.called_through(told.name, called.run, now_ms);
+        }
         match called.phase {
             Phase::Done if called.undoes => {
                 self.rules.called_rolled_back(&self.ground, stage, told, now_ms);
@@ -55,6 +60,7 @@ impl World {
             return;
         }
         let mut inner = self.shared.lock();
+        inner.see_cluster(Hand::Others, now_ms);
         let inner = &mut *inner;
         let (mut nodes_done, fenced) = (0, running.driver.fenced_by());
         for run in running.driver.runs() {
@@ -86,8 +92,8 @@ impl World {
                 }
                 if was.is_some() {
                     let told = Told { name: &is.name, evidence };
-                    let called =
-                        Called { phase: is.phase, note: &is.note, undoes: run.plan.undoes.is_some() };
+                    let undoes = run.plan.undoes.is_some();
+                    let called = Called { phase: is.phase, note: &is.note, undoes, run: run.id };
                     nodes_done += inner.called(run.stage_of(is), told, &called, now_ms);
                 }
             }
@@ -148,7 +154,8 @@ impl World {
                     inner.rules.called_done.insert((index, number, node.name.clone()));
                 }
                 let told = Told { name: &node.name, evidence };
-                let called = Called { phase: is.phase, note: &is.note, undoes: plan.undoes.is_some() };
+                let undoes = plan.undoes.is_some();
+                let called = Called { phase: is.phase, note: &is.note, undoes, run: view.id };
                 self.desk.nodes_done += inner.called(stage, told, &called, now_ms);
             }
         }

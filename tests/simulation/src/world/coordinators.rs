@@ -20,7 +20,7 @@ use crate::{
     coverage::Item,
     eyes,
     faults::Kind,
-    rules::{decided::Evidence, said::Around},
+    rules::{decided::Evidence, marks::Hand, said::Around},
     shared::Mail,
     word,
 };
@@ -47,7 +47,7 @@ impl World {
             return;
         }
         let nodes = self.nodes();
-        let outputs = match self.coordinators[index].start(nodes, &self.shared) {
+        let outputs = match self.coordinators[index].start(index, nodes, &self.shared) {
             Ok(outputs) => outputs,
             Err(error) => {
                 // The disk failed in the first commit: somebody starts it again.
@@ -74,7 +74,7 @@ impl World {
     pub(super) fn kill_coordinator(&mut self, index: usize, why: &str) {
         let Some(running) = self.coordinators[index].running.take() else { return };
         self.say(|| self.who(index), || why.to_string());
-        running.looks.kill();
+        running.kill();
         drop(running);
         (0..self.agents.len()).for_each(|host| self.reachable(host));
         let numbers: Vec<u64> = self
@@ -143,7 +143,7 @@ impl World {
             journal: JournalRef { id: memory.journal, length: memory.length },
             steps: Step::ALL.iter().map(ToString::to_string).collect(),
             requirements: KNOWN_REQUIREMENTS.iter().map(ToString::to_string).collect(),
-            facts: eyes::facts(),
+            facts: eyes::facts(&self.shared.lock(), host),
         });
         self.say(|| self.who(index), || format!("{node} is connected (stream {number})"));
         self.tell(index, Input::Held { node: node.clone(), effects: held });
@@ -251,6 +251,7 @@ impl World {
         match output {
             Output::Dispatch { node, session, effect, section } => {
                 let mut inner = shared.lock();
+                inner.see_cluster(Hand::Others, now_ms);
                 let inner_of = &mut *inner;
                 inner_of.rules.handed_out(&inner_of.ground, index, effect, evidence, now_ms);
                 let kind = inner.rules.intents.get(&effect).map_or("?", |intent| intent.kind.as_str());
@@ -270,7 +271,14 @@ impl World {
                 running.sessions.forget(&node, &effects);
             }
             Output::Look(request) => running.look(index, *request, &shared),
-            Output::Move(request) => unreachable!("no story has a cluster to move away from: {request:?}"),
+            Output::Observe(request) => {
+                unreachable!("no plan has anything measured from outside: {request:?}")
+            }
+            Output::Move(request) => {
+                self.say_order(&request);
+                let Some(running) = &self.coordinators[index].running else { return };
+                running.carry(index, *request, &shared);
+            }
         }
     }
 

@@ -303,9 +303,13 @@ impl World {
         if alone && fenced {
             self.take_over(self.first);
         }
+        if self.scenario.cluster.is_some() && self.desk.dice.chance(100) {
+            (0..self.agents.len()).for_each(|host| self.take_marks_back(host));
+        }
         let waiting = self.desk.tries.iter().any(Option::is_some);
         let up = self.coordinators[self.first].running.is_some();
         if up && !waiting && !self.has_open_runs() {
+            self.nothing_is_left();
             self.over = true;
             return;
         }

@@ -13,7 +13,7 @@ use crate::{coordinator::Running, coverage::Item};
 
 impl World {
     /// Asks something of the first coordinator's driver, and does what follows.
-    fn ask(
+    pub(super) fn ask(
         &mut self,
         word: &'static str,
         what: impl FnOnce(&mut Running, Now) -> Result<Vec<Output>, OperatorError>,

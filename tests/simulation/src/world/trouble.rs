@@ -20,6 +20,10 @@ use crate::{
 
 impl World {
     pub(super) fn fault(&mut self, fault: Fault) {
+        if self.is_too_early(&fault) {
+            // It is looked for again, but not for ever.
+            return self.soon(250, What::Fault(Fault { chance: fault.chance >> 1, ..fault }));
+        }
         let took_place = self.strike(fault);
         if took_place {
             self.shared.lock().coverage.fault(fault.kind);
@@ -128,6 +132,23 @@ impl World {
             Kind::OperatorExtends => return self.extend_some(chance),
             Kind::OperatorRollsBack => return self.roll_back_some(chance),
             Kind::OperatorSetsAside => return self.set_aside(host, for_ms),
+            Kind::CoordinatorKilledDraining => {
+                if !self.is_moving() {
+                    return false;
+                }
+                return self.coordinator_dies("killed while a move is under way", for_ms);
+            }
+            Kind::NodeCordoned
+            | Kind::NodeUncordoned
+            | Kind::KuredLocks
+            | Kind::AutoscalerTaints
+            | Kind::NodeAnew
+            | Kind::BudgetBlocks
+            | Kind::PodLands
+            | Kind::PodStays
+            | Kind::NoControllers
+            | Kind::ApiDown
+            | Kind::WatchesBreak => return self.cluster_struck(fault),
             Kind::MessageLost
             | Kind::MessageDuplicated
             | Kind::MessageDelayed
@@ -140,7 +161,13 @@ impl World {
             | Kind::AgentKilledMidStep
             | Kind::ArtifactLost
             | Kind::JournalStalls
-            | Kind::LookLate => return false,
+            | Kind::LookLate
+            | Kind::ApiSilent
+            | Kind::ApiAnswerLost
+            | Kind::ApiThrottles
+            | Kind::ApiOvertakes
+            | Kind::ApiFails
+            | Kind::ApiSlow => return false,
         }
         true
     }

@@ -17,7 +17,7 @@ const PODS: &str = "/api/v1/namespaces/default/pods";
 const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
 
 /// The kubelet of this Node reports the machine that the node's agent runs on.
-async fn is_machine_of(admin: &Admin, fleet: &Fleet, node: &str, kube_node: &str) {
+pub(super) async fn is_machine_of(admin: &Admin, fleet: &Fleet, node: &str, kube_node: &str) {
     let shown = fleet.drydock(&["-o", "json", "node", "show", node]).json();
     let fact = |of: &str| find(&shown, of).unwrap_or_else(|| panic!("no {of} in {shown}")).clone();
     let info = json!({"status": {"nodeInfo": {"machineID": fact("machineId"), "bootID": fact("bootId")}}});
@@ -25,7 +25,7 @@ async fn is_machine_of(admin: &Admin, fleet: &Fleet, node: &str, kube_node: &str
 }
 
 /// A field of that name, wherever it stands.
-fn find<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+pub(super) fn find<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     match value {
         Value::Object(fields) => {
             fields.get(name).or_else(|| fields.values().find_map(|value| find(value, name)))
@@ -36,23 +36,23 @@ fn find<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
 }
 
 /// The usual plan, by the usual recipe with a drain before its change.
-fn drained(fleet: &Fleet, version: &str) -> String {
+pub(super) fn drained(fleet: &Fleet, version: &str) -> String {
     let recipe = include_str!("../../../../coordinator/recipes/systemd-binary.yaml");
     let (before, after) = recipe.split_once("  apply:").unwrap();
-    let drain = "  drain:\n    - kubernetesDrain:\n        barePods: refuse\n\n  apply:";
+    let drain = "  drain:\n    - kubernetesDrain:\n        barePods: refuse\n\n  observe:\n    - controlPlane:\n        maxGap: 60s\n\n  apply:";
     fleet.write("drained-recipe.yaml", &format!("{before}{drain}{after}"));
     fleet.release(version, Behaviour::Well);
     let plan = fleet.plan_text(version).replace("recipe: systemd-binary", "recipe: ./drained-recipe.yaml");
     fleet.write("drained.yaml", &plan)
 }
 
-async fn node(admin: &Admin, name: &str) -> (bool, Option<String>) {
+pub(super) async fn node(admin: &Admin, name: &str) -> (bool, Option<String>) {
     let node = admin.get(&format!("{NODES}/{name}")).await.unwrap();
     let cordoned = node["spec"]["unschedulable"] == true;
     (cordoned, node["metadata"]["annotations"]["drydock/mark"].as_str().map(str::to_owned))
 }
 
-fn six_run(pods: &[Value]) -> Option<()> {
+pub(super) fn six_run(pods: &[Value]) -> Option<()> {
     let runs =
         |pod: &&Value| pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null();
     (pods.iter().filter(runs).count() == 6).then_some(())
@@ -121,6 +121,14 @@ async fn nodes_are_emptied_changed_and_given_back_one_after_another() {
         typed(&fleet, &format!("run show 1 --node {name}")).exits(0).says(&[
             &format!("left service: the Node {kube_node} is cordoned and empty"),
             &format!("given back: the Node {kube_node} is uncordoned"),
+            "the API of prod: ",
         ]);
     }
+    // Its API was asked from outside while each node was changed.
+    for node in fleet::nodes(&view) {
+        let [seen] = &node.observed[..] else { panic!("{:?}", node.observed) };
+        let gap = seen.whole.as_ref().unwrap();
+        assert!(gap.asked > 0 && gap.answered > 0 && gap.longest_ms < 60_000, "{seen:?}");
+    }
+    typed(&fleet, "run report 1").exits(0).says(&["Measured from outside: the API of prod"]);
 }

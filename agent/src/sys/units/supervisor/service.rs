@@ -24,7 +24,7 @@ use super::{ServiceConfig, lock};
 use crate::sys::{
     exec,
     process::{exe_file, file_at},
-    units::{JobEnd, UnitInfo, UnitsError, Verb, printable_line},
+    units::{JobEnd, Started, UnitInfo, UnitsError, Verb, printable_line},
 };
 
 /// Lines that are kept.
@@ -100,6 +100,13 @@ impl Service {
             kill_mode: "control-group".into(),
             result: if clean || state.stopping { "success".into() } else { "exit-code".into() },
             last_exit: state.last.map(words).unwrap_or_default(),
+            started: Started {
+                exec: core::iter::once(self.config.path.as_str().to_owned())
+                    .chain(self.config.args.iter().cloned())
+                    .collect(),
+                environment: self.config.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+                environment_files: Vec::new(),
+            },
             ..UnitInfo::default()
         }
     }

@@ -179,6 +179,20 @@ impl FakeService {
     fn exec_main_status(&self) -> i32 {
         2
     }
+    #[zbus(property)]
+    #[allow(clippy::type_complexity, reason = "systemd's own form: a(sasbttttuii)")]
+    fn exec_start(&self) -> Vec<(String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32)> {
+        let command = |words: &[&str]| (words[0].to_owned(), owned(words), false, 1, 2, 3, 4, 5, 6, 7);
+        vec![command(&["/usr/local/bin/k3s", "server", "--token=hidden"]), command(&["/bin/second"])]
+    }
+    #[zbus(property)]
+    fn environment(&self) -> Vec<String> {
+        owned(&["A=hidden"])
+    }
+    #[zbus(property)]
+    fn environment_files(&self) -> Vec<(String, bool)> {
+        vec![("/etc/default/k3s".into(), true), ("/etc/k3s.env".into(), false)]
+    }
 }
 
 struct Bench {
@@ -244,6 +258,17 @@ async fn a_unit_is_loaded_by_its_alias_with_id_names_invocation_and_process() {
     assert_eq!((info.main_pid, info.n_restarts, info.job_pending), (4711, 3, false));
     assert_eq!((info.kill_mode.as_str(), info.last_exit.as_str()), ("process", "exited 2"));
     assert!(info.is_running());
+}
+
+#[tokio::test]
+async fn how_a_unit_is_started_is_read_and_not_shown() {
+    let bench = bench(Vec::new()).await;
+    let info = bench.systemd.load("etcd.service").await.unwrap();
+    assert_eq!(info.started.exec, ["/usr/local/bin/k3s", "server", "--token=hidden"]);
+    assert_eq!(info.started.environment, ["A=hidden"]);
+    let files = [("/etc/default/k3s".to_owned(), true), ("/etc/k3s.env".to_owned(), false)];
+    assert_eq!(info.started.environment_files, files);
+    assert!(!format!("{info:?}").contains("hidden"));
 }
 
 #[tokio::test]

@@ -71,7 +71,11 @@ pub(crate) fn recipe() -> Recipe {
                 path: Some(path.clone()),
                 version: Some(VersionSource::Etcd {}),
             },
-            versions: VersionRules { one_minor_at_a_time: true, no_return_after_last_member: true },
+            versions: VersionRules {
+                one_minor_at_a_time: true,
+                no_return_after_last_member: true,
+                not_ahead_of: None,
+            },
             stage: vec![Step::FetchArtifact(FetchArtifact {})],
             gate: vec![Check::EtcdQuorum(EtcdQuorum { max_lag: 5000 }), Check::VersionSkew(VersionSkew {})],
             protect: vec![Step::SnapshotEtcd(SnapshotEtcd {
@@ -79,6 +83,7 @@ pub(crate) fn recipe() -> Recipe {
                 within: Millis::secs(600),
             })],
             drain: Vec::new(),
+            observe: Vec::new(),
             apply: vec![
                 Step::MoveEtcdLeader(Within { within }),
                 Step::SwapBinary(SwapBinary { path }),
@@ -176,6 +181,8 @@ pub(crate) fn stage(of: &str, waves: Vec<WaveSpec>) -> StageSpec {
         artifact: None,
         with: BTreeMap::new(),
         needs: Vec::new(),
+        gate: Vec::new(),
+        returned: Vec::new(),
         waves,
         on_failure: OnFailure::Rollback,
         allow_downgrade: false,

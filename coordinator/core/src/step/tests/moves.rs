@@ -97,6 +97,10 @@ impl Moves {
 /// Rule 8: a node leaves service on the answer to the question at its gate; or it had left, and something is there
 /// again.
 fn leaves_on_a_clear_look(taken: &Taken<'_>, index: usize) {
+    if taken.before.nodes[index].phase == Phase::Draining && taken.after.nodes[index].force.is_some() {
+        // It was leaving already: what may be forced besides is another order.
+        return;
+    }
     let Event::Looked { node, results, .. } = taken.event else {
         panic!("it leaves without a look: {:?}", taken.event);
     };
@@ -115,23 +119,23 @@ fn was_emptied(taken: &Taken<'_>, stage: usize) -> bool {
     taken.before.nodes[*node].drained && drain.iter().all(clear)
 }
 
-const WHY: &str = "PodDisruptionBudget shop/cart allows 0 disruptions";
+pub(super) const WHY: &str = "PodDisruptionBudget shop/cart allows 0 disruptions";
 
-fn bundle_with_drain() -> crate::bundle::Bundle {
+pub(super) fn bundle_with_drain() -> crate::bundle::Bundle {
     let mut bundle = usual();
     bundle.stages[0].recipe.spec.drain = vec![Move::KubernetesDrain(KubernetesDrain::default())];
     bundle.plan.spec.allow = vec![Allow::Skip, Allow::Extend];
     bundle
 }
 
-fn drained() -> World {
+pub(super) fn drained() -> World {
     let mut world = World::of(&bundle_with_drain(), &inventory(3));
     world.tell(Event::Started {});
     world
 }
 
 /// `ctl-2` is being emptied.
-fn draining() -> World {
+pub(super) fn draining() -> World {
     let mut world = drained();
     world.stage_all();
     to_draining(&mut world);
@@ -139,7 +143,7 @@ fn draining() -> World {
 }
 
 /// From its gate, with a snapshot where the last one is too old.
-fn to_draining(world: &mut World) {
+pub(super) fn to_draining(world: &mut World) {
     world.look_clear("ctl-2", seen_old(Role::Follower));
     if world.phase("ctl-2") == Phase::Protecting {
         world.done("ctl-2");
@@ -148,7 +152,7 @@ fn to_draining(world: &mut World) {
     assert_eq!((world.phase("ctl-2"), world.orders()), (Phase::Draining, leave()));
 }
 
-fn leave() -> Vec<(String, Option<Doing>)> {
+pub(super) fn leave() -> Vec<(String, Option<Doing>)> {
     vec![("ctl-2".to_string(), Some(Doing::Leave))]
 }
 
@@ -156,7 +160,7 @@ fn give_back() -> Vec<(String, Option<Doing>)> {
     vec![("ctl-2".to_string(), Some(Doing::GiveBack))]
 }
 
-fn stop() -> Vec<(String, Option<Doing>)> {
+pub(super) fn stop() -> Vec<(String, Option<Doing>)> {
     vec![("ctl-2".to_string(), None)]
 }
 

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::{Judgement, Stays, judge};
 use crate::{
     drain::{
-        Kind, Order, Word, Words,
+        Force, Kind, Order, OwnPod, Word, Words,
         hands::Kured,
         look::{Elsewhere, Look},
     },
@@ -35,7 +35,7 @@ fn object<T: serde::de::DeserializeOwned>(mut value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
-fn order() -> Order {
+pub(super) fn order() -> Order {
     Order {
         node: "k-1".to_owned(),
         uid: "uid-k-1".to_owned(),
@@ -47,12 +47,15 @@ fn order() -> Order {
         },
         words: Words::default(),
         own_pod: None,
+        force: None,
+        expects_none: false,
+        looks_again: false,
         again: false,
     }
 }
 
 /// A pod of a ReplicaSet on this node, that runs.
-fn pod(name: &str, with: Value) -> Pod {
+pub(super) fn pod(name: &str, with: Value) -> Pod {
     let mut pod = make::pod("shop", name, "k-1");
     pod["metadata"]["labels"] = json!({"app": "cart"});
     pod["metadata"]["ownerReferences"] = json!([make::owner("ReplicaSet", "cart", "owner")]);
@@ -60,14 +63,14 @@ fn pod(name: &str, with: Value) -> Pod {
     object(pod)
 }
 
-fn budget(spec: Value, status: Value) -> Budget {
+pub(super) fn budget(spec: Value, status: Value) -> Budget {
     let mut budget = make::budget("shop", "cart", "cart", &spec);
     budget["status"] = json!({"observedGeneration": 1});
     make::overlay(&mut budget["status"], &status);
     object(budget)
 }
 
-fn look(pods: Vec<Pod>) -> Look {
+pub(super) fn look(pods: Vec<Pod>) -> Look {
     let others = ["k-2", "k-3"].map(|name| (object::<Node>(make::node(name)), Amounts::default()));
     Look {
         node: object(make::node("k-1")),

@@ -9,7 +9,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    super::{Finding, Kind, Weight, ask::Fault, evict::Went, judge, look::Look},
+    super::{Finding, Force, Kind, Weight, ask::Fault, evict::Went, judge, look::Look},
     said::{Left, Progress, Stage, Waits, pods},
 };
 use crate::{
@@ -66,6 +66,10 @@ pub(super) struct Roster {
     /// Names under which there was another pod than the one that was meant.
     another_uid: BTreeMap<PodName, Instant>,
     returns: BTreeMap<PodName, u32>,
+    /// Who may be deleted.
+    force: Option<Force>,
+    /// Who was, each with what was passed over.
+    forced: Vec<String>,
     /// The server has too much to do.
     throttled: Option<(Instant, String)>,
     /// The cluster does not answer: since when, in words.
@@ -73,6 +77,21 @@ pub(super) struct Roster {
 }
 
 impl Roster {
+    /// Of a drain in which some may be deleted.
+    pub(super) fn forcing(force: Option<Force>) -> Self {
+        Self { force, ..Self::default() }
+    }
+
+    /// What may be done about this pod besides evicting it.
+    pub(super) fn force(&self, uid: &str) -> Option<&Force> {
+        self.force.as_ref().filter(|force| self.charges.get(uid).is_some_and(|one| force.takes(&one.pod)))
+    }
+
+    /// Who was deleted, each with what was passed over.
+    pub(super) fn forced(&self) -> &[String] {
+        &self.forced
+    }
+
     /// Takes what a look saw. Who was asked before stays so.
     pub(super) fn take(&mut self, look: &Look, now: Instant) {
         self.budgets = look.budgets.iter().map(|budget| (budget.name(), budget.clone())).collect();
@@ -105,7 +124,8 @@ impl Roster {
             self.left(&uid);
             return false;
         }
-        let going = pod.metadata.is_going();
+        // One that is to end sooner than it was told is still to be asked.
+        let going = pod.metadata.is_going() && !self.force.as_ref().is_some_and(|force| force.hastens(&pod));
         if self.charges.contains_key(&uid) {
             if going {
                 self.ends(&uid, now);
@@ -253,6 +273,10 @@ impl Roster {
     /// Is there room in its budget for one more, as far as is known?
     fn lets(&self, pod: &Pod, now: Instant) -> bool {
         let Some(room) = self.room(pod) else { return true };
+        if self.force.as_ref().is_some_and(|force| force.takes(pod)) {
+            // Whatever its budget says: it is heard once more, and passed over.
+            return true;
+        }
         let denied = self.over(pod).and_then(|name| self.denied.get(&name));
         match denied {
             // It said no and was not heard of since. Asked again only because a watch can be deaf.
@@ -282,6 +306,14 @@ impl Roster {
 
     /// What came of an eviction. `Some`: only a person ends it.
     pub(super) fn went(&mut self, uid: &str, went: Went, now: Instant) -> Option<Finding> {
+        if let Went::Forced { pod, past } = &went {
+            // Kept also where the pod was seen to be gone before this answer came.
+            let by = self.force.as_ref().map(|force| force.by.clone()).unwrap_or_default();
+            let past =
+                past.as_ref().map_or_else(|| "to end sooner".to_owned(), |said| format!("although {said}"));
+            tracing::warn!(%pod, %by, %past, "a pod was deleted that could not be evicted");
+            self.forced.push(format!("the pod {pod} was deleted by the word of {by}, {past}"));
+        }
         let over = self.charges.get(uid).and_then(|charge| self.over(&charge.pod));
         let heard = self.heard_of(uid);
         let charge = self.charges.get_mut(uid)?;
@@ -292,6 +324,10 @@ impl Roster {
         }
         match went {
             Went::Taken => {
+                self.ends(uid, now);
+                self.throttled = None;
+            }
+            Went::Forced { .. } => {
                 self.ends(uid, now);
                 self.throttled = None;
             }

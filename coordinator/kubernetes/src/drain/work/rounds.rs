@@ -17,6 +17,7 @@ use super::{
         ask::Fault,
         cordon::{self, NotCordoned},
         evict::{self, Went},
+        force,
         judge::{self, Judgement, Stayer},
         look::{self, BUDGETS, Look, pods_path, unseen},
     },
@@ -74,7 +75,7 @@ impl<'a> Rounds<'a> {
             api,
             order,
             tell,
-            roster: Roster::default(),
+            roster: Roster::forcing(order.force.clone()),
             asked: FuturesUnordered::new(),
             replacements: None,
             notes: Vec::new(),
@@ -140,6 +141,11 @@ impl<'a> Rounds<'a> {
             }
             if let Some(replacements) = &self.replacements {
                 replacements.wait(self.api, &self.order.node, self.roster.gone(), self.tell).await?;
+            }
+            if self.order.looks_again {
+                // The next to look is whoever gave the order, by a read of its own.
+                let version = look.pods_version;
+                return Ok(self.evidence(&node, node.clone(), version));
             }
             if let Some(evidence) = self.seen_drained(&node).await? {
                 return Ok(evidence);
@@ -232,8 +238,12 @@ impl<'a> Rounds<'a> {
         loop {
             let now = Instant::now();
             for (name, uid) in self.roster.due(now) {
+                let force = self.roster.force(&uid).cloned();
                 let ask = async move {
-                    let went = evict::evict(api, &name, &uid, false).await;
+                    let went = match &force {
+                        Some(force) => force::remove(api, &name, &uid, force).await,
+                        None => evict::evict(api, &name, &uid, false).await,
+                    };
                     (uid, went)
                 };
                 self.asked.push(ask.boxed());
@@ -338,6 +348,7 @@ impl<'a> Rounds<'a> {
             pods_version,
             was_cordoned,
             gone: self.roster.gone().to_vec(),
+            forced: self.roster.forced().to_vec(),
             stayed: std::mem::take(&mut self.stayed),
             notes: std::mem::take(&mut self.notes),
         }

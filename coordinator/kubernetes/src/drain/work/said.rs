@@ -57,6 +57,8 @@ pub struct Evidence {
     pub was_cordoned: bool,
     /// Who left while we worked.
     pub gone: Vec<(PodName, Uid)>,
+    /// Who was deleted, each with the refusal that was passed over, in words.
+    pub forced: Vec<String>,
     /// Who stays.
     pub stayed: Vec<Stayer>,
     /// What is good to know: what the plan's words allowed.

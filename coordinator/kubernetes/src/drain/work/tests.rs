@@ -8,11 +8,13 @@
 //! | `faults` | endpoints that hang, die, start; watches that end |
 //! | `others` | people and programs that do something meanwhile |
 //! | `cordons` | our mark, and whose cordon is taken back |
+//! | `forced` | pods that are deleted because somebody has said so |
 //! | `foreseen` | what is found before anything is touched |
 
 mod budgets;
 mod cordons;
 mod faults;
+mod forced;
 mod foreseen;
 mod leaves;
 mod others;

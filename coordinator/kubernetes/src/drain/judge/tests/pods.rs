@@ -85,10 +85,23 @@ fn each_of_the_plans_words_allows_its_own_and_nothing_else() {
 #[test]
 fn the_coordinators_own_pod_keeps_its_node() {
     let mut order = order();
-    order.own_pod = Some(PodName { namespace: "shop".to_owned(), name: "a".to_owned() });
-    let judgement = judge(&look(vec![pod("a", json!({}))]), &order);
-    assert!(said(&judgement).contains("this coordinator itself runs here, in the pod shop/a"));
-    assert!(said(&judgement).contains("let its node go last"));
+    let name = PodName { namespace: "shop".to_owned(), name: "a".to_owned() };
+    order.own_pod = Some(OwnPod { name: name.clone(), uid: None });
+    let claim =
+        json!({"spec": {"volumes": [{"name": "state", "persistentVolumeClaim": {"claimName": "store"}}]}});
+    let judgement = judge(&look(vec![pod("a", claim)]), &order);
+    let words = said(&judgement);
+    assert!(words.contains("this coordinator itself runs here, in the pod shop/a"), "{words}");
+    assert!(words.contains("kubectl cordon k-1 && kubectl -n shop delete pod a"), "{words}");
+    assert!(words.contains("its volume store must be able to follow it"), "{words}");
+
+    // Nobody's word takes it down, and one of the same name in another cluster is not it.
+    let look = look(vec![pod("a", json!({}))]);
+    order.force =
+        Some(Force { by: "anna".to_owned(), only: Some(["uid-a".to_owned()].into()), grace_s: None });
+    assert!(matches!(judge(&look, &order).verdict(), Verdict::Refused(_)));
+    order.own_pod = Some(OwnPod { name, uid: Some("another".to_owned()) });
+    assert_eq!(judge(&look, &order).verdict(), Verdict::Clear);
 }
 
 #[test]

@@ -96,6 +96,19 @@ async fn a_mark_without_its_cordon_is_taken_off_and_the_node_left_as_the_person_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cordon_that_its_owner_took_back_under_our_mark_is_not_left_behind_by_us() {
+    let mut scene = Scene::new();
+    scene.change_node(|node| node["spec"]["unschedulable"] = json!(true));
+    assert!(is_drained(&scene.drain().await));
+    scene.uncordon_by_hand();
+    assert!(refused(&scene.drain().await).contains("somebody uncordoned"));
+    scene.order.again = true;
+    assert!(is_drained(&scene.drain().await));
+    assert_eq!(scene.release().await, Released::Uncordoned);
+    assert!(!scene.node().spec.unschedulable);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_changes_between_reading_and_patching_is_read_again() {
     let scene = Scene::new();
     let heartbeat = |cluster: &Cluster| {

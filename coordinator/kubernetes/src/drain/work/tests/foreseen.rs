@@ -6,7 +6,7 @@ use crate::{
     api::Answer,
     drain::{
         Kind, Weight, Word,
-        look::{self, Foreseen, foresee, foresee_at, unseen},
+        look::{self, Foreseen, foresee, foresee_from, unseen},
         work::{drain, still_drained, still_drained_at},
     },
     fake::{Fault, Resource, Workload, make},
@@ -214,13 +214,28 @@ async fn a_long_list_is_read_page_by_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_just_read_the_node_is_told_the_same_for_one_request_less() {
+async fn what_was_read_is_judged_without_a_further_request_and_room_costs_none() {
     let scene = Scene::with_shop(9).await.allowing_nowhere_else();
     let first = foreseen(&scene, false).await;
     let before = scene.cluster.asked().len();
-    let second = foresee_at(&scene.cluster, &scene.order, scene.node(), false).await.unwrap();
+    let look = look::look(&scene.cluster, &scene.order).await.unwrap();
+    assert_eq!(scene.cluster.asked().len() - before, 3);
+    let second = foresee_from(&scene.cluster, &scene.order, look, false).await;
     assert_eq!(second.judgement, first.judgement);
-    assert_eq!(scene.cluster.asked().len() - before, 2);
+    assert_eq!(scene.cluster.asked().len() - before, 3);
+    // With every other node and pod in it, of which this node and its own are a part.
+    let mut refusing = scene.order.clone();
+    refusing.words.nowhere_else = Word::Refuse;
+    let third = foresee(&scene.cluster, &refusing, false).await.unwrap();
+    assert_eq!(scene.cluster.asked().len() - before, 6);
+    assert_eq!((third.judgement.go, third.look.node), (first.judgement.go, first.look.node));
+    assert_eq!(third.look.elsewhere.as_ref().unwrap().nodes.len(), 2);
+    // Where nobody was expected and somebody is there, the same is read in two steps.
+    refusing.expects_none = true;
+    let fourth = foresee(&scene.cluster, &refusing, false).await.unwrap();
+    assert_eq!(scene.cluster.asked().len() - before, 11);
+    assert_eq!(fourth.judgement.findings, third.judgement.findings);
+    assert_eq!(fourth.look.elsewhere.unwrap().nodes.len(), 2);
     let verdicts = [
         still_drained(&scene.cluster, &scene.order).await,
         still_drained_at(&scene.cluster, &scene.order, &scene.node()).await,

@@ -44,6 +44,9 @@ impl Scene {
             },
             words: Words::default(),
             own_pod: None,
+            force: None,
+            expects_none: false,
+            looks_again: false,
             again: false,
         };
         Self { cluster, order, tell: watch::Sender::default(), stop: CancellationToken::new() }

@@ -1,0 +1,187 @@
+use std::{fs, sync::Arc};
+
+use drydock_types::{Millis, Sha256};
+
+use super::*;
+use crate::{
+    artifacts::tests::coordinator::{Double, Manner, serve},
+    backups::{BackupError, Backups},
+    k3s::{
+        sqlite::tests::datastore,
+        tests::{Member, Node, snapshot, unit},
+    },
+};
+
+const NAME: &str = "k3s-1-0badcafe";
+
+fn step() -> BackupK3s {
+    BackupK3s {
+        unit: unit(),
+        max_age: Millis::secs(900),
+        within: Millis::secs(60),
+        external_datastore_backed_up_by: None,
+    }
+}
+
+async fn coordinator(node: &Node) -> Arc<Double> {
+    let (channel, double) = serve(vec![], Manner::Honest).await;
+    node.sender.publish(Some(channel));
+    double
+}
+
+/// Check, note and apply, as the executor does.
+async fn run(node: &Node, step: &BackupK3s) -> Result<Vec<Evidence>, Problem> {
+    let (action, cx) = (Backup(step), node.cx());
+    action.check(&cx).await?;
+    let note = action.note(&cx).await?;
+    action.apply(&cx, &note).await
+}
+
+/// What the coordinator holds, opened with the key that is not on the node: names and bytes.
+fn opened(node: &Node, double: &Double) -> Vec<(String, Vec<u8>)> {
+    let held = double.held.lock().unwrap();
+    let decryptor = age::Decryptor::new(&held.backup[..]).unwrap();
+    let plain = decryptor.decrypt(std::iter::once(&node.key as &dyn age::Identity)).unwrap();
+    let mut archive = tar::Archive::new(plain);
+    let entry = |entry: std::io::Result<tar::Entry<'_, _>>| {
+        let mut entry = entry.unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+        (entry.path().unwrap().display().to_string(), bytes)
+    };
+    archive.entries().unwrap().map(entry).collect()
+}
+
+fn left(node: &Node) -> Vec<String> {
+    let dir = Backups::in_state(&node.bench.host.state_dir).dir().to_owned();
+    let names = fs::read_dir(dir).into_iter().flatten().flatten().map(|it| it.file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+async fn with_etcd(member: Member, name: &str) -> Node {
+    let node = Node::new().await.reaches(member.start().await);
+    node.has_etcd(name).await;
+    node
+}
+
+#[tokio::test]
+async fn a_snapshot_of_k3s_s_own_etcd_goes_away_with_the_token_beside_it() {
+    let node = with_etcd(Member::named(NAME), NAME).await;
+    let double = coordinator(&node).await;
+    let seen = run(&node, &step()).await.unwrap();
+    let [Evidence::Snapshot { revision: 4711, stored_sha256, .. }] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(*stored_sha256, Sha256::of(&double.held.lock().unwrap().backup));
+    let token = fs::read(node.data().await.join("server/token")).unwrap();
+    let held = opened(&node, &double);
+    assert_eq!(held, [("token".to_owned(), token), (etcd::SNAPSHOT.to_owned(), snapshot())]);
+    assert_eq!(left(&node), [format!("{}.json", node.bench.section.effect)], "only the receipt stays");
+}
+
+#[tokio::test]
+async fn a_database_goes_away_as_it_is_at_one_moment_with_the_token_beside_it() {
+    let node = Node::new().await;
+    let double = coordinator(&node).await;
+    let _database = datastore(&node.data().await.join("server/db/state.db"), 500);
+    let seen = run(&node, &step()).await.unwrap();
+    assert!(matches!(&seen[..], [Evidence::Snapshot { revision: 500, .. }]), "{seen:?}");
+    let held = opened(&node, &double);
+    assert_eq!((held.len(), held[0].0.as_str(), held[1].0.as_str()), (2, "token", DATABASE));
+    let restored = tempfile::tempdir().unwrap();
+    let path = restored.path().join(DATABASE);
+    fs::write(&path, &held[1].1).unwrap();
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let rows: i64 = database.query_row("SELECT COUNT(*) FROM kine", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, 500);
+    assert_eq!(left(&node), [format!("{}.json", node.bench.section.effect)], "no plain copy stays");
+}
+
+#[tokio::test]
+async fn taken_again_one_is_sent_and_none_is_left() {
+    let node = with_etcd(Member::named(NAME), NAME).await;
+    let double = coordinator(&node).await;
+    run(&node, &step()).await.unwrap();
+    run(&node, &step()).await.unwrap();
+    assert_eq!(double.held.lock().unwrap().uploads, 1, "a young one of this run is good enough");
+    let note = Note::none();
+    assert_eq!(Backup(&step()).probe(&node.cx(), &note).await, Found::Done);
+    for _ in 0..2 {
+        Backup(&step()).undo(&node.cx(), &note).await.unwrap();
+        assert_eq!(left(&node).len(), 1);
+    }
+}
+
+/// Refused, and nothing was sent, nothing is left, nothing secret was said.
+async fn refused(node: &Node, step: &BackupK3s, word: &str) {
+    let double = coordinator(node).await;
+    let problem = run(node, step).await.unwrap_err();
+    assert!(problem.what.contains(word), "{problem}");
+    assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+    assert_eq!(double.held.lock().unwrap().uploads, 0);
+    assert!(left(node).is_empty(), "{:?}", left(node));
+}
+
+#[tokio::test]
+async fn a_snapshot_with_a_flipped_bit_is_refused() {
+    let mut member = Member::named(NAME);
+    member.snapshot[4711] ^= 1;
+    refused(&with_etcd(member, NAME).await, &step(), "damaged").await;
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_cut_off_is_refused() {
+    for pieces in [0, 1, 5] {
+        let member = Member { cut_at: Some(pieces), ..Member::named(NAME) };
+        refused(&with_etcd(member, NAME).await, &step(), "announced a snapshot of").await;
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_of_another_cluster_s_member_is_refused() {
+    let node = with_etcd(Member::named("other-1-cafe0bad"), NAME).await;
+    refused(&node, &step(), "another cluster's").await;
+}
+
+#[tokio::test]
+async fn without_the_token_or_with_another_cluster_s_nothing_is_taken() {
+    let node = with_etcd(Member::named(NAME), NAME).await;
+    let token = node.data().await.join("server/token");
+    fs::write(&token, format!("K10{}::server:hunter2\n", Sha256::of(b"another"))).unwrap();
+    refused(&node, &step(), "another cluster").await;
+    fs::remove_file(&token).unwrap();
+    refused(&node, &step(), "token cannot be read").await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_whole_is_refused() {
+    let node = Node::new().await;
+    fs::write(node.data().await.join("server/db/state.db"), vec![b'x'; 8192]).unwrap();
+    refused(&node, &step(), "no datastore of K3s").await;
+}
+
+#[tokio::test]
+async fn a_datastore_of_somebody_else_is_refused_until_it_is_said_who_saves_it() {
+    let node = Node::with(", \"--datastore-endpoint=mysql://root:hunter2@tcp(db:3306)/k3s\"").await;
+    refused(&node, &step(), "somebody else (mysql)").await;
+    let said =
+        BackupK3s { external_datastore_backed_up_by: Some(" the DBA team, nightly ".into()), ..step() };
+    let double = coordinator(&node).await;
+    let seen = run(&node, &said).await.unwrap();
+    assert!(
+        matches!(&seen[..], [Evidence::BackedUpElsewhere { by, .. }] if by == "the DBA team, nightly"),
+        "{seen:?}"
+    );
+    assert_eq!(double.held.lock().unwrap().uploads, 0);
+}
+
+/// What stands around a snapshot in an archive takes no part in its check, and none of its away.
+#[tokio::test]
+async fn an_archive_is_no_whole_backup_by_its_frame_alone() {
+    let node = Node::new().await;
+    let backups = Backups::in_state(&node.bench.host.state_dir);
+    let Section { effect, run, component, .. } = &node.bench.section;
+    let recipient = node.key.to_public().to_string();
+    let sealing = backups.seal_as(Holds::EtcdSnapshot, (*effect, *run, component), 1, &recipient).unwrap();
+    sealing.put(Piece::Frame(snapshot())).await;
+    sealing.put(Piece::End).await;
+    assert!(matches!(sealing.end().await, Err(BackupError::NotWhole(_))));
+}
