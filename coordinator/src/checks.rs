@@ -103,10 +103,12 @@ async fn taken(
     let scene = Scene { request, sessions, etcd, clusters: carrier.bindings(), failing: Mutex::default() };
     let looks = looks(request);
     let mine = scene.etcd.get(&request.node);
-    let (seen, verdicts, moves) = tokio::join!(
+    // Beside one another: a look is not believed after 30 s, and each of these may take nearly as long.
+    let (seen, verdicts, moves, ()) = tokio::join!(
         seen(sessions, &request.node, &request.detect, mine),
         join_all(looks.iter().map(|look| one(&scene, look))),
-        moves::looks(carrier, request)
+        moves::looks(carrier, request),
+        kubernetes::cluster::note(&scene)
     );
     // A reason may quote an agent, and stands in the run's state and in the record.
     let result = |(look, verdict): (&OneLook<'_>, Verdict)| CheckResult {
@@ -114,7 +116,6 @@ async fn taken(
         verdict: heard::verdict(verdict),
     };
     let results = looks.iter().zip(verdicts).map(result).chain(moves).collect();
-    kubernetes::cluster::note(&scene).await;
     (results, seen, scene.failing.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 

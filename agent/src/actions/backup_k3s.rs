@@ -114,10 +114,18 @@ async fn take(cx: &Cx<'_>, source: &Source, backups: &Backups, within: Duration)
             etcd::save(&saving, member, &token, recipient, within).await
         }
         K3sDatastore::Sqlite {} => {
+            is_open(&source.k3s).await?;
             database(cx, source.k3s.sqlite(), &token, backups, recipient, within).await
         }
         K3sDatastore::External { kind } => Err(Problem::new(format!("a {kind} datastore is not saved here"))),
     }
+}
+
+/// The database that is copied must be the one that K3s writes to.
+async fn is_open(k3s: &K3s) -> Result<(), Problem> {
+    let k3s = k3s.clone();
+    let looked = tokio::task::spawn_blocking(move || k3s.has_open(&k3s.sqlite())).await;
+    looked.map_err(|error| Problem::new(format!("looking for the datastore: {error}")))?
 }
 
 /// The SQLite database: copied, seen to be whole, and then encrypted; the plain copy is removed.
@@ -133,7 +141,12 @@ async fn database(
         backups.make().map_err(|error| Problem::new(format!("{}: {error}", backups.dir().display())))?;
     has_space(&path, backups)?;
     let (to, until) = (dir.join(format!("{}.sqlite", cx.section.effect)), std::time::Instant::now() + within);
-    let copied = tokio::task::spawn_blocking(move || sqlite::copy(&path, &to, until)).await;
+    let key = token.bootstrap_key();
+    let copied = tokio::task::spawn_blocking(move || {
+        let copied = sqlite::copy(&path, &to, until)?;
+        copied.has_bootstrap(&key).map(|()| copied)
+    })
+    .await;
     let copied = copied.map_err(|error| Problem::new(format!("copying the datastore: {error}")))??;
     let Section { effect, run, component, .. } = cx.section;
     let sealing = backups.seal_as(Holds::Checked, (*effect, *run, component), copied.revision, recipient)?;
@@ -205,10 +218,13 @@ impl Action for Backup<'_> {
         }
         cx.host.policy.recipient().map_err(snapshot_etcd::no_recipient)?;
         Token::of(&source.k3s.data_dir)?;
-        if let K3sDatastore::EmbeddedEtcd { member } = &source.datastore {
-            etcd::own(&EtcdAccess::of(&cx.host.policy), member).await?;
+        match &source.datastore {
+            K3sDatastore::EmbeddedEtcd { member } => {
+                etcd::own(&EtcdAccess::of(&cx.host.policy), member).await.map(drop)
+            }
+            K3sDatastore::Sqlite {} => is_open(&source.k3s).await,
+            K3sDatastore::External { .. } => Ok(()),
         }
-        Ok(())
     }
 
     async fn apply(&self, cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {

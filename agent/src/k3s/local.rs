@@ -4,7 +4,10 @@
 //! `datastore-endpoint` says, else SQLite), `pkg/etcd/etcd.go` (`DBDir`, `walDir`, `nameFile`), and
 //! `pkg/daemons/control/deps/deps.go` (`FillRuntimeCerts`: where the certificates lie).
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use drydock_types::{
     AbsPath, Sha256, UnitName,
@@ -37,6 +40,8 @@ pub struct K3s {
     pub settings: Settings,
     /// Its data directory.
     pub data_dir: PathBuf,
+    /// Its main process; 0 when there is none.
+    pub main_pid: u32,
     kill_mode: String,
 }
 
@@ -66,8 +71,10 @@ impl K3s {
     /// When the unit does not start K3s, or its settings cannot be read.
     pub fn of(info: &UnitInfo) -> Result<Self, Problem> {
         let settings = Settings::of(info)?;
-        let data_dir = PathBuf::from(settings.get(&["data-dir", "d"], None).unwrap_or(DATA_DIR));
-        Ok(Self { id: info.id.clone(), settings, data_dir, kill_mode: info.kill_mode.clone() })
+        let data_dir = settings.get(&["data-dir", "d"], Some("K3S_DATA_DIR"));
+        let data_dir = PathBuf::from(data_dir.unwrap_or(DATA_DIR));
+        let (id, kill_mode, main_pid) = (info.id.clone(), info.kill_mode.clone(), info.main_pid);
+        Ok(Self { id, settings, data_dir, main_pid, kill_mode })
     }
 
     /// Everything of it that may leave the node. Blocks on files.
@@ -80,7 +87,7 @@ impl K3s {
             Problem::new(format!("{}: {error}", self.id)).next("give --data-dir as an absolute path")
         })?;
         let is_server = self.settings.role == K3sRole::Server;
-        let disabled = PARTS.iter().filter(|part| is_server && self.settings.is_on(part));
+        let disabled = PARTS.iter().filter(|part| is_server && self.settings.is_on(part, None));
         Ok(K3sView {
             role: self.settings.role,
             data_dir,
@@ -117,7 +124,7 @@ impl K3s {
         let has = |names: &[&str], variable| self.settings.get(names, Some(variable)).is_some();
         let joins = has(&["server", "s"], "K3S_URL")
             && (has(&["token", "t"], "K3S_TOKEN") || has(&["token-file"], "K3S_TOKEN_FILE"));
-        if joins || self.settings.is_on("cluster-init") {
+        if joins || self.settings.is_on("cluster-init", Some("K3S_CLUSTER_INIT")) {
             return Err(Problem::new(format!(
                 "{} is to have a member of etcd, and there is none in {}: it has not joined its cluster",
                 self.id,
@@ -148,6 +155,44 @@ impl K3s {
         let bound = self.settings.get(&["bind-address"], None);
         let host = bound.filter(|address| !matches!(*address, "0.0.0.0" | "::")).unwrap_or("127.0.0.1");
         Ok(Api::new(host, port, &self.data_dir.join("server/tls")))
+    }
+
+    /// Sees that the database that lies there is the one that K3s writes to: a directory that it left long ago may hold
+    /// another. Blocks on files.
+    ///
+    /// # Errors
+    /// When K3s does not run, or its main process does not have that file open.
+    pub fn has_open(&self, database: &Path) -> Result<(), Problem> {
+        let (id, pid, shown) = (&self.id, self.main_pid, database.display());
+        if pid == 0 {
+            return Err(Problem::new(format!(
+                "{id} does not run: whether {shown} is its datastore cannot be seen"
+            ))
+            .next(format!("systemctl start {id}")));
+        }
+        let lies = fs::metadata(database)
+            .map_err(|error| {
+                Problem::new(format!("the K3s datastore {shown} cannot be copied: {error}"))
+                    .next(format!("see where {id} keeps it: ls -l /proc/{pid}/fd"))
+            })
+            .map(|meta| process::FileId::of(&meta))?;
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).map_err(|error| {
+            Problem::new(format!(
+                "the open files of the main process of {id} ({pid}) cannot be read: {error}"
+            ))
+            .next("let the agent run as root")
+        })?;
+        // A file may be closed again before it is looked at.
+        let mut open = open.flatten().filter_map(|entry| fs::metadata(entry.path()).ok());
+        if open.any(|meta| process::FileId::of(&meta) == lies) {
+            return Ok(());
+        }
+        Err(Problem::new(format!(
+            "the main process of {id} ({pid}) does not have {shown} open: it writes to another datastore"
+        ))
+        .next(format!(
+            "see which one: ls -l /proc/{pid}/fd; then systemctl restart {id}, if its settings were changed"
+        )))
     }
 
     /// Is it what a recipe says, and does a restart leave pods alone?
@@ -279,6 +324,49 @@ mod tests {
         for more in [[].as_slice(), &["--cluster-init"], &["--datastore-endpoint", "mysql://x"]] {
             assert_eq!(of(more).unwrap(), embedded, "what is initialised wins: {more:?}");
         }
+    }
+
+    #[test]
+    fn the_data_directory_and_cluster_init_are_taken_from_the_environment_too() {
+        let node = Node::new();
+        let dir = node.0.path().display().to_string();
+        let of = |more: &[&str], environment: &[&str]| {
+            let exec = ["/usr/local/bin/k3s", "server"].iter().chain(more).map(|arg| (*arg).to_owned());
+            let config = format!("K3S_CONFIG_FILE={dir}/config.yaml");
+            let environment = environment.iter().map(|pair| (*pair).to_owned()).chain([config]);
+            let started =
+                Started { exec: exec.collect(), environment: environment.collect(), ..Started::default() };
+            K3s::of(&UnitInfo { id: "k3s.service".into(), started, ..UnitInfo::default() }).unwrap()
+        };
+        let variable = format!("K3S_DATA_DIR={dir}");
+        assert_eq!(of(&[], &[&variable]).data_dir, node.0.path());
+        assert_eq!(of(&[], &[]).data_dir, Path::new(DATA_DIR));
+        assert_eq!(of(&["--data-dir=/srv"], &[&variable]).data_dir, Path::new("/srv"), "a flag wins");
+        let problem = of(&[], &[&variable, "K3S_CLUSTER_INIT=true"]).datastore().unwrap_err();
+        assert!(problem.what.contains("has not joined"), "{problem}");
+        let sqlite = of(&[], &[&variable, "K3S_CLUSTER_INIT=false"]).datastore().unwrap();
+        assert_eq!(sqlite, K3sDatastore::Sqlite {});
+        fs::write(node.0.path().join("config.yaml"), "data-dir: /file\n").unwrap();
+        assert_eq!(of(&[], &[&variable]).data_dir, Path::new("/file"), "the file wins");
+    }
+
+    #[test]
+    fn a_database_counts_only_where_the_main_process_has_it_open() {
+        let node = Node::new();
+        let path = node.0.path().join("state.db");
+        fs::write(&path, "x").unwrap();
+        let k3s = |main_pid| K3s { main_pid, ..node.k3s(&[]) };
+        let me = std::process::id();
+        let file = fs::File::open(&path).unwrap();
+        k3s(me).has_open(&path).unwrap();
+        assert!(k3s(0).has_open(&path).unwrap_err().what.contains("does not run"));
+        drop(file);
+        let problem = k3s(me).has_open(&path).unwrap_err();
+        assert!(problem.what.contains("another datastore"), "{problem}");
+        let _left = fs::File::open(&path).unwrap();
+        fs::rename(&path, node.0.path().join("moved")).unwrap();
+        fs::write(&path, "stale").unwrap();
+        assert!(k3s(me).has_open(&path).is_err(), "another file of the same name");
     }
 
     #[test]

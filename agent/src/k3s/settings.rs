@@ -26,6 +26,50 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Nobody has more drop-in files.
 const MAX_FILES: usize = 64;
 
+/// Flags that no word follows: `BoolFlag` and `BoolTFlag` in `pkg/cli/cmds` (server.go, agent.go, log.go, root.go).
+const SWITCHES: [&str; 40] = [
+    "alsologtostderr",
+    "cluster-init",
+    "cluster-reset",
+    "debug",
+    "disable-agent",
+    "disable-apiserver",
+    "disable-apiserver-lb",
+    "disable-cloud-controller",
+    "disable-controller-manager",
+    "disable-default-registry-endpoint",
+    "disable-etcd",
+    "disable-helm-controller",
+    "disable-kube-proxy",
+    "disable-network-policy",
+    "disable-scheduler",
+    "disable-selinux",
+    "docker",
+    "embedded-registry",
+    "enable-pprof",
+    "etcd-disable-snapshots",
+    "etcd-expose-metrics",
+    "etcd-s3",
+    "etcd-s3-insecure",
+    "etcd-s3-skip-ssl-verify",
+    "etcd-snapshot-compress",
+    "flannel-external-ip",
+    "flannel-ipv6-masq",
+    "h",
+    "help",
+    "kine-tls",
+    "multi-cluster-cidr",
+    "no-flannel",
+    "prefer-bundled-bin",
+    "protect-kernel-defaults",
+    "rootless",
+    "secrets-encryption",
+    "selinux",
+    "supervisor-metrics",
+    "tls-san-security",
+    "with-node-id",
+];
+
 /// The settings of one K3s unit. Their values may be secrets: there is no `Debug` of them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -65,7 +109,7 @@ impl Settings {
             .next(format!("systemctl cat {id}; a unit that starts K3s through a shell is not supported"))
         })?;
         let environment = environment(unit)?;
-        let args = flags(args);
+        let args = flags(id, args)?;
         let config = config_file(&environment, &args);
         let mut all = config_values(&config)?;
         all.extend(args);
@@ -81,13 +125,15 @@ impl Settings {
         value.filter(|value| !value.is_empty())
     }
 
-    /// A switch: `--disable-etcd`, `--disable-etcd=true`, `disable-etcd: true`.
+    /// A switch: `--disable-etcd`, `--disable-etcd=true`, `disable-etcd: true`, or else its environment variable. An
+    /// empty variable is off, as in K3s.
     #[must_use]
-    pub fn is_on(&self, name: &str) -> bool {
-        let flag = self.flags.iter().rev().find(|(it, _)| it == name);
-        flag.is_some_and(|(_, value)| {
-            matches!(value.as_str(), "" | "1" | "t" | "T" | "true" | "TRUE" | "True")
-        })
+    pub fn is_on(&self, name: &str, variable: Option<&str>) -> bool {
+        let is_true = |value: &str| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True");
+        match self.flags.iter().rev().find(|(it, _)| it == name) {
+            Some((_, value)) => value.is_empty() || is_true(value),
+            None => variable.and_then(|name| self.environment.get(name)).is_some_and(|value| is_true(value)),
+        }
     }
 }
 
@@ -102,20 +148,36 @@ fn role_of(args: &[String]) -> Option<(K3sRole, &[String])> {
     Some((role, &args[at + 1..]))
 }
 
-/// `--name=value`, `--name value`, `--switch`. A word that follows a name and is no flag is taken as its value: of a
-/// switch nothing follows, for K3s takes no bare words.
-fn flags(args: &[String]) -> Vec<(String, String)> {
+/// `--name=value`, `--name value`, `--switch`. What K3s would read otherwise than this does is refused: a variable, whose
+/// value systemd puts there at the start, and a bare word, behind which K3s reads no more flags. No value is repeated.
+fn flags(id: &str, args: &[String]) -> Result<Vec<(String, String)>, Problem> {
+    if args.iter().any(|arg| arg.replace("$$", "").contains('$')) {
+        return Err(Problem::new(format!(
+            "{id} starts K3s with a variable in its ExecStart: what K3s is told cannot be seen"
+        ))
+        .next(format!(
+            "systemctl cat {id}; write the flags out, or put them into /etc/rancher/k3s/config.yaml"
+        )));
+    }
     let mut found = Vec::new();
     let mut rest = args.iter().peekable();
     while let Some(arg) = rest.next() {
-        let Some(name) = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')) else { continue };
+        let name = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')).filter(|name| !name.is_empty());
+        let Some(name) = name else {
+            let behind = found.last().map_or_else(String::new, |(name, _)| format!(" behind --{name}"));
+            return Err(Problem::new(format!(
+                "{id} starts K3s with a word{behind} that belongs to no flag: K3s reads no flag after it"
+            ))
+            .next(format!("systemctl cat {id}; remove that word, or write it as --flag=value")));
+        };
         let (name, value) = match name.split_once('=') {
             Some((name, value)) => (name, value.to_owned()),
+            None if SWITCHES.contains(&name) => (name, String::new()),
             None => (name, rest.next_if(|next| !next.starts_with('-')).cloned().unwrap_or_default()),
         };
-        found.push((name.to_owned(), value));
+        found.push((name.to_owned(), value.replace("$$", "$")));
     }
-    found
+    Ok(found)
 }
 
 /// What the unit's `Environment=` says and then each `EnvironmentFile=`, later ones over earlier ones
@@ -301,7 +363,7 @@ mod tests {
         let settings = Settings::of(&unit(&["server", "-c", &config])).unwrap();
         assert_eq!(settings.get(&["data-dir"], None), Some("/three"));
         assert_eq!(settings.get(&["https-listen-port"], None), Some("7443"));
-        assert!(settings.is_on("disable-etcd") && !settings.is_on("disable-apiserver"));
+        assert!(settings.is_on("disable-etcd", None) && !settings.is_on("disable-apiserver", None));
         let labels: Vec<_> = settings.flags.iter().filter(|(name, _)| name == "node-label").collect();
         assert_eq!(labels.len(), 2, "a key with + adds");
         let settings = Settings::of(&unit(&["server", "-c", &config, "--data-dir=/mine"])).unwrap();
@@ -341,6 +403,51 @@ mod tests {
         assert_eq!(endpoint(&unit).as_deref(), Some("postgres://file"), "a file counts as flags");
         unit.started.environment_files.push((dir.0.path().join("missing").display().to_string(), false));
         assert!(Settings::of(&unit).is_err(), "a file that must be there is not");
+    }
+
+    #[test]
+    fn a_variable_in_exec_start_is_refused_and_a_doubled_dollar_is_none() {
+        let dir = Dir::new();
+        let config = dir.write("mine.yaml", "");
+        for args in [["$K3S_OPTS"].as_slice(), &["--data-dir=${DATA}"], &["--data-dir", "/srv/$$$NAME"]] {
+            let args = [["server", "--config", &config].as_slice(), args].concat();
+            let problem = Settings::of(&unit(&args)).unwrap_err();
+            assert!(problem.what.contains("variable in its ExecStart"), "{args:?}: {problem}");
+            assert!(problem.next[0].contains("systemctl cat k3s.service"), "{problem:?}");
+        }
+        let settings = Settings::of(&unit(&["server", "--config", &config, "--data-dir=/srv/$$1"])).unwrap();
+        assert_eq!(settings.get(&["data-dir"], None), Some("/srv/$1"));
+    }
+
+    #[test]
+    fn a_word_that_no_flag_takes_is_refused_and_not_repeated() {
+        let dir = Dir::new();
+        let config = dir.write("mine.yaml", "");
+        for args in [
+            ["hunter2", "--data-dir", "/srv"].as_slice(),
+            &["--cluster-init", "hunter2", "--data-dir", "/srv"],
+            &["--token=a", "hunter2"],
+            &["--data-dir", "/srv", "hunter2"],
+            &["--", "--data-dir", "/srv"],
+        ] {
+            let args = [["server", "--config", &config].as_slice(), args].concat();
+            let problem = Settings::of(&unit(&args)).unwrap_err();
+            assert!(problem.what.contains("belongs to no flag"), "{args:?}: {problem}");
+            assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn a_switch_is_on_by_its_variable_where_no_flag_says_otherwise() {
+        let dir = Dir::new();
+        let config = dir.write("mine.yaml", "");
+        let is_on = |value: &str, args: &[&str]| {
+            let mut unit = unit(&[["server", "--config", &config].as_slice(), args].concat());
+            unit.started.environment = vec![format!("K3S_CLUSTER_INIT={value}")];
+            Settings::of(&unit).unwrap().is_on("cluster-init", Some("K3S_CLUSTER_INIT"))
+        };
+        assert!(is_on("true", &[]) && is_on("1", &[]) && is_on("false", &["--cluster-init"]));
+        assert!(!is_on("false", &[]) && !is_on("", &[]) && !is_on("true", &["--cluster-init=false"]));
     }
 
     #[test]

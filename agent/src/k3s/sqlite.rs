@@ -45,6 +45,31 @@ impl Copied {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Sees that the bootstrap data in it lie under this key, if there are any: what K3s has encrypted with another
+    /// password nobody could read with this token.
+    ///
+    /// # Errors
+    /// When they lie under others only, or the copy cannot be read.
+    pub fn has_bootstrap(&self, key: &str) -> Result<(), Problem> {
+        let keys = Connection::open(&self.path).and_then(|copy| {
+            let mut found = copy.prepare(
+                "SELECT name FROM kine AS it WHERE name >= '/bootstrap/' AND name < '/bootstrap0' AND deleted = 0
+                 AND id = (SELECT MAX(id) FROM kine WHERE name = it.name)",
+            )?;
+            found.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
+        });
+        let keys = keys.map_err(|error| {
+            Problem::new(format!("the bootstrap data in the datastore cannot be read: {error}"))
+        })?;
+        if keys.is_empty() || keys.iter().any(|it| it == key) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            "server/token is not the token of this datastore: K3s's bootstrap data in it are encrypted with another one",
+        )
+        .next("put the token there that the servers were started with: with this one the backup could not be restored"))
+    }
 }
 
 impl Drop for Copied {
@@ -176,7 +201,8 @@ pub(crate) mod tests {
         database.pragma_update(None, "journal_mode", "WAL").unwrap();
         database
             .execute_batch(
-                "CREATE TABLE kine (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, value BLOB);
+                "CREATE TABLE kine (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, deleted INTEGER DEFAULT 0,
+                  value BLOB);
                  CREATE INDEX kine_name_index ON kine (name);",
             )
             .unwrap();

@@ -7,6 +7,7 @@ use std::{
     path::Path,
     pin::Pin,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use drydock_types::{AbsPath, Sha256, UnitName};
@@ -33,6 +34,7 @@ use crate::{
     policy::EtcdAccess,
     probes,
     remote::{RemoteSender, remote},
+    sys::units::{Others, Verb},
 };
 
 /// What the API answers, by path.
@@ -102,6 +104,20 @@ impl Node {
         policy.etcd = Some(EtcdAccess { endpoint, ..EtcdAccess::default() });
         self.bench.host.policy = policy.into();
         self
+    }
+
+    /// Its unit runs, with this file open in its main process as K3s has its database.
+    pub(crate) async fn starts_with(&self, open: &Path) {
+        let script = format!("#!/bin/sh\nexec sleep 600 3<'{}'\n", open.display());
+        fs::write(self.bench.path.as_str(), script).unwrap();
+        let units = &self.bench.host.units;
+        units.run("x.service", Verb::Start, Others::Respect, Duration::from_secs(20)).await.unwrap();
+        let pid = units.load(&unit()).await.unwrap().main_pid;
+        // The shell opens it a moment after it is started; before that its script may have that number.
+        let wanted = fs::canonicalize(open).unwrap();
+        while fs::read_link(format!("/proc/{pid}/fd/3")).ok().as_ref() != Some(&wanted) {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) async fn has_etcd(&self, name: &str) {

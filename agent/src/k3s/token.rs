@@ -36,6 +36,17 @@ impl Token {
         Ok(Self(bytes))
     }
 
+    /// The key under which K3s keeps what it has encrypted with this token's password (`pkg/cluster/storage.go`,
+    /// `encrypt.go` of k3s-io/k3s: `storageKey`, `keyHash`).
+    #[must_use]
+    pub fn bootstrap_key(&self) -> String {
+        let text = String::from_utf8_lossy(&self.0);
+        let credentials = text.trim().split_once("::").map_or("", |(_, credentials)| credentials);
+        let password = credentials.split_once(':').map_or(credentials, |(_, password)| password);
+        let hash = Sha256::of(password.as_bytes()).to_string();
+        format!("/bootstrap/{}", hash.chars().take(12).collect::<String>())
+    }
+
     /// The file's bytes, to be encrypted.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

@@ -130,6 +130,9 @@ pub fn forced_in_words(node: &NodeName, pods: &[ForcedPod], grace_s: Option<u32>
     format!("{node}: what cannot be evicted is deleted{grace}: {}", pods.join(", "))
 }
 
+/// What a drain waits for when everybody has left and what replaces them is not ready elsewhere yet.
+pub const REPLACEMENTS: &str = "the evicted pods' replacements to be ready";
+
 /// The name of a look's finding that the coordinator itself runs on the node: the others of its wave go first.
 pub const OWN_POD: &str = "coordinatorPod";
 

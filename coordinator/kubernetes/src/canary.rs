@@ -150,20 +150,27 @@ pub async fn fly(api: &dyn Api, canary: &Canary, now_unix_s: impl Fn() -> i64 + 
             Gone::No => stays(canary),
         };
     }
-    match until_it_stands(api, canary, pod, until).await {
-        (_, Stands::Answered) => match taken_away(api, &name, until).await {
+    let (pod, stands) = until_it_stands(api, canary, pod, until).await;
+    let (age, within) = (judge::age(&pod, now_unix_s()), whole_seconds(canary.within));
+    match stands {
+        // What an earlier look left there tells of that time: the node may have been broken since.
+        Stands::Answered if age > within => match delete(api, &pod).await {
+            Ok(()) => Verdict::Waiting(format!(
+                "the canary on {} was made {} ago, and an answer counts for {}: it is taken away, and a new one comes next",
+                canary.node,
+                when::age(age),
+                when::age(within)
+            )),
+            Err(fault) => not_seen(&fault),
+        },
+        Stands::Answered => match taken_away(api, &name, until).await {
             Ok(Gone::Yes) => Verdict::Clear,
             Ok(Gone::No) => stays(canary),
             Err(fault) => not_seen(&fault),
         },
-        (pod, Stands::Failed(why)) => fails(api, canary, &pod, Some(why), now_unix_s()).await,
-        (pod, Stands::Waits) => {
-            let made = when::of(pod.metadata.creation_timestamp.as_ref()).unwrap_or(i64::MAX);
-            let age = now_unix_s().saturating_sub(made);
-            let within = i64::try_from(canary.within.as_secs()).unwrap_or(i64::MAX);
-            if age > within {
-                return fails(api, canary, &pod, None, now_unix_s()).await;
-            }
+        Stands::Failed(why) => fails(api, canary, &pod, Some(why), now_unix_s()).await,
+        Stands::Waits if age > within => fails(api, canary, &pod, None, now_unix_s()).await,
+        Stands::Waits => {
             let why = judge::in_words(&pod, &events(api, &pod).await, now_unix_s());
             Verdict::Waiting(format!(
                 "the canary on {} has not answered yet ({}): {why}",
@@ -172,6 +179,10 @@ pub async fn fly(api: &dyn Api, canary: &Canary, now_unix_s: impl Fn() -> i64 + 
             ))
         }
     }
+}
+
+fn whole_seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn stays(canary: &Canary) -> Verdict {
@@ -188,7 +199,7 @@ async fn fails(api: &dyn Api, canary: &Canary, pod: &Pod, why: Option<String>, n
         Some(why) => why,
         None => judge::in_words(pod, &events(api, pod).await, now),
     };
-    let within = when::age(i64::try_from(canary.within.as_secs()).unwrap_or(i64::MAX));
+    let within = when::age(whole_seconds(canary.within));
     // What cannot be taken away now is by the next look.
     drop(delete(api, pod).await);
     Verdict::Waiting(format!("the canary on {} did not answer within {within}: {why}", canary.node))

@@ -10,10 +10,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{borrow::Borrow, fmt};
 
 use drydock_types::Verdict;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
@@ -204,13 +204,11 @@ pub async fn look(api: &dyn Api, asked: &Asked) -> Verdict {
         .as_ref()
         .map_or_else(String::new, |namespace| format!("/namespaces/{}", ask::encoded(namespace)));
     let path = format!("{}{within}/{}", asked.root(), resource.name);
-    let objects = match &asked.which {
+    match &asked.which {
         Which::Name(name) => match ask::get::<Value>(api, &format!("{path}/{}", ask::encoded(name))).await {
-            Ok(object) => vec![object],
-            Err(fault) if fault.is_gone() => {
-                return Verdict::Waiting(format!("there is no {}", asked.named(name)));
-            }
-            Err(fault) => return unseen(asked, Some(resource), &fault),
+            Ok(object) => judge(&[object], asked),
+            Err(fault) if fault.is_gone() => Verdict::Waiting(format!("there is no {}", asked.named(name))),
+            Err(fault) => unseen(asked, Some(resource), &fault),
         },
         Which::Selector(selector) => {
             let query = if selector.is_empty() {
@@ -218,13 +216,23 @@ pub async fn look(api: &dyn Api, asked: &Asked) -> Verdict {
             } else {
                 format!("?labelSelector={}", ask::encoded(selector))
             };
-            match ask::list::<Value>(api, &format!("{path}{query}")).await {
-                Ok((objects, _)) => objects,
-                Err(fault) => return unseen(asked, Some(resource), &fault),
+            match tally::<Value>(api, &format!("{path}{query}"), asked).await {
+                Ok(tally) => tally.verdict(asked),
+                Err(fault) => unseen(asked, Some(resource), &fault),
             }
         }
-    };
-    judge(&objects, asked)
+    }
+}
+
+/// Judges each object of a list as it comes, and lets it go: of some kinds there are more than memory has room for.
+async fn tally<T: DeserializeOwned + Borrow<Value>>(
+    api: &dyn Api,
+    path: &str,
+    asked: &Asked,
+) -> Result<Tally, Fault> {
+    let mut tally = Tally::default();
+    ask::each(api, path, |object: T| tally.take(object.borrow(), asked)).await?;
+    Ok(tally)
 }
 
 fn unseen(asked: &Asked, resource: Option<&Resource>, fault: &Fault) -> Verdict {
@@ -242,26 +250,52 @@ fn unseen(asked: &Asked, resource: Option<&Resource>, fault: &Fault) -> Verdict 
 /// Are they as they should be? Nothing at all is not.
 #[must_use]
 pub fn judge(objects: &[Value], asked: &Asked) -> Verdict {
-    if objects.is_empty() {
-        let which = match &asked.which {
-            Which::Name(name) => format!("named {name}"),
-            Which::Selector(selector) if selector.is_empty() => "at all".to_owned(),
-            Which::Selector(selector) => format!("with the labels {}", cut(selector)),
-        };
-        let place = asked.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
-        return Verdict::Unknown(format!(
-            "there is no {} {which}{place}: nothing is known of them",
-            asked.kind
-        ));
+    let mut tally = Tally::default();
+    objects.iter().for_each(|object| tally.take(object, asked));
+    tally.verdict(asked)
+}
+
+/// What is kept of objects that were judged.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    /// There was one.
+    any: bool,
+    /// The first that are not as they should be, in words.
+    unlike: Vec<String>,
+    /// So many further ones are not.
+    more: usize,
+}
+
+impl Tally {
+    fn take(&mut self, object: &Value, asked: &Asked) {
+        self.any = true;
+        match unlike(object, asked) {
+            Some(why) if self.unlike.len() < MOST_NAMED => self.unlike.push(why),
+            Some(_) => self.more = self.more.saturating_add(1),
+            None => {}
+        }
     }
-    let mut unlike: Vec<String> = objects.iter().filter_map(|object| unlike(object, asked)).collect();
-    if unlike.is_empty() {
-        return Verdict::Clear;
+
+    fn verdict(self, asked: &Asked) -> Verdict {
+        if !self.any {
+            let which = match &asked.which {
+                Which::Name(name) => format!("named {name}"),
+                Which::Selector(selector) if selector.is_empty() => "at all".to_owned(),
+                Which::Selector(selector) => format!("with the labels {}", cut(selector)),
+            };
+            let place =
+                asked.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
+            return Verdict::Unknown(format!(
+                "there is no {} {which}{place}: nothing is known of them",
+                asked.kind
+            ));
+        }
+        if self.unlike.is_empty() {
+            return Verdict::Clear;
+        }
+        let more = if self.more > 0 { format!("; and {} more", self.more) } else { String::new() };
+        Verdict::Waiting(format!("{}{more}", self.unlike.join("; ")))
     }
-    let more = unlike.len().saturating_sub(MOST_NAMED);
-    unlike.truncate(MOST_NAMED);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    Verdict::Waiting(format!("{}{more}", unlike.join("; ")))
 }
 
 /// What of an object is not as it should be.

@@ -555,7 +555,7 @@ fn a_run_of_another_reducer_is_refused_at_the_start() {
     let mut next = world.store.reopen();
     let fence = next.take_over(InstanceId([9; 16])).unwrap();
     let error = Driver::open(next, fence, world.now).unwrap_err();
-    assert!(error.to_string().contains("reducer 2"), "{error}");
+    assert!(error.to_string().contains(&format!("reducer {}", run.reducer)), "{error}");
 }
 
 #[test]

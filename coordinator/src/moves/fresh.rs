@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,13 +17,16 @@ use tokio::time::Instant;
 /// What is older is not "this moment", and its Node has most likely changed: a kubelet reports every ten seconds.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// By node; bounded by the nodes of open runs, and emptied of what is old at every use.
+/// By node; bounded by the nodes of open runs, and emptied of what is old when it is old: the last look of a run would
+/// else stay until the next run.
 #[derive(Default)]
 pub(super) struct Fresh {
-    read: Mutex<BTreeMap<NodeKey, (Instant, Read)>>,
+    read: Arc<Mutex<Reads>>,
     /// Nodes of which the last look found no pod that has to leave. Only says what is asked first.
     empty: Mutex<BTreeMap<NodeKey, String>>,
 }
+
+type Reads = BTreeMap<NodeKey, (Instant, Read)>;
 
 enum Read {
     Look(Box<Look>),
@@ -31,10 +34,23 @@ enum Read {
 }
 
 impl Fresh {
-    fn with<T>(&self, deed: impl FnOnce(&mut BTreeMap<NodeKey, (Instant, Read)>) -> T) -> T {
+    fn with<T>(&self, deed: impl FnOnce(&mut Reads) -> T) -> T {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.retain(|_, (at, _)| at.elapsed() <= FRESH);
         deed(&mut read)
+    }
+
+    fn keep(&self, key: NodeKey, what: Read) {
+        let now = Instant::now();
+        self.with(|read| read.insert(key, (now, what)));
+        let read = Arc::downgrade(&self.read);
+        drop(tokio::spawn(async move {
+            tokio::time::sleep_until(now + FRESH).await;
+            if let Some(read) = read.upgrade() {
+                let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+                read.retain(|_, (at, _)| at.elapsed() < FRESH);
+            }
+        }));
     }
 
     fn empty(&self) -> MutexGuard<'_, BTreeMap<NodeKey, String>> {
@@ -55,11 +71,11 @@ impl Fresh {
     }
 
     pub(super) fn keep_look(&self, key: NodeKey, look: Look) {
-        self.with(|read| read.insert(key, (Instant::now(), Read::Look(Box::new(look)))));
+        self.keep(key, Read::Look(Box::new(look)));
     }
 
     pub(super) fn keep_node(&self, key: NodeKey, node: Node) {
-        self.with(|read| read.insert(key, (Instant::now(), Read::Node(Box::new(node)))));
+        self.keep(key, Read::Node(Box::new(node)));
     }
 
     /// Once, and of the Node of that name only.
@@ -110,6 +126,15 @@ mod tests {
         fresh.keep_node(key, node("k-1"));
         tokio::time::advance(FRESH + Duration::from_millis(1)).await;
         assert!(fresh.take_node(key, "k-1").is_none(), "it is old");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_came_for_is_let_go_when_it_is_old_though_nothing_else_is_read() {
+        let (fresh, key) = (Fresh::default(), Sha256::of(b"n1"));
+        fresh.keep_node(key, node("k-1"));
+        assert_eq!(fresh.read.lock().unwrap().len(), 1);
+        tokio::time::sleep(FRESH + Duration::from_millis(1)).await;
+        assert!(fresh.read.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! and proves it: bound once by an operator, and at each look the machine id and the boot id that the kubelet reports
 //! must be those that the node's own agent reports.
 
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -189,7 +192,7 @@ impl KubernetesDrain {
             Err(fault) => return unseen(&bound.node, &fault),
         };
         order.uid.clone_from(&node.metadata.uid);
-        let said = work::judge_drained(&node, &pods, &order);
+        let said = work::still_drained_with(&*bound.api, &order, &node, &pods).await;
         if said.is_clear() {
             self.fresh.keep_node(asked.key, node);
         }
@@ -304,11 +307,11 @@ impl Carrier for KubernetesDrain {
         self.fresh.found(asked.key, &bound.node, look.pods.iter().any(judge::goes));
         let foreseen = foresee_from(&*bound.api, &order, look, asked.rehearses).await;
         let (own, rest): (Vec<Finding>, Vec<Finding>) =
-            foreseen.judgement.findings.into_iter().partition(|finding| finding.kind == Kind::OwnPod);
+            foreseen.judgement.findings.iter().cloned().partition(|finding| finding.kind == Kind::OwnPod);
         let sight =
             Sight { verdict: verdict(&rest), hosts_coordinator: own.first().map(ToString::to_string) };
         if sight.verdict.is_clear() && !asked.rehearses {
-            self.fresh.keep_look(asked.key, foreseen.look);
+            self.fresh.keep_look(asked.key, foreseen.into_look());
         }
         sight
     }
@@ -389,7 +392,9 @@ async fn stop_or(stopped: &CancellationToken, pause: Duration) -> bool {
 
 fn say(progress: &Progress, told: Told<'_>) {
     if let Some(waits) = &progress.waits {
-        told(&waits.what, &waits.because);
+        // The reducer knows this wait by its own word.
+        let what = if waits.what == work::replacements::WHAT { moves::REPLACEMENTS } else { &waits.what };
+        told(what, &waits.because);
     }
 }
 

@@ -148,12 +148,13 @@ pub(super) async fn bind(app: &Arc<App>, asked: BindNodeRequest, by: String) -> 
     let key = key(app, &node).await?;
     let app = Arc::clone(app);
     whole(async move {
-        not_marked(&app, key, &node, cluster.as_ref(), &asked.kube_node).await?;
+        let before = not_marked(&app, key, &node, cluster.as_ref(), &asked.kube_node).await?;
         let Some(cluster) = cluster else {
             let bound = work(&app, move |clusters| clusters.unbind(key)).await?;
             if !bound {
                 return Err(Status::failed_precondition(format!("{node} is bound to no cluster")));
             }
+            still_not_marked(&app, key, before).await?;
             let text = format!("{by} said that {node} is no cluster's Node any more");
             note(&app, FleetEvent::NodeUnbound {}, Some(node.clone()), by, text).await?;
             return Ok(BindingView { node, cluster: None, kube_node: None });
@@ -168,6 +169,7 @@ pub(super) async fn bind(app: &Arc<App>, asked: BindNodeRequest, by: String) -> 
             bound_unix_ms: wall_ms(),
         };
         work(&app, move |clusters| clusters.bind(&row)).await?;
+        still_not_marked(&app, key, before).await?;
         let text = format!("{by} said that {node} is the Node {kube_node} of the cluster {cluster}");
         let event = FleetEvent::NodeBound { cluster: cluster.clone(), kube_node: kube_node.clone() };
         note(&app, event, Some(node.clone()), by, text).await?;
@@ -182,25 +184,39 @@ pub(super) async fn bound(app: &Arc<App>) -> Result<BTreeMap<NodeName, ClusterNa
 }
 
 /// What is marked there now is taken back at the Node that the machine is said to be: until then it stays that one.
+/// What the machine is said to be now, where the word would change that.
 async fn not_marked(
     app: &Arc<App>,
     key: NodeKey,
     node: &NodeName,
     cluster: Option<&ClusterName>,
     kube_node: &str,
-) -> Result<(), Status> {
-    let marked = app.driver.with(move |driver, _| (driver.marked_by(key), Vec::new())).await.map_err(gone)?;
-    let (Some(run), Some(now)) = (marked, work(app, move |clusters| clusters.binding(key)).await?) else {
-        return Ok(());
-    };
+) -> Result<Option<BindingRow>, Status> {
     let kube_node = if kube_node.is_empty() { node.as_str() } else { kube_node };
-    if cluster == Some(&now.cluster) && now.kube_node == kube_node {
-        return Ok(());
+    let now = work(app, move |clusters| clusters.binding(key)).await?;
+    let now = now.filter(|now| cluster != Some(&now.cluster) || now.kube_node != kube_node);
+    let marked = app.driver.with(move |driver, _| (driver.marked_by(key), Vec::new())).await.map_err(gone)?;
+    match (marked, &now) {
+        (Some(run), Some(now)) => Err(marked_there(run, now)),
+        _ => Ok(now),
     }
-    let (old, of) = (now.kube_node, now.cluster);
-    Err(Status::failed_precondition(format!(
-        "run {run} has cordoned the Node {old} of the cluster {of} for {node}, and would look for its mark elsewhere from now on: drydock why {run} says how it is given back; uncordoned by hand it is told by drydock node release {node} --marks"
-    )))
+}
+
+/// A run may have marked the Node while the word was being written: then it is as it was.
+async fn still_not_marked(app: &Arc<App>, key: NodeKey, before: Option<BindingRow>) -> Result<(), Status> {
+    let Some(before) = before else { return Ok(()) };
+    let marked = app.driver.with(move |driver, _| (driver.marked_by(key), Vec::new())).await.map_err(gone)?;
+    let Some(run) = marked else { return Ok(()) };
+    let row = before.clone();
+    work(app, move |clusters| clusters.bind(&row)).await?;
+    Err(marked_there(run, &before))
+}
+
+fn marked_there(run: u64, now: &BindingRow) -> Status {
+    let BindingRow { node, cluster, kube_node, .. } = now;
+    Status::failed_precondition(format!(
+        "run {run} has cordoned the Node {kube_node} of the cluster {cluster} for {node}, and would look for its mark elsewhere from now on: drydock why {run} says how it is given back; uncordoned by hand it is told by drydock node release {node} --marks"
+    ))
 }
 
 async fn key(app: &Arc<App>, node: &NodeName) -> Result<NodeKey, Status> {

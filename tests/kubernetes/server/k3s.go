@@ -22,8 +22,9 @@ import (
 const (
 	// cmd/k3s/main.go, pkg/datadir: where everything lies unless --data-dir says otherwise.
 	k3sDataDir = "/var/lib/rancher/k3s"
-	// cmd/k3s/main.go: names the unpacked directory for the program that is then executed.
-	k3sUnpacked = "K3S_DATA_DIR"
+	// This one's own: names the unpacked directory for the program that is then executed. K3s tells them apart by the
+	// program's name; its K3S_DATA_DIR is a setting, and it named this directory only in releases of long ago.
+	k3sUnpacked = "DRYDOCK_TEST_K3S_UNPACKED"
 )
 
 // The name of what is unpacked, given by the build. In K3s it is the digest of the archive inside of the program, and

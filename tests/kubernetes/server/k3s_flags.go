@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -31,7 +33,7 @@ type k3sTold struct {
 func parseK3s(command string, words []string) (*k3sTold, error) {
 	told := &k3sTold{}
 	flags := pflag.NewFlagSet("k3s "+command, pflag.ContinueOnError)
-	flags.StringVarP(&told.dataDir, "data-dir", "d", k3sDataDir, "")
+	flags.StringVarP(&told.dataDir, "data-dir", "d", cmp.Or(os.Getenv("K3S_DATA_DIR"), k3sDataDir), "")
 	flags.StringVarP(&told.token, "token", "t", os.Getenv("K3S_TOKEN"), "")
 	flags.StringVar(&told.tokenFile, "token-file", os.Getenv("K3S_TOKEN_FILE"), "")
 	flags.StringVarP(&told.url, "server", "s", os.Getenv("K3S_URL"), "")
@@ -41,7 +43,12 @@ func parseK3s(command string, words []string) (*k3sTold, error) {
 	flags.StringArrayVar(&told.kubeletArgs, "kubelet-arg", nil, "")
 	config := flags.StringP("config", "c", k3sConfigFile, "")
 	if command == "server" {
-		flags.BoolVar(&told.clusterInit, "cluster-init", os.Getenv("K3S_CLUSTER_INIT") != "", "")
+		// Empty, or what strconv reads: `false` is off.
+		begins, err := strconv.ParseBool(cmp.Or(os.Getenv("K3S_CLUSTER_INIT"), "false"))
+		if err != nil {
+			return nil, fmt.Errorf("K3S_CLUSTER_INIT: %w", err)
+		}
+		flags.BoolVar(&told.clusterInit, "cluster-init", begins, "")
 		flags.BoolVar(&told.disableAgent, "disable-agent", false, "")
 		flags.StringVarP(&told.kubeconfig, "write-kubeconfig", "o", "/etc/rancher/k3s/k3s.yaml", "")
 		flags.StringArrayVar(&told.names, "tls-san", nil, "")

@@ -81,7 +81,9 @@ async fn a_snapshot_of_k3s_s_own_etcd_goes_away_with_the_token_beside_it() {
 async fn a_database_goes_away_as_it_is_at_one_moment_with_the_token_beside_it() {
     let node = Node::new().await;
     let double = coordinator(&node).await;
-    let _database = datastore(&node.data().await.join("server/db/state.db"), 500);
+    let database = node.data().await.join("server/db/state.db");
+    let _database = datastore(&database, 500);
+    node.starts_with(&database).await;
     let seen = run(&node, &step()).await.unwrap();
     assert!(matches!(&seen[..], [Evidence::Snapshot { revision: 500, .. }]), "{seen:?}");
     let held = opened(&node, &double);
@@ -154,8 +156,49 @@ async fn without_the_token_or_with_another_cluster_s_nothing_is_taken() {
 #[tokio::test]
 async fn a_database_that_is_not_whole_is_refused() {
     let node = Node::new().await;
-    fs::write(node.data().await.join("server/db/state.db"), vec![b'x'; 8192]).unwrap();
+    let database = node.data().await.join("server/db/state.db");
+    fs::write(&database, vec![b'x'; 8192]).unwrap();
+    node.starts_with(&database).await;
     refused(&node, &step(), "no datastore of K3s").await;
+}
+
+#[tokio::test]
+async fn a_token_whose_password_does_not_open_the_database_s_bootstrap_data_is_refused() {
+    let node = Node::new().await;
+    let path = node.data().await.join("server/db/state.db");
+    let database = datastore(&path, 10);
+    node.starts_with(&path).await;
+    let put = |password: &str, deleted: bool| {
+        let hash = Sha256::of(password.as_bytes()).to_string();
+        let row = (format!("/bootstrap/{}", &hash[..12]), deleted);
+        database.execute("INSERT INTO kine (name, deleted, value) VALUES (?1, ?2, 'x')", row).unwrap();
+    };
+    put("another", false);
+    refused(&node, &step(), "not the token of this datastore").await;
+    put("hunter2", false);
+    let _double = coordinator(&node).await;
+    run(&node, &step()).await.unwrap();
+    // A password that was rotated away opens nothing any more.
+    let node = Node::new().await;
+    let path = node.data().await.join("server/db/state.db");
+    let database = datastore(&path, 10);
+    node.starts_with(&path).await;
+    let sql = "INSERT INTO kine (name, deleted, value) VALUES ('/bootstrap/f52fbd32b2b3', 0, ''),
+               ('/bootstrap/f52fbd32b2b3', 1, ''), ('/bootstrap/000000000000', 0, '')";
+    database.execute(sql, []).unwrap();
+    refused(&node, &step(), "not the token of this datastore").await;
+}
+
+#[tokio::test]
+async fn a_database_that_k3s_does_not_have_open_is_refused() {
+    let node = Node::new().await;
+    let database = node.data().await.join("server/db/state.db");
+    let _database = datastore(&database, 10);
+    refused(&node, &step(), "does not run").await;
+    let used = node.data().await.join("elsewhere.db");
+    let _used = datastore(&used, 10);
+    node.starts_with(&used).await;
+    refused(&node, &step(), "writes to another datastore").await;
 }
 
 #[tokio::test]

@@ -96,6 +96,9 @@ pub struct NodeRun {
     /// What may be deleted there that cannot be evicted, until it has left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force: Option<Force>,
+    /// The plan's word on that was tried since it left its gate: it has one time more, and no third.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub forced_by_plan: bool,
     /// The coordinator itself was seen to run there when its gate was last looked at: the others of its wave go first.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub hosts_coordinator: bool,
@@ -251,6 +254,7 @@ impl NodeRun {
             drained: false,
             drain_by_ms: None,
             force: None,
+            forced_by_plan: false,
             hosts_coordinator: false,
             then: None,
             protections: 0,
@@ -293,6 +297,7 @@ impl NodeRun {
             self.drained = false;
             // The plan's word is for when the time is over, and that is judged anew.
             self.force.take_if(|force| matches!(force, Force::Plan {}));
+            self.forced_by_plan = false;
             if !self.marked {
                 self.drain_by_ms = None;
             }

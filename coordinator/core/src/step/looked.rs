@@ -302,6 +302,8 @@ fn defer_if_leading(run: &mut Run, index: usize, now: Now) -> bool {
     let waits = |other: &NodeRun| {
         (other.stage, other.wave) == (stage, wave)
             && !other.gave_way
+            // Who goes last of all goes behind the leader too: each would wait for the other.
+            && !other.hosts_coordinator
             && matches!(other.phase, Phase::Pending | Phase::Staging | Phase::Staged)
     };
     let mut somebody_else = false;

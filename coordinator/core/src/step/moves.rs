@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Now,
     hold_kind::HoldKind,
-    moves::{Doing, Force, Move, MoveEnd, MoveOrder, Moving},
+    moves::{Doing, Force, Move, MoveEnd, MoveOrder, Moving, REPLACEMENTS},
     run::{Effect, Lapses, NodeRun, Run},
     view::{Phase, RunStatus},
 };
@@ -63,11 +63,16 @@ pub(super) fn leave(run: &mut Run, index: usize, now: Now) {
 pub(super) fn force_by_plan(run: &mut Run, index: usize, now: Now) -> bool {
     let node = &run.nodes[index];
     let says_so = run.stage_of(node).recipe.spec.drain.iter().any(Move::forces_at_deadline);
-    let tried = matches!(node.force, Some(Force::Plan {}));
+    let tried = node.forced_by_plan;
+    if node.waiting.as_ref().is_some_and(|waiting| waiting.what == REPLACEMENTS) {
+        // Nobody is left to be forced.
+        return false;
+    }
     if node.phase != Phase::Draining || run.status != RunStatus::Running || tried || !says_so {
         return false;
     }
     run.nodes[index].force = Some(Force::Plan {});
+    run.nodes[index].forced_by_plan = true;
     run.nodes[index].drain_by_ms = None;
     let waiting = run.nodes[index].waiting.take();
     leave(run, index, now);
@@ -233,6 +238,7 @@ pub(super) fn moved(run: &mut Run, effect: EffectId, end: &MoveEnd, now: Now) {
             let node = &mut run.nodes[index];
             (node.marked, node.mark_of, node.again) = (false, None, false);
             (node.drain_by_ms, node.lapses, node.force) = (None, None, None);
+            node.forced_by_plan = false;
             let then = node.then.unwrap_or(Phase::Staged);
             arrive(run, index, then, now);
         }

@@ -4,7 +4,7 @@ use super::Canary;
 use crate::health::{
     objects::{Event, Pod, Terminated},
     pods::{self, Failing},
-    root,
+    root, when,
 };
 
 /// How a canary stands.
@@ -16,6 +16,11 @@ pub(super) enum Stands {
     Failed(String),
     /// Neither yet.
     Waits,
+}
+
+/// How long ago it was made, in seconds. One that does not say is as old as can be: its answer counts for nothing.
+pub(super) fn age(pod: &Pod, now: i64) -> i64 {
+    when::of(pod.metadata.creation_timestamp.as_ref()).map_or(i64::MAX, |made| now.saturating_sub(made))
 }
 
 /// How it stands, by its own status.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{judge::stands, *};
+use crate::fake::{Cluster, Resource};
 
 fn canary() -> Canary {
     Canary {
@@ -147,4 +148,55 @@ fn what_is_left_behind_is_told_by_its_age() {
     let made = when::of(meta.creation_timestamp.as_ref()).unwrap();
     assert!(!is_left_behind(&meta, made + LEFT_AFTER_S));
     assert!(is_left_behind(&meta, made + LEFT_AFTER_S + 1));
+}
+
+/// A canary that has answered, made so many seconds ago, and what a look at it says.
+async fn looked_at(cluster: &Cluster, canary: &Canary, age: i64) -> Verdict {
+    let now = when::unix_s("2026-11-21T20:00:00Z").unwrap();
+    let mut there = pod::json(canary);
+    there["metadata"]["uid"] = json!("uid-of-that-time");
+    there["metadata"]["creationTimestamp"] =
+        json!(jiff::Timestamp::from_second(now - age).unwrap().to_string());
+    there["status"] = json!({"phase": "Succeeded", "podIP": "10.42.1.9"});
+    cluster.put(Resource::Pods, there);
+    fly(cluster, canary, || now).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_counts_for_as_long_as_one_may_take_and_an_older_one_makes_room_for_a_new_canary() {
+    let cluster = Cluster::default();
+    assert_eq!(looked_at(&cluster, &resolving(), 120).await, Verdict::Clear, "it may take two minutes");
+
+    let cluster = Cluster::default();
+    let verdict = looked_at(&cluster, &resolving(), 121).await;
+    let Verdict::Waiting(why) = &verdict else { panic!("{verdict:?}") };
+    assert!(why.contains("was made 2 min ago") && why.contains("a new one comes next"), "{why}");
+    let name = resolving().name();
+    let told = |cluster: &Cluster| {
+        let pod = cluster.object(Resource::Pods, CANARY_NAMESPACE, &name);
+        pod.is_none_or(|pod| !pod["metadata"]["deletionTimestamp"].is_null())
+    };
+    assert!(told(&cluster), "it was not taken away");
+    let made = |cluster: &Cluster| cluster.asked().iter().any(|asked| asked.verb == "POST");
+    assert!(!made(&cluster));
+    cluster.pass(Duration::from_secs(40)).await;
+    // This cluster makes no pods: it is asked to, and that is what counts here.
+    assert_ne!(fly(&cluster, &resolving(), || 0).await, Verdict::Clear);
+    assert!(made(&cluster), "the next look makes a new one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_answer_that_cannot_be_taken_away_is_not_believed_either() {
+    let cluster = Cluster::default();
+    cluster.forbid("delete", "pods");
+    let verdict = looked_at(&cluster, &resolving(), 3600).await;
+    assert!(matches!(&verdict, Verdict::Refused(why) if why.contains("canary.yaml")), "{verdict:?}");
+}
+
+#[test]
+fn a_canary_that_does_not_say_when_it_was_made_is_as_old_as_can_be() {
+    let mut unsaid = pod(&json!({}));
+    assert_eq!(judge::age(&unsaid, when::unix_s("2026-11-21T20:00:00Z").unwrap()), 60);
+    unsaid.metadata.creation_timestamp = None;
+    assert_eq!(judge::age(&unsaid, 0), i64::MAX);
 }

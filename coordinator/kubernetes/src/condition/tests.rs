@@ -248,3 +248,85 @@ async fn a_kind_that_is_not_there_one_that_may_not_be_read_and_one_of_no_namespa
     let (verdict, _) = look_at((200, kinds()), missing, one).await;
     assert_eq!(verdict, Verdict::Waiting("there is no Kustomization flux-system/apps".to_owned()));
 }
+
+/// So many objects that are not as they should be, in pages of a few.
+struct Pages {
+    pages: usize,
+    each: usize,
+}
+
+#[async_trait]
+impl Api for Pages {
+    async fn call(&self, request: Request) -> Result<Answer, Unreached> {
+        if request.path == "/apis/kustomize.toolkit.fluxcd.io/v1" {
+            return Ok(json_answer(&kinds()));
+        }
+        let page: usize =
+            request.path.split_once("&continue=").map_or(0, |(_, continued)| continued.parse().unwrap());
+        let item = |nth: usize| kustomization(&format!("app-{page}-{nth}"), "False", 1, 1);
+        let more = if page + 1 < self.pages { (page + 1).to_string() } else { String::new() };
+        let items: Vec<Value> = (0..self.each).map(item).collect();
+        Ok(json_answer(&json!({"metadata": {"resourceVersion": "7", "continue": more}, "items": items})))
+    }
+
+    async fn watch(
+        &self,
+        path: String,
+        _: Duration,
+    ) -> Result<Result<BoxStream<'static, Line>, Answer>, Unreached> {
+        panic!("nobody watches {path}");
+    }
+}
+
+fn json_answer(body: &Value) -> Answer {
+    Answer {
+        status: 200,
+        retry_after: None,
+        content_type: "application/json".to_owned(),
+        body: body.to_string().into_bytes(),
+    }
+}
+
+thread_local! {
+    /// How many objects are held by this test, and how many ever were at once.
+    static HELD: std::cell::Cell<(usize, usize)> = const { std::cell::Cell::new((0, 0)) };
+}
+
+/// An object that is counted for as long as somebody holds it.
+struct Held(Value);
+
+impl<'de> Deserialize<'de> for Held {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(from)?;
+        let (now, most) = HELD.get();
+        HELD.set((now + 1, most.max(now + 1)));
+        Ok(Self(value))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let (now, most) = HELD.get();
+        HELD.set((now - 1, most));
+    }
+}
+
+impl Borrow<Value> for Held {
+    fn borrow(&self) -> &Value {
+        &self.0
+    }
+}
+
+#[tokio::test]
+async fn of_a_list_of_whatever_length_one_page_is_held_the_first_are_named_and_the_rest_are_counted() {
+    let api = Pages { pages: 40, each: 5 };
+    let wanted = asked("Kustomization", all(), ready());
+    let tally = tally::<Held>(&api, "/apis/kustomize.toolkit.fluxcd.io/v1/kustomizations", &wanted).await;
+    let tally = tally.unwrap();
+    assert_eq!(HELD.get(), (0, 5), "held now, and at most at once");
+    assert_eq!((tally.unlike.len(), tally.more), (3, 197));
+    let verdict = look(&api, &wanted).await;
+    let Verdict::Waiting(why) = &verdict else { panic!("{verdict:?}") };
+    assert!(why.contains("flux-system/app-0-2 ") && !why.contains("app-0-3"), "{why}");
+    assert!(why.ends_with("; and 197 more"), "{why}");
+}

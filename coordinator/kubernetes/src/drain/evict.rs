@@ -43,8 +43,9 @@ pub fn pod_path(pod: &PodName) -> String {
     format!("/api/v1/namespaces/{}/pods/{}", ask::encoded(&pod.namespace), ask::encoded(&pod.name))
 }
 
-/// Evicts one pod, or asks what an eviction would say.
-pub async fn evict(api: &dyn Api, name: &PodName, uid: &str, dry_run: bool) -> Went {
+/// Evicts one pod, or asks what an eviction would say. `grace_s` is its grace period in seconds, where it is not to be
+/// its own.
+pub async fn evict(api: &dyn Api, name: &PodName, uid: &str, grace_s: Option<u32>, dry_run: bool) -> Went {
     let pod: Pod = match ask::get(api, &pod_path(name)).await {
         Ok(pod) => pod,
         Err(fault) if fault.is_gone() => return Went::Gone,
@@ -59,7 +60,7 @@ pub async fn evict(api: &dyn Api, name: &PodName, uid: &str, dry_run: bool) -> W
     if pod.is_finished() {
         return Went::Finished;
     }
-    match ask::ask(api, request(name, uid, dry_run)).await {
+    match ask::ask(api, request(name, uid, grace_s, dry_run)).await {
         Ok(_) => Went::Taken,
         Err(Fault::Refused { refusal: Refusal::Gone { .. }, .. }) => Went::Gone,
         Err(Fault::Refused { refusal, .. }) if !refusal.may_have_taken_effect() => Went::Refused(refusal),
@@ -67,8 +68,11 @@ pub async fn evict(api: &dyn Api, name: &PodName, uid: &str, dry_run: bool) -> W
     }
 }
 
-fn request(name: &PodName, uid: &str, dry_run: bool) -> Request {
+fn request(name: &PodName, uid: &str, grace_s: Option<u32>, dry_run: bool) -> Request {
     let mut options = json!({"preconditions": {"uid": uid}});
+    if let Some(grace_s) = grace_s {
+        options["gracePeriodSeconds"] = grace_s.into();
+    }
     if dry_run {
         options["dryRun"] = json!(["All"]);
     }

@@ -53,8 +53,8 @@ impl Force {
 
 /// Evicts a pod, and deletes it where that is refused by what may be passed over.
 pub async fn remove(api: &dyn Api, name: &PodName, uid: &str, force: &Force) -> Went {
-    match evict::evict(api, name, uid, false).await {
-        Went::Refused(refusal) if may_be_passed_over(&refusal) => {
+    match evict::evict(api, name, uid, force.grace_s, false).await {
+        Went::Refused(refusal) if may_be_passed_over(&refusal, force) => {
             delete(api, name, uid, force, Some(refusal.to_string())).await
         }
         Went::Going(pod) if force.hastens(&pod) => delete(api, name, uid, force, None).await,
@@ -62,16 +62,14 @@ pub async fn remove(api: &dyn Api, name: &PodName, uid: &str, force: &Force) -> 
     }
 }
 
-/// What somebody has set up against evictions; not that the server has too much to do, or lacks a right.
-const fn may_be_passed_over(refusal: &Refusal) -> bool {
-    matches!(
-        refusal,
-        Refusal::Budget { .. }
-            | Refusal::BudgetNotSeen { .. }
-            | Refusal::TwoBudgets
-            | Refusal::Denied { .. }
-            | Refusal::WebhookDown { .. }
-    )
+/// What somebody has set up against evictions; not that the server has too much to do, or lacks a right. A webhook guards
+/// what nobody but its owner knows: only who has named the pod has decided about that, and no plan does.
+const fn may_be_passed_over(refusal: &Refusal, force: &Force) -> bool {
+    match refusal {
+        Refusal::Budget { .. } | Refusal::BudgetNotSeen { .. } | Refusal::TwoBudgets => true,
+        Refusal::Denied { .. } | Refusal::WebhookDown { .. } => force.only.is_some(),
+        _ => false,
+    }
 }
 
 async fn delete(api: &dyn Api, name: &PodName, uid: &str, force: &Force, past: Option<String>) -> Went {

@@ -14,6 +14,7 @@ mod tests;
 
 use drydock_types::Verdict;
 
+pub(super) use self::budgets::counts_as_gone;
 use super::{Finding, Force, Kind, Order, Weight, Word, hands, look::Look};
 use crate::{
     canary,

@@ -4,7 +4,7 @@
 //! Nodes and all pods, of which the Node and its own are a part. The volumes are read only where a pod that has to leave
 //! claims one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use drydock_types::Verdict;
 use futures_util::{FutureExt as _, StreamExt as _, future, stream};
@@ -44,12 +44,18 @@ pub struct Look {
     pub budgets: Vec<Budget>,
     /// From where a watch of the budgets goes on.
     pub budgets_version: String,
-    /// The other nodes, where some pod has to find room there.
-    pub elsewhere: Option<Elsewhere>,
+    /// The other nodes, where some pod has to find room there. Shared: it is as large as the cluster.
+    pub elsewhere: Option<Arc<Elsewhere>>,
     /// The volumes that claims are bound to, where they were needed; or why they could not be read.
     pub volumes: Option<Result<BTreeMap<ClaimRef, Volume>, String>>,
     /// kured's lock.
     pub kured: Kured,
+}
+
+/// From where watches go on.
+pub(super) struct Versions {
+    pub(super) pods: String,
+    pub(super) budgets: String,
 }
 
 /// The other nodes, and what is taken of them.
@@ -66,6 +72,21 @@ pub struct Foreseen {
     pub look: Look,
     /// Which pods go, and what keeps them from it.
     pub judgement: Judgement,
+}
+
+impl Foreseen {
+    /// What a drain that begins now goes on from. The other nodes and the volumes, which are as many as the cluster has, are
+    /// in it only where they made a finding: else the same is judged without them.
+    #[must_use]
+    pub fn into_look(self) -> Look {
+        let Self { mut look, judgement } = self;
+        let by_them =
+            |finding: &Finding| matches!(finding.kind, Kind::NowhereElse | Kind::LocalVolume | Kind::Unseen);
+        if !judgement.findings.iter().any(by_them) {
+            (look.elsewhere, look.volumes) = (None, None);
+        }
+        look
+    }
 }
 
 /// The path of a Node.
@@ -102,7 +123,7 @@ pub async fn look(api: &dyn Api, order: &Order) -> Result<Look, Fault> {
     if reads_volumes {
         look.volumes = Some(volumes(api).await?);
     }
-    look.elsewhere = elsewhere;
+    look.elsewhere = elsewhere.map(Arc::new);
     Ok(look)
 }
 
@@ -167,6 +188,11 @@ impl Look {
     ) -> Self {
         let (elsewhere, volumes, kured) = (None, None, Kured::None);
         Self { node, pods, pods_version, budgets, budgets_version, elsewhere, volumes, kured }
+    }
+
+    /// Lets go of everything that watches do not go on from.
+    pub(super) fn into_versions(self) -> Versions {
+        Versions { pods: self.pods_version, budgets: self.budgets_version }
     }
 }
 
@@ -240,7 +266,8 @@ struct DaemonSet {
     metadata: Meta,
 }
 
-async fn kured(api: &dyn Api, pods: &[Pod]) -> Result<Kured, Fault> {
+/// Asks only where a kured runs on the Node.
+pub(super) async fn kured(api: &dyn Api, pods: &[Pod]) -> Result<Kured, Fault> {
     let Some((namespace, name)) = hands::kured_here(pods) else {
         return Ok(Kured::None);
     };
@@ -260,8 +287,10 @@ async fn dry_runs(api: &dyn Api, judgement: &Judgement) -> Vec<Finding> {
     for pod in judgement.go.iter().filter(|pod| !pod.is_going) {
         // Boxed: as one of many futures over borrowed pods it would not be known to be `Send`.
         asked.push(
-            async move { said_no(&pod.name, evict::evict(api, &pod.name, &pod.uid, true).await, judgement) }
-                .boxed(),
+            async move {
+                said_no(&pod.name, evict::evict(api, &pod.name, &pod.uid, None, true).await, judgement)
+            }
+            .boxed(),
         );
     }
     let findings: Vec<Option<Finding>> = stream::iter(asked).buffered(AT_ONCE).collect().await;

@@ -12,7 +12,7 @@
 //! asked is named. Its cordon is not taken back here: whoever gave the order does that by [`super::cordon::release`] on
 //! every way out, once the order was given at all.
 
-mod replacements;
+pub mod replacements;
 mod roster;
 mod rounds;
 mod said;
@@ -32,7 +32,7 @@ use super::{
     Order, ask,
     hands::{self, Kured},
     judge,
-    look::{Look, node_path, pods_path, unseen},
+    look::{self, Look, node_path, pods_path, unseen},
 };
 use crate::{
     api::Api,
@@ -79,7 +79,7 @@ pub async fn drain(
 /// what is not there was seen not to be there.
 pub async fn still_drained(api: &dyn Api, order: &Order) -> Verdict {
     match read_again(api, order).await {
-        Ok(seen) => seen.verdict,
+        Ok(seen) => still_drained_with(api, order, &seen.node, &seen.pods).await,
         Err(fault) => unseen(&order.node, &fault),
     }
 }
@@ -87,14 +87,23 @@ pub async fn still_drained(api: &dyn Api, order: &Order) -> Verdict {
 /// The same, of a Node that was read this moment: its pods are read.
 pub async fn still_drained_at(api: &dyn Api, order: &Order, node: &Node) -> Verdict {
     match ask::list::<Pod>(api, &pods_path(&order.node)).await {
-        Ok((pods, _)) => judge_drained(node, &pods, order),
+        Ok((pods, _)) => still_drained_with(api, order, node, &pods).await,
+        Err(fault) => unseen(&order.node, &fault),
+    }
+}
+
+/// The same, of a Node and its pods that were read this moment. Where a kured runs there, its lock is read: it may have
+/// taken it since the drain began.
+pub async fn still_drained_with(api: &dyn Api, order: &Order, node: &Node, pods: &[Pod]) -> Verdict {
+    match look::kured(api, pods).await {
+        Ok(kured) => judge_drained(node, pods, &kured, order),
         Err(fault) => unseen(&order.node, &fault),
     }
 }
 
 struct ReadAgain {
-    verdict: Verdict,
     node: Node,
+    pods: Vec<Pod>,
     pods_version: String,
 }
 
@@ -102,19 +111,23 @@ async fn read_again(api: &dyn Api, order: &Order) -> Result<ReadAgain, ask::Faul
     let (node, pods) = (node_path(&order.node), pods_path(&order.node));
     let (node, (pods, pods_version)) =
         future::try_join(ask::get::<Node>(api, &node), ask::list::<Pod>(api, &pods)).await?;
-    Ok(ReadAgain { verdict: judge_drained(&node, &pods, order), node, pods_version })
+    Ok(ReadAgain { node, pods, pods_version })
 }
 
 /// Pure: is this a Node that we drained?
-#[must_use]
-pub fn judge_drained(node: &Node, pods: &[Pod], order: &Order) -> Verdict {
+fn judge_drained(node: &Node, pods: &[Pod], kured: &Kured, order: &Order) -> Verdict {
     let mut findings = Vec::new();
     if node.metadata.uid != order.uid {
         findings.push(judge::another_node(order, &node.metadata.uid));
     }
-    findings.extend(hands::judge(node, pods, &Kured::None, &order.marker));
+    findings.extend(hands::judge(node, pods, kured, &order.marker));
     if !findings.is_empty() {
-        return super::verdict(&findings);
+        return match super::verdict(&findings) {
+            // "Waiting" says that somebody is here again, and has the Node drained anew. A kured that reboots another node
+            // takes nothing back here: it is looked again until it has ended.
+            Verdict::Waiting(why) => Verdict::Unknown(why),
+            other => other,
+        };
     }
     match mark::found(node, &order.marker) {
         Found::Ours(_) if node.spec.unschedulable => {}

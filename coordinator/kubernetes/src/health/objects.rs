@@ -6,7 +6,12 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::objects::{Meta, node::Condition, null_is_default, pod::PodName};
+use crate::objects::{
+    Meta,
+    node::Condition,
+    null_is_default,
+    pod::{Affinity, PodName},
+};
 
 /// A Pod, as far as it says how it is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -32,6 +37,17 @@ impl Pod {
     #[must_use]
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.status.conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    /// On which Node it is; before it has one, on which its DaemonSet wants it. Empty where nobody says.
+    #[must_use]
+    pub fn meant_for(&self) -> &str {
+        if !self.spec.node_name.is_empty() {
+            return &self.spec.node_name;
+        }
+        let terms = self.spec.affinity.node_affinity.required.iter().flat_map(|of| &of.node_selector_terms);
+        let by_name = terms.flat_map(|term| &term.match_fields).find(|field| field.key == "metadata.name");
+        by_name.and_then(|field| field.values.first()).map_or("", String::as_str)
     }
 
     /// Whose it is, as people know it: the Deployment and not its ReplicaSet, the CronJob and not one of its Jobs.
@@ -81,6 +97,9 @@ impl std::fmt::Display for Workload {
 pub struct PodSpec {
     /// Where it runs; empty while it waits for a node.
     pub node_name: String,
+    /// Which nodes it may get.
+    #[serde(deserialize_with = "null_is_default")]
+    pub affinity: Affinity,
     /// Its containers: their images and limits.
     #[serde(deserialize_with = "null_is_default")]
     pub containers: Vec<Container>,

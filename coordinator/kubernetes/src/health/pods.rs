@@ -178,6 +178,7 @@ fn image(pod: &Pod, status: &ContainerStatus) -> String {
 pub fn problem(failing: &Failing, events: &[Event], now: i64) -> Problem {
     let Failing { pod, seems } = failing;
     let (workload, node) = (pod.workload(), pod.spec.node_name.as_str());
+    let whose = whose(pod, &workload);
     let newest = |kind: Kind| newest(events, kind, now);
     if let (Some(event), false) =
         (newest(Kind::Sandbox), matches!(seems, Seems::Terminating | Seems::Unscheduled(_)))
@@ -191,33 +192,41 @@ pub fn problem(failing: &Failing, events: &[Event], now: i64) -> Problem {
     match seems {
         Seems::Unscheduled(why) => {
             let condition = pod.condition("PodScheduled").and_then(since);
-            let member =
-                member(pod, format!("unscheduled|{workload}"), condition.or_else(|| made(pod)), true);
+            let member = member(pod, format!("unscheduled|{whose}"), condition.or_else(|| made(pod)), true);
             problem_of(Kind::Unscheduled, String::new(), root::of_scheduling(why), member)
         }
-        Seems::NotBegun => not_begun(pod, &workload, newest(Kind::Volume)),
+        Seems::NotBegun => not_begun(pod, &whose, newest(Kind::Volume)),
         Seems::Terminating => terminating(pod),
         Seems::Image(image, why) => {
             // Only the first try's text says why; what comes after it says that it is waited.
             let event = newest(Kind::Image).filter(|event| event.message.contains(image.as_str()));
             let why = event.map_or(why.as_str(), |event| event.message.as_str());
-            let member = member(pod, format!("image|{workload}|{image}"), unready_since(pod), true);
+            let member = member(pod, format!("image|{whose}|{image}"), unready_since(pod), true);
             problem_of(Kind::Image, String::new(), root::of_image(why, image, node), member)
         }
         Seems::Config(container, why) => {
             let what = format!("container {container}: {}", root::innermost(why));
             let next = "make what it names, or take it out of the pod's template".to_owned();
-            let member = member(pod, format!("config|{workload}|{what}"), unready_since(pod), true);
+            let member = member(pod, format!("config|{whose}|{what}"), unready_since(pod), true);
             problem_of(Kind::Config, workload.to_string(), Root { what, next }, member)
         }
-        Seems::Crash(status, ended) => crash(pod, &workload, status, ended),
+        Seems::Crash(status, ended) => crash(pod, &workload, &whose, status, ended),
         Seems::Unready(which) => {
             let probe = newest(Kind::Unready).map(|event| root::cut(&event.message));
             let what = probe.unwrap_or_else(|| which.clone());
             let next = logs(pod, None, false);
-            let member = member(pod, format!("unready|{workload}"), unready_since(pod), true);
+            let member = member(pod, format!("unready|{whose}"), unready_since(pod), true);
             problem_of(Kind::Unready, workload.to_string(), Root { what, next }, member)
         }
+    }
+}
+
+/// Of whom it is known that he fails, whatever the names of his pods. The pods of most workloads go where there is room,
+/// and fail there as before; a DaemonSet has one for each Node, and that it fails on one says nothing of another.
+fn whose(pod: &Pod, workload: &Workload) -> String {
+    match workload.kind.as_str() {
+        "DaemonSet" => format!("{workload}|{}", pod.meant_for()),
+        _ => workload.to_string(),
     }
 }
 
@@ -251,13 +260,13 @@ fn unready_since(pod: &Pod) -> Option<i64> {
     ready.or_else(|| placed(pod))
 }
 
-fn not_begun(pod: &Pod, workload: &Workload, volume: Option<&Event>) -> Problem {
+fn not_begun(pod: &Pod, whose: &str, volume: Option<&Event>) -> Problem {
     if let Some(event) = volume {
         let root = Root {
             what: root::innermost(&event.message),
             next: format!("kubectl -n {} describe pod {}", pod.metadata.namespace, pod.metadata.name),
         };
-        let member = member(pod, format!("volume|{workload}|{}", root.what), placed(pod), true);
+        let member = member(pod, format!("volume|{whose}|{}", root.what), placed(pod), true);
         return problem_of(Kind::Volume, String::new(), root, member);
     }
     let what = "no event says why".to_owned();
@@ -265,7 +274,7 @@ fn not_begun(pod: &Pod, workload: &Workload, volume: Option<&Event>) -> Problem 
         "see whether the kubelet of {} works: journalctl -u kubelet -u k3s -u k3s-agent there",
         pod.spec.node_name
     );
-    let member = member(pod, format!("starting|{workload}"), placed(pod), true);
+    let member = member(pod, format!("starting|{whose}"), placed(pod), true);
     problem_of(Kind::Starting, String::new(), Root { what, next }, member)
 }
 
@@ -289,7 +298,13 @@ fn terminating(pod: &Pod) -> Problem {
     problem_of(Kind::Terminating, String::new(), root, member(pod, key, told, true))
 }
 
-fn crash(pod: &Pod, workload: &Workload, status: &ContainerStatus, ended: &Terminated) -> Problem {
+fn crash(
+    pod: &Pod,
+    workload: &Workload,
+    whose: &str,
+    status: &ContainerStatus,
+    ended: &Terminated,
+) -> Problem {
     let memory = ended.reason == "OOMKilled";
     let (kind, what, next) = match memory {
         true => {
@@ -307,7 +322,7 @@ fn crash(pod: &Pod, workload: &Workload, status: &ContainerStatus, ended: &Termi
             (Kind::Crash, what, logs(pod, Some(&status.name), true))
         }
     };
-    let key = format!("{}|{workload}|{}", if memory { "memory" } else { "crash" }, status.name);
+    let key = format!("{}|{whose}|{}", if memory { "memory" } else { "crash" }, status.name);
     // It was made then; that it crashed ever since nothing says.
     problem_of(kind, workload.to_string(), Root { what, next }, member(pod, key, made(pod), false))
 }

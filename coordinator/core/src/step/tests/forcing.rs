@@ -15,7 +15,7 @@ use super::{
 use crate::{
     hold_kind::HoldKind,
     inventory::Role,
-    moves::{AtDeadline, Doing, Force, ForcedPod, KubernetesDrain, Move, OWN_POD},
+    moves::{AtDeadline, Doing, Force, ForcedPod, KubernetesDrain, Move, OWN_POD, REPLACEMENTS},
     plan::tests::fixture::*,
     plan_file::Allow,
     run::{Change, CheckResult, Effect, Event},
@@ -136,6 +136,49 @@ fn a_drain_that_is_stopped_forgets_the_plans_word_until_its_time_is_over_again()
     world.tick(30 * 60_000);
     world.pause();
     assert_eq!((world.phase("ctl-2"), world.node("ctl-2").force.clone()), (Phase::Staged, None));
+}
+
+#[test]
+fn what_comes_back_as_often_as_it_is_forced_is_not_forced_for_ever() {
+    let mut world = plan_that_forces();
+    world.tick(30 * 60_000);
+    assert_eq!(forced_by(&world), Some(Force::Plan {}));
+    // It left, and is there again before the change: emptied anew, in the time that is left.
+    world.left("ctl-2");
+    world.tick(1000);
+    let mut event = world.clear("ctl-2", seen_old(Role::Follower));
+    if let Event::Looked { results, .. } = &mut event {
+        let of_move = results.iter_mut().find(|result| result.check == "kubernetesDrain").unwrap();
+        of_move.verdict = Verdict::Waiting("pod shop/cart-0 is there again".to_string());
+    }
+    world.tell(event);
+    assert_eq!(world.phase("ctl-2"), Phase::Draining);
+    world.tick(30 * 60_000);
+    assert_eq!(world.run.hold.as_ref().unwrap().kind, HoldKind::NotDrained, "not forced a second time");
+}
+
+#[test]
+fn nobody_is_forced_where_only_replacements_are_waited_for_and_a_person_is_asked() {
+    let mut world = plan_that_forces();
+    let effect = world.node("ctl-2").moving.as_ref().unwrap().effect;
+    let because = "the ReplicaSet shop/cart has 1 of 2 pods ready on other nodes".to_string();
+    world.tell(Event::MoveWaits { effect, what: REPLACEMENTS.to_string(), because });
+    world.tick(30 * 60_000);
+    assert_eq!((world.run.hold.as_ref().unwrap().kind, forced_by(&world)), (HoldKind::NotDrained, None));
+}
+
+#[test]
+fn the_leader_does_not_wait_for_the_node_that_goes_last_because_the_coordinator_runs_there() {
+    let mut bundle = bundle_with_drain();
+    bundle.stages[0].recipe.spec.protect = Vec::new();
+    let mut world = World::of(&bundle, &inventory(2));
+    world.tell(Event::Started {});
+    world.stage_all();
+    hosting(&mut world, "ctl-2");
+    assert_eq!((world.phase("ctl-2"), world.phase("ctl-1")), (Phase::Staged, Phase::Gating));
+    // ctl-1 leads: it goes behind the followers, but for the one that goes behind everybody.
+    world.look_clear("ctl-1", seen_old(Role::Leader));
+    assert_eq!(world.phase("ctl-1"), Phase::Draining);
 }
 
 fn hosting(world: &mut World, of: &str) {

@@ -7,7 +7,12 @@
 //! Source: `pkg/registry/core/pod/storage/eviction.go`, `pkg/controller/disruption/disruption.go` of
 //! kubernetes/kubernetes, and answers of a real server (1.36.3).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
 
 use super::{Finding, Kind, Weight};
 use crate::objects::{Budget, Pod, budget::UnhealthyPods, pod::PodName};
@@ -23,6 +28,29 @@ pub(super) fn counts(budget: &Budget, pod: &Pod) -> bool {
     let status = &budget.status;
     let healthy_enough = status.current_healthy >= status.desired_healthy && status.desired_healthy > 0;
     !(budget.spec.unhealthy_pod_eviction_policy == UnhealthyPods::AlwaysAllow || healthy_enough)
+}
+
+/// An eviction that was let through is believed in for so long, where its pod is not seen to end before. It is kept by the
+/// pod's name: a StatefulSet's that is back and ready is not counted as healthy until then.
+const BELIEVED: Duration = Duration::from_secs(120);
+
+/// Whom a budget counts as gone by an eviction, and until when; empty where nobody.
+pub(in crate::drain) fn counts_as_gone(budget: &Budget) -> String {
+    let each: Vec<String> = budget
+        .status
+        .disrupted_pods
+        .iter()
+        .map(|(pod, since)| match since.parse::<Timestamp>() {
+            Ok(since) => {
+                format!("{pod} until {} at the latest", since.saturating_add(BELIEVED).unwrap_or(since))
+            }
+            Err(_) => format!("{pod} for two minutes at the most"),
+        })
+        .collect();
+    if each.is_empty() {
+        return String::new();
+    }
+    format!("; it counts as gone by an eviction, also where a pod of that name is ready: {}", each.join(", "))
 }
 
 /// `gone_for_good` are pods that no other node brings back: their going is never made up for.
@@ -104,8 +132,10 @@ fn one(budget: &Budget, pods: &[&Pod], gone_for_good: &BTreeSet<PodName>) -> Opt
             Kind::Budget,
             format!(
                 "the PodDisruptionBudget {name} allows 0 disruptions now: {healthy} of {} pods are healthy and {} must \
-                 be ({rule})",
-                status.expected_pods, status.desired_healthy
+                 be ({rule}){}",
+                status.expected_pods,
+                status.desired_healthy,
+                counts_as_gone(budget)
             ),
             "it goes on when the missing pods are ready",
         ));

@@ -12,7 +12,7 @@ mod hands;
 mod pods;
 mod room;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use drydock_types::{Epoch, FleetId, NodeName, RunId, Verdict};
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ pub(super) fn look(pods: Vec<Pod>) -> Look {
         pods_version: "1".to_owned(),
         budgets: Vec::new(),
         budgets_version: "1".to_owned(),
-        elsewhere: Some(Elsewhere { nodes: others.to_vec() }),
+        elsewhere: Some(Arc::new(Elsewhere { nodes: others.to_vec() })),
         volumes: Some(Ok(BTreeMap::new())),
         kured: Kured::None,
     }

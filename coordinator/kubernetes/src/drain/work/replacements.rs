@@ -22,6 +22,9 @@ use crate::{
     objects::{Owner, Pod, Uid, pod::PodName},
 };
 
+/// What is waited for.
+pub const WHAT: &str = "the evicted pods' replacements to be ready";
+
 /// What was there before anything was evicted.
 pub(super) struct Replacements {
     /// Of each controller with a pod on the Node: where, and how many were ready.
@@ -129,11 +132,7 @@ fn path(namespace: &str) -> String {
 }
 
 fn said(tell: &watch::Sender<Progress>, gone: usize, because: &str, since: Instant) {
-    let waits = Waits {
-        what: "the evicted pods' replacements to be ready".to_owned(),
-        because: because.to_owned(),
-        since,
-    };
+    let waits = Waits { what: WHAT.to_owned(), because: because.to_owned(), since };
     let progress = Progress { gone, left: Vec::new(), waits: Some(waits) };
     tell.send_if_modified(|told| {
         let news = *told != progress;

@@ -442,17 +442,19 @@ impl Roster {
             Stage::Waits => {
                 let budget = judge::counted_by(&charge.pod, self.budgets.values());
                 if let Some(denied) = budget.and_then(|budget| self.denied.get(&budget.name())) {
-                    return Some(denied.said.clone());
+                    let gone = budget.map(judge::counts_as_gone).unwrap_or_default();
+                    return Some(format!("{}{gone}", denied.said));
                 }
                 if let Some(budget) = budget.filter(|_| self.room(&charge.pod).is_some_and(|room| room <= 0))
                 {
                     return Some(format!(
-                        "the PodDisruptionBudget {} allows {} more now ({} of {} pods healthy, {})",
+                        "the PodDisruptionBudget {} allows {} more now ({} of {} pods healthy, {}){}",
                         budget.name(),
                         budget.status.disruptions_allowed,
                         budget.status.current_healthy,
                         budget.status.expected_pods,
                         budget.rule(),
+                        judge::counts_as_gone(budget),
                     ));
                 }
                 (!charge.because.is_empty()).then(|| charge.because.clone())

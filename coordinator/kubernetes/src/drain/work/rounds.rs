@@ -18,10 +18,11 @@ use super::{
         cordon::{self, NotCordoned},
         evict::{self, Went},
         force,
+        hands::Kured,
         judge::{self, Judgement, Stayer},
-        look::{self, BUDGETS, Look, pods_path, unseen},
+        look::{self, BUDGETS, Look, Versions, pods_path, unseen},
     },
-    read_again,
+    judge_drained, read_again,
     replacements::Replacements,
     roster::Roster,
     said::{Ended, Evidence, Progress, Stop},
@@ -112,11 +113,13 @@ impl<'a> Rounds<'a> {
         let mut begun = false;
         let mut missed = Duration::ZERO;
         loop {
-            let look = match seen.take() {
+            let mut look = match seen.take() {
                 Some(look) => look,
                 None => self.look().await?,
             };
             self.judge(&look, begun)?;
+            // As many as the cluster has, and read again by the next look: not kept while a drain waits.
+            (look.elsewhere, look.volumes) = (None, None);
             let node = self.cordon(&look.node).await?;
             begun = true;
             self.roster.take(&look, Instant::now());
@@ -126,7 +129,8 @@ impl<'a> Rounds<'a> {
             if self.order.words.wait_for_replacements && self.replacements.is_none() {
                 self.replacements = Some(self.replacements_before(&look).await?);
             }
-            match self.empty(&look).await? {
+            let versions = look.into_versions();
+            match self.empty(&versions).await? {
                 // A server that forgets at once would be asked without a breath.
                 Emptied::Missed => {
                     tokio::time::sleep(missed).await;
@@ -144,8 +148,7 @@ impl<'a> Rounds<'a> {
             }
             if self.order.looks_again {
                 // The next to look is whoever gave the order, by a read of its own.
-                let version = look.pods_version;
-                return Ok(self.evidence(&node, node.clone(), version));
+                return Ok(self.evidence(&node, node.clone(), versions.pods));
             }
             if let Some(evidence) = self.seen_drained(&node).await? {
                 return Ok(evidence);
@@ -227,13 +230,13 @@ impl<'a> Rounds<'a> {
     }
 
     /// Evicts whoever is due and reads the watches, until nobody is left.
-    async fn empty(&mut self, look: &Look) -> Result<Emptied, Finding> {
+    async fn empty(&mut self, versions: &Versions) -> Result<Emptied, Finding> {
         if self.roster.is_empty() && self.asked.is_empty() {
             return Ok(Emptied::Yes);
         }
         let api = self.api;
         let mut pods: BoxStream<'a, Seen<Pod>> =
-            streams::watch(api, &pods_path(&self.order.node), &look.pods_version);
+            streams::watch(api, &pods_path(&self.order.node), &versions.pods);
         let mut budgets: Option<BoxStream<'a, Seen<Budget>>> = None;
         loop {
             let now = Instant::now();
@@ -242,14 +245,14 @@ impl<'a> Rounds<'a> {
                 let ask = async move {
                     let went = match &force {
                         Some(force) => force::remove(api, &name, &uid, force).await,
-                        None => evict::evict(api, &name, &uid, false).await,
+                        None => evict::evict(api, &name, &uid, None, false).await,
                     };
                     (uid, went)
                 };
                 self.asked.push(ask.boxed());
             }
             if budgets.is_none() && self.roster.waits_for_budgets() {
-                budgets = Some(streams::watch(api, BUDGETS, &look.budgets_version));
+                budgets = Some(streams::watch(api, BUDGETS, &versions.budgets));
             }
             self.tell();
             if self.roster.is_empty() && self.asked.is_empty() {
@@ -320,7 +323,9 @@ impl<'a> Rounds<'a> {
                     continue;
                 }
             };
-            return match seen.verdict {
+            // kured's lock was judged by the round's look: what is begun goes on beside it.
+            let verdict = judge_drained(&seen.node, &seen.pods, &Kured::None, self.order);
+            return match verdict {
                 Verdict::Clear => Ok(Some(self.evidence(cordoned, seen.node, seen.pods_version))),
                 // Somebody landed meanwhile.
                 Verdict::Waiting(_) | Verdict::Unknown(_) => Ok(None),

@@ -68,6 +68,55 @@ fn a_crash_loop_is_known_by_what_was_noted_and_never_by_its_times() {
     );
 }
 
+/// A pod of a DaemonSet for a Node, failing in one of the ways in which a pod can.
+fn of_daemon(way: &str, node: &str, age: i64) -> Observed {
+    let status = match way {
+        "crash" => container(&json!({
+            "restartCount": 7, "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+            "lastState": {"terminated": {"reason": "Error", "exitCode": 1, "finishedAt": ago(100)}},
+        })),
+        "memory" => container(&json!({
+            "restartCount": 7, "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+            "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137, "finishedAt": ago(100)}},
+        })),
+        "image" => {
+            container(&json!({"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}))
+        }
+        "config" => container(
+            &json!({"state": {"waiting": {"reason": "CreateContainerConfigError", "message": "secret \"x\" not found"}}}),
+        ),
+        "unready" => container(&json!({"state": {"running": {"startedAt": ago(age)}}})),
+        _ => creating(),
+    };
+    let name = format!("cni-{node}");
+    let mut pod = pod(&name, node, age, &status);
+    pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "cni", "uid": "ds", "controller": true}]);
+    if way == "unscheduled" {
+        pod["spec"]["nodeName"] = json!("");
+        // As the DaemonSet controller binds its pods to their Nodes.
+        pod["spec"]["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}]}}});
+        pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+            "message": "0/2 nodes are available: 1 Insufficient cpu.", "lastTransitionTime": ago(age)}]);
+    }
+    let volume = "MountVolume.SetUp failed for volume \"run\" : hostPath type check failed: /run/cni is not a directory";
+    let events = if way == "volume" { vec![event(&name, "FailedMount", volume, 10)] } else { Vec::new() };
+    seen(&[pod], events)
+}
+
+#[test]
+fn a_daemonset_that_failed_on_one_node_before_has_not_failed_on_any_other() {
+    for way in ["crash", "memory", "image", "config", "unready", "unscheduled", "volume", "starting"] {
+        let noted = keys(&judge(&of_daemon(way, "k3s-1", 10 * MIN), now()));
+        assert_eq!(noted.len(), 1, "{way}");
+        let there = judge(&of_daemon(way, "k3s-1", 5 * MIN), now());
+        assert_eq!(verdict(&there, Some(known(Some(&noted))), now()), Verdict::Clear, "{way}");
+        let elsewhere = judge(&of_daemon(way, "k3s-2", 5 * MIN), now());
+        let stops = verdict(&elsewhere, Some(known(Some(&noted))), now());
+        assert!(matches!(&stops, Verdict::Waiting(why) if why.contains("cni-k3s-2")), "{way}: {stops:?}");
+    }
+}
+
 #[test]
 fn a_root_cause_of_a_node_covers_its_further_pods_and_no_other_node() {
     let noted = keys(&judge(&without_sandbox(&[("a-1", "k3s-2", 10 * MIN)]), now()));

@@ -76,7 +76,7 @@ fn budgets_are_judged_by_what_they_count() {
             json!({"disruptionsAllowed": 0, "currentHealthy": 2, "desiredHealthy": 2, "expectedPods": 3, "disruptedPods": {"e1": "2026-11-21T02:55:27Z"}}),
             1,
             Is::Waiting,
-            "allows 0 disruptions now",
+            "also where a pod of that name is ready: e1 until 2026-11-21T02:57:27Z at the latest",
         ),
         (
             "not yet counted",
@@ -123,7 +123,7 @@ fn the_nodes_pods_together_are_counted_against_a_budget() {
     // Without, the second can never go.
     let mut words = order();
     words.words.nowhere_else = Word::Allow;
-    let nowhere = Look { elsewhere: Some(Elsewhere::default()), ..here };
+    let nowhere = Look { elsewhere: Some(Arc::default()), ..here };
     let judgement = judge(&nowhere, &words);
     assert_eq!(is(&judgement), Is::Refused);
     assert!(

@@ -81,7 +81,7 @@ fn a_pod_that_fits_nowhere_is_told_why_node_by_node() {
     ];
     for (what, with, change, word) in cases {
         let mut here = look(vec![pod("a", with)]);
-        change(&mut here.elsewhere.as_mut().unwrap().nodes);
+        change(&mut Arc::make_mut(here.elsewhere.as_mut().unwrap()).nodes);
         let judgement = judge(&here, &order());
         assert_eq!(kinds(&judgement), [Kind::NowhereElse], "{what}");
         assert!(said(&judgement).contains(word), "{what}: {}", said(&judgement));
@@ -98,7 +98,7 @@ fn a_taint_that_only_prefers_and_one_that_is_tolerated_keep_nobody_off() {
         ),
     ] {
         let mut here = look(vec![pod("a", with)]);
-        for (node, _) in &mut here.elsewhere.as_mut().unwrap().nodes {
+        for (node, _) in &mut Arc::make_mut(here.elsewhere.as_mut().unwrap()).nodes {
             node.spec.taints = vec![serde_json::from_value(taint.clone()).unwrap()];
         }
         assert_eq!(judge(&here, &order()).verdict(), Verdict::Clear, "{taint}");

@@ -1,16 +1,21 @@
 //! Pods that are deleted because somebody has said so, and nobody else's.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::scene::{MINUTE, Scene, is_drained, refused};
 use crate::{
+    api::Answer,
     drain::{
         Force,
         work::{Ended, Evidence, Stage},
     },
-    fake::{Resource, make},
+    fake::{Fault, Resource, make},
     objects::Uid,
 };
 
@@ -145,4 +150,70 @@ async fn a_missing_right_to_delete_is_named() {
     let ended = scene.drain().await;
     assert!(refused(&ended).contains("delete pods"), "{ended:?}");
     assert_eq!(scene.pods_here(), here.len());
+}
+
+/// Every eviction is answered so.
+fn guard(scene: &Scene, status: u16, reason: &str, message: &str) {
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "reason": reason, "message": message,
+    });
+    let answer = Answer {
+        status,
+        retry_after: None,
+        content_type: "application/json".to_owned(),
+        body: body.to_string().into_bytes(),
+    };
+    scene.cluster.fault(1000, |request| request.path.ends_with("/eviction"), Fault::Answer(answer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhooks_no_is_passed_over_for_a_pod_that_somebody_named_and_not_by_the_plans_word() {
+    let denied = "admission webhook \"guard.example.com\" denied the request: backups are running";
+    let down = "Internal error occurred: failed calling webhook \"guard.example.com\": failed to call webhook: Post \
+                \"https://guard.shop.svc:443/?timeout=5s\": dial tcp 10.0.0.1:443: connect: connection refused";
+    for (status, reason, message) in [(403, "Forbidden", denied), (500, "InternalError", down)] {
+        let mut scene = Scene::with_shop(6).await.allowing_nowhere_else();
+        let here = uids(&scene);
+        guard(&scene, status, reason, message);
+        scene.order.force = Some(Force { by: "the plan".to_owned(), only: None, grace_s: None });
+        let because = match scene.drain_within(MINUTE).await {
+            Ended::Refused { why, .. } => why,
+            Ended::Stopped { waits, .. } => waits.unwrap().because,
+            Ended::Drained(evidence) => panic!("{evidence:?}"),
+        };
+        assert!(because.contains("guard.example.com"), "{because}");
+        assert_eq!((scene.pods_here(), deletes(&scene)), (here.len(), 0));
+
+        scene.order.force = Some(by_anna(&here, None));
+        let evidence = evidence(scene.drain().await);
+        assert_eq!((evidence.forced.len(), deletes(&scene)), (here.len(), here.len()));
+        assert!(evidence.forced[0].contains("guard.example.com"), "{:?}", evidence.forced);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_grace_period_that_was_said_is_asked_for_of_a_pod_that_is_evicted_too() {
+    for (grace_s, wanted) in [(Some(5), json!(5)), (None, Value::Null)] {
+        let mut scene = Scene::with_shop(6).await.allowing_nowhere_else();
+        let here = uids(&scene);
+        let asked: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let seen = Arc::clone(&asked);
+        let note = move |request: &crate::api::Request| {
+            if request.path.ends_with("/eviction") {
+                let body: Value = serde_json::from_slice(request.body.as_ref().unwrap()).unwrap();
+                seen.lock().unwrap().push(body["deleteOptions"].clone());
+            }
+            false
+        };
+        scene.cluster.fault(1, note, Fault::Hang { takes_effect: false });
+        scene.order.force = Some(by_anna(&here[..1], grace_s));
+        assert!(is_drained(&scene.drain().await));
+        let asked = asked.lock().unwrap();
+        assert_eq!((asked.len(), deletes(&scene)), (here.len(), 0));
+        for options in &*asked {
+            let named = options["preconditions"]["uid"] == here[0].as_str();
+            let wanted = if named { &wanted } else { &Value::Null };
+            assert_eq!(&options["gracePeriodSeconds"], wanted, "{options}");
+        }
+    }
 }

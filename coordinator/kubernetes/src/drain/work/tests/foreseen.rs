@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use drydock_types::Verdict;
 use serde_json::json;
 
@@ -244,4 +246,40 @@ async fn what_was_read_is_judged_without_a_further_request_and_room_costs_none()
     assert_eq!(verdicts[0], verdicts[1]);
     assert!(is_drained(&scene.drain().await));
     assert!(still_drained_at(&scene.cluster, &scene.order, &scene.node()).await.is_clear());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_waits_keeps_nothing_of_the_other_nodes() {
+    let scene = Scene::with_shop(9).await;
+    // A disruption controller that is not there makes no more room: the drain waits after the first pod.
+    scene.budget(json!({"maxUnavailable": 1})).await;
+    scene.cluster.controlled(false);
+    let look = look::look(&scene.cluster, &scene.order).await.unwrap();
+    let elsewhere = Arc::downgrade(look.elsewhere.as_ref().unwrap());
+    let drained = drain(&scene.cluster, &scene.order, Some(look), MINUTE, &scene.tell, &scene.stop);
+    let waits = async {
+        scene.tell.subscribe().wait_for(|progress| progress.waits.is_some()).await.unwrap();
+        assert!(elsewhere.upgrade().is_none(), "the look is still there");
+    };
+    let (ended, ()) = tokio::join!(drained, waits);
+    assert!(!is_drained(&ended), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_other_nodes_are_kept_for_a_drain_only_where_they_made_a_finding() {
+    let scene = Scene::with_shop(9).await;
+    let first = foreseen(&scene, false).await;
+    let kept = first.clone().into_look();
+    assert!(first.look.elsewhere.is_some() && kept.elsewhere.is_none() && kept.volumes.is_none());
+    let again = foresee_from(&scene.cluster, &scene.order, kept, false).await;
+    assert_eq!(again.judgement, first.judgement);
+
+    for other in ["k-2", "k-3"] {
+        scene.cluster.change(Resource::Nodes, "", other, |node| node["spec"]["unschedulable"] = json!(true));
+    }
+    let found = foreseen(&scene, false).await;
+    assert!(found.judgement.findings.iter().any(|finding| finding.kind == Kind::NowhereElse), "{found:?}");
+    let kept = found.clone().into_look();
+    let again = foresee_from(&scene.cluster, &scene.order, kept, false).await;
+    assert_eq!(again.judgement, found.judgement);
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::scene::{MINUTE, Scene, is_drained, refused};
 use crate::{
-    drain::work::still_drained,
+    drain::work::{still_drained, still_drained_at},
     fake::{Cluster, Fault, Resource, Workload, make},
 };
 
@@ -190,4 +190,47 @@ async fn a_namespace_that_is_going_takes_its_pods_along_and_is_no_missing_right(
         }
     });
     assert!(is_drained(&ended), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kured_that_took_its_lock_after_the_drain_keeps_the_node_from_being_worked_on() {
+    let scene = Scene::new();
+    scene.cluster.put(
+        Resource::DaemonSets,
+        json!({"metadata": {"namespace": "kube-system", "name": "kured", "annotations": {}}}),
+    );
+    assert!(is_drained(&scene.drain().await));
+    let requests = scene.cluster.asked().len();
+    assert!(still_drained(&scene.cluster, &scene.order).await.is_clear());
+    assert_eq!(scene.cluster.asked().len() - requests, 2, "no kured runs here: nobody asks for its lock");
+
+    scene.cluster.workload(Workload::daemon_set("kube-system", "kured", "k-1"));
+    scene.cluster.pass(MINUTE).await;
+    let requests = scene.cluster.asked().len();
+    assert!(still_drained(&scene.cluster, &scene.order).await.is_clear());
+    assert_eq!(scene.cluster.asked().len() - requests, 3);
+
+    let held_for = |node: &str| {
+        let lock = json!({"nodeID": node, "metadata": {"unschedulable": false}}).to_string();
+        scene.cluster.change(Resource::DaemonSets, "kube-system", "kured", |set| {
+            set["metadata"]["annotations"]["weave.works/kured-node-lock"] = json!(lock);
+        });
+    };
+    held_for("k-1");
+    for verdict in [
+        still_drained(&scene.cluster, &scene.order).await,
+        still_drained_at(&scene.cluster, &scene.order, &scene.node()).await,
+    ] {
+        assert!(
+            matches!(&verdict, Verdict::Refused(why) if why.contains("has its lock for it")),
+            "{verdict:?}"
+        );
+    }
+    // It takes nothing back here: "Waiting" would have the Node drained anew.
+    held_for("k-2");
+    let verdict = still_drained(&scene.cluster, &scene.order).await;
+    assert!(matches!(&verdict, Verdict::Unknown(why) if why.contains("its lock for k-2")), "{verdict:?}");
+    scene.cluster.forbid("get", "daemonsets");
+    let verdict = still_drained(&scene.cluster, &scene.order).await;
+    assert!(matches!(&verdict, Verdict::Unknown(why) if why.contains("get daemonsets.apps")), "{verdict:?}");
 }
