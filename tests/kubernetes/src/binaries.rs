@@ -131,6 +131,17 @@ pub fn here() -> bool {
     false
 }
 
+/// The same for a test that takes minutes: only where everything was asked for (`tests/run --all`, which sets this variable).
+#[must_use]
+#[expect(clippy::print_stderr, reason = "a test that is left out must not look like one that passed")]
+pub fn here_with_all(variable: &str) -> bool {
+    if env::var_os(variable).is_some_and(|set| !set.is_empty()) {
+        return here();
+    }
+    eprintln!("LEFT OUT: it takes minutes, and runs with tests/run --all ({variable}=1)");
+    false
+}
+
 fn go_version(said: &str) -> Option<(u32, u32)> {
     let word = said.split_whitespace().nth(2)?.strip_prefix("go")?;
     let mut parts = word.split('.');

@@ -34,7 +34,7 @@ pub mod server;
 
 pub use self::{
     admin::Admin,
-    binaries::{available, here},
+    binaries::{available, here, here_with_all},
     cluster::{Cluster, Settings},
     error::{Error, Result},
 };

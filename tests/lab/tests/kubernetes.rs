@@ -17,7 +17,7 @@ fn servers_then_agents_are_upgraded_while_the_cluster_is_used_and_a_blocking_bud
 #[test]
 #[ignore = "boots nodes and builds a control plane: needs root and Go"]
 fn one_server_alone_is_upgraded_only_where_the_plan_accepts_the_outage() -> Result<()> {
-    if !drydock_test_cluster::here() {
+    if !drydock_test_cluster::here_with_all("DRYDOCK_LAB_ALL") {
         return Ok(());
     }
     Scenario::OneServer.play()

@@ -8,7 +8,7 @@ use drydock_core::{
     view::{Phase, RunStatus, RunView},
 };
 use drydock_system_tests::{Fleet, fleet, release::Behaviour, wait};
-use drydock_test_cluster::{Admin, Cluster, Settings, cluster::SOON, here, objects};
+use drydock_test_cluster::{Admin, Cluster, Settings, cluster::SOON, here, here_with_all, objects};
 use serde_json::{Value, json};
 
 use super::{drained::is_machine_of, typed};
@@ -127,7 +127,7 @@ fn plan(fleet: &Fleet, drain: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "wants Go: tests/run kubernetes"]
 async fn an_api_that_is_away_for_a_minute_in_the_middle_of_a_drain_only_makes_it_later() {
-    if !here() {
+    if !here_with_all("DRYDOCK_KUBERNETES_ALL") {
         return;
     }
     let mut scene = Scene::set("5s", "5m").await;
@@ -182,7 +182,7 @@ async fn a_node_that_a_person_uncordons_under_our_mark_is_not_changed_until_some
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "wants Go: tests/run kubernetes"]
 async fn a_node_that_is_deleted_in_the_middle_of_its_drain_is_not_changed_until_it_is_there_again() {
-    if !here() {
+    if !here_with_all("DRYDOCK_KUBERNETES_ALL") {
         return;
     }
     let scene = Scene::set("8s", "30s").await;
@@ -204,7 +204,7 @@ async fn a_node_that_is_deleted_in_the_middle_of_its_drain_is_not_changed_until_
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "wants Go: tests/run kubernetes"]
 async fn a_finalizer_that_never_goes_is_named_at_the_drains_deadline() {
-    if !here() {
+    if !here_with_all("DRYDOCK_KUBERNETES_ALL") {
         return;
     }
     let scene = Scene::set("0s", "20s").await;
@@ -227,7 +227,7 @@ async fn a_finalizer_that_never_goes_is_named_at_the_drains_deadline() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "wants Go: tests/run kubernetes"]
 async fn a_certificate_that_expires_in_the_middle_of_a_run_is_named_and_a_new_one_goes_on() {
-    if !here() {
+    if !here_with_all("DRYDOCK_KUBERNETES_ALL") {
         return;
     }
     let scene = Scene::set("25s", "40s").await;
