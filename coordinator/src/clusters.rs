@@ -21,11 +21,12 @@ use std::{
 
 use drydock_kubernetes::{
     client::{Client, ClientError},
+    drain::OwnPod,
     health::{
         self,
         observe::{READYZ, Readyz},
     },
-    kubeconfig::{Authority, Credentials, KubeconfigError, User, expiry, in_cluster},
+    kubeconfig::{Authority, Credentials, KubeconfigError, User, expiry, in_cluster, own_pod},
     survey,
 };
 use drydock_types::{ClusterName, NodeKey, NodeName};
@@ -118,6 +119,8 @@ pub struct Clusters {
     registry: Registry,
     sealing: SealingKey,
     open: Mutex<BTreeMap<ClusterName, Opened>>,
+    /// The pod that this process runs in, where it runs in one: for as long as it lives.
+    runs_in: Option<OwnPod>,
 }
 
 impl fmt::Debug for Clusters {
@@ -130,7 +133,14 @@ impl Clusters {
     /// Those that the store knows.
     #[must_use]
     pub fn new(registry: Registry, sealing: SealingKey) -> Self {
-        Self { registry, sealing, open: Mutex::default() }
+        let runs_in = own_pod(|name| std::env::var(name).ok());
+        Self { registry, sealing, open: Mutex::default(), runs_in }
+    }
+
+    /// The pod that this coordinator runs in, in whichever cluster.
+    #[must_use]
+    pub const fn runs_in(&self) -> Option<&OwnPod> {
+        self.runs_in.as_ref()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ClusterName, Opened>> {
@@ -251,6 +261,27 @@ impl Clusters {
     /// When the store cannot be read.
     pub fn binding(&self, key: NodeKey) -> Result<Option<BindingRow>, ClusterError> {
         Ok(self.registry.binding(key)?)
+    }
+
+    /// Which Node of which cluster a machine is, with the way to it; for whoever may not wait for the disk.
+    ///
+    /// # Errors
+    /// When it is bound to none, or its cluster cannot be spoken to; with what to do about it.
+    pub async fn opened_for(
+        self: Arc<Self>,
+        key: NodeKey,
+        name: &NodeName,
+    ) -> Result<(BindingRow, Opened), String> {
+        let found = tokio::task::spawn_blocking(move || {
+            let Some(binding) = self.binding(key)? else { return Ok(None) };
+            let opened = self.open(&binding.cluster)?;
+            Ok::<_, ClusterError>(Some((binding, opened)))
+        });
+        let found =
+            found.await.map_err(|_| "the coordinator's log says why it could not be read".to_owned())?;
+        found.map_err(|error| error.to_string())?.ok_or_else(|| {
+            format!("it is not known which Node of which cluster {name} is: drydock node bind {name} CLUSTER")
+        })
     }
 
     /// Says which Node of which cluster a machine is. That it is so is seen at every gate, by both machine ids.

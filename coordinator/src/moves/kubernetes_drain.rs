@@ -25,7 +25,6 @@ use drydock_kubernetes::{
         verdict,
         work::{self, Ended, Progress, Stop},
     },
-    kubeconfig::own_pod,
     mark::Marker,
     objects::{Node, Pod, Uid},
 };
@@ -38,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Carrier, Errand, NotMoved, Sight, Told, fresh::Fresh, left::LeftPod};
 use crate::{
-    clusters::{ClusterError, Clusters},
+    clusters::Clusters,
     driver::{LookRequest, MoveRequest},
     link::Sessions,
 };
@@ -77,20 +76,8 @@ pub trait Bindings: std::fmt::Debug + Send + Sync {
 #[async_trait]
 impl Bindings for Clusters {
     async fn of(self: Arc<Self>, key: NodeKey, name: &NodeName) -> Result<Bound, String> {
-        let found = tokio::task::spawn_blocking(move || {
-            let Some(binding) = self.binding(key)? else { return Ok(None) };
-            let opened = self.open(&binding.cluster)?;
-            // Asked each time: it costs two reads of the environment, and one of a file where they say nothing.
-            let own_pod = own_pod(|name| std::env::var(name).ok());
-            Ok::<_, ClusterError>(Some((binding, opened, own_pod)))
-        });
-        let found =
-            found.await.map_err(|_| "the coordinator's log says why it could not be read".to_owned())?;
-        let Some((binding, opened, own_pod)) = found.map_err(|error| error.to_string())? else {
-            return Err(format!(
-                "it is not known which Node of which cluster {name} is: drydock node bind {name} CLUSTER"
-            ));
-        };
+        let own_pod = self.runs_in().cloned();
+        let (binding, opened) = self.opened_for(key, name).await?;
         let (cluster, node) = (binding.cluster.to_string(), binding.kube_node);
         Ok(Bound { cluster, node, api: opened.client, own_pod })
     }

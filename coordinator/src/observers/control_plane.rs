@@ -7,7 +7,7 @@ use drydock_kubernetes::client::Client;
 use drydock_types::{NodeKey, NodeName};
 
 use super::{Askable, Asked, Places};
-use crate::clusters::{ClusterError, Clusters};
+use crate::clusters::{Clusters, Opened};
 
 /// What is asked: the server's own word on whether it can serve.
 const READY: &str = "/readyz";
@@ -30,20 +30,11 @@ impl Askable for Endpoint {
 #[async_trait]
 impl Places for Clusters {
     async fn control_plane(self: Arc<Self>, key: NodeKey, name: NodeName) -> Result<Asked, String> {
-        let found = tokio::task::spawn_blocking(move || {
-            let Some(binding) = self.binding(key)? else { return Ok(None) };
-            let opened = self.open(&binding.cluster)?;
-            Ok::<_, ClusterError>(Some((binding.cluster, opened.client)))
-        });
-        let found =
-            found.await.map_err(|_| "the coordinator's log says why it could not be read".to_owned())?;
-        let Some((cluster, client)) = found.map_err(|error| error.to_string())? else {
-            return Err(format!("{name} is bound to no cluster: drydock node bind {name} CLUSTER"));
-        };
+        let (binding, Opened { client, .. }) = self.opened_for(key, &name).await?;
         let names: Vec<String> = client.endpoints().map(ToString::to_string).collect();
         let part = |(index, name)| (name, Arc::new(Endpoint { client: Arc::clone(&client), index }) as _);
         Ok(Asked {
-            what: format!("the API of {cluster}"),
+            what: format!("the API of {}", binding.cluster),
             parts: names.into_iter().enumerate().map(part).collect(),
         })
     }

@@ -50,7 +50,7 @@ pub(super) fn too_long(run: &mut Run, index: usize, now: Now) -> bool {
             of.what
         ),
         happened: of.line(),
-        state_now: format!("{name} is changed and well; nobody is out of service by this run"),
+        state_now: format!("{name} is changed and well; nobody else leaves service"),
         resume_at: Phase::Returning,
         next_attempt: false,
     };
