@@ -135,7 +135,7 @@ impl Scenario {
             let mut dice = Dice::new(seed, "aim");
             let mut scenario = aim.draw(&mut dice);
             if dice.chance(250) {
-                scenario.draw_faults(&mut Dice::new(seed, "faults"), scenario.span_ms());
+                scenario.draw_usual_faults(seed);
             }
             return scenario;
         }
@@ -144,10 +144,9 @@ impl Scenario {
         let plans = plans(&mut dice, &hosts);
         let mut scenario =
             Self { hosts, plans, faults: Vec::new(), rates: Vec::new(), calm_ms: 0, cluster: None };
-        let span_ms = scenario.span_ms();
         let with_faults = options.faults && (seed == 0 || dice.chance(930));
         if with_faults {
-            scenario.draw_faults(&mut Dice::new(seed, "faults"), span_ms);
+            scenario.draw_usual_faults(seed);
         }
         scenario
     }
@@ -181,23 +180,29 @@ impl Scenario {
         Self { hosts, plans: vec![plan], faults: Vec::new(), rates: Vec::new(), calm_ms: 0, cluster: None }
     }
 
-    pub(crate) fn draw_faults(&mut self, dice: &mut Dice, span_ms: u64) {
-        let last = span_ms + span_ms / 2;
+    /// What goes wrong in any fleet, until half as long again as the plans take.
+    pub(crate) fn draw_usual_faults(&mut self, seed: u64) {
+        let mut dice = Dice::new(seed, "faults");
+        self.draw_faults(&mut dice, &Kind::ALL[..Kind::DRAWN], 500, self.span_ms() * 3 / 2);
+    }
+
+    /// What goes wrong in it: of these kinds, each at a moment between these two.
+    pub(crate) fn draw_faults(&mut self, dice: &mut Dice, kinds: &[Kind], from_ms: u64, until_ms: u64) {
         for _ in 0..dice.between(1, 6) {
-            let kind = Kind::ALL[dice.index(Kind::DRAWN)];
+            let kind = kinds[dice.index(kinds.len())];
             if let Some(rate) = kind.rate(dice) {
                 self.rates.push((kind, rate));
                 continue;
             }
             for _ in 0..dice.between(1, 3) {
-                let at = dice.between(500, last);
+                let at = dice.between(from_ms, until_ms);
                 let host = dice.index(self.hosts.len());
                 self.faults.push((at, Fault::draw(kind, host, dice)));
             }
         }
         self.faults.sort_by_key(|(at, _)| *at);
-        let longest = self.faults.iter().map(|(at, fault)| at + fault.lasts_ms()).max().unwrap_or(0);
-        self.calm_ms = longest.max(last).max(self.calm_ms);
+        let ends = self.faults.iter().map(|(at, fault)| at + fault.lasts_ms());
+        self.calm_ms = ends.chain([self.calm_ms, self.span_ms() * 3 / 2]).max().unwrap_or(0);
     }
 
     /// About how long the plans take when nothing goes wrong.

@@ -1,8 +1,10 @@
-//! Percentiles, the table, `wave.json`.
+//! What was measured of a wave: the table, `wave.json`.
 
-use std::fmt::Write as _;
-
-use crate::process::Memory;
+use crate::{
+    bench::Measured,
+    process::Memory,
+    table::{Spread, Table, percentile},
+};
 
 /// The aims of the project, by name.
 const NODE_MS: f64 = 10.0;
@@ -40,7 +42,7 @@ pub(crate) struct Figures {
 impl Round {
     /// For whoever waits.
     pub(crate) fn line(&self) -> String {
-        let (floor, wave) = (Spread::of(&self.floor), Spread::of(&self.wave));
+        let (floor, wave) = (Spread::of(self.floor.iter().copied()), Spread::of(self.wave.iter().copied()));
         let whole: f64 = self.wave.iter().sum();
         format!(
             "floor {:.2} / {:.2} ms, node {:.2} / {:.2} ms (p50 / p99), ratio {:.2}, whole wave {whole:.0} ms",
@@ -53,38 +55,18 @@ impl Round {
     }
 }
 
-/// Median and 99th percentile.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Spread {
-    p50: f64,
-    p99: f64,
-}
-
-impl Spread {
-    fn of(times: &[f64]) -> Self {
-        let mut sorted = times.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        Self { p50: percentile(&sorted, 50), p99: percentile(&sorted, 99) }
-    }
-}
-
-/// By nearest rank: a value that was measured.
-fn percentile<T: Copy + Default>(sorted: &[T], percent: usize) -> T {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
-}
-
 impl Figures {
     fn floor(&self) -> Spread {
-        Spread::of(&self.rounds.iter().flat_map(|round| round.floor.clone()).collect::<Vec<_>>())
+        Spread::of(self.rounds.iter().flat_map(|round| round.floor.clone()))
     }
 
     fn wave(&self) -> Spread {
-        Spread::of(&self.rounds.iter().flat_map(|round| round.wave.clone()).collect::<Vec<_>>())
+        Spread::of(self.rounds.iter().flat_map(|round| round.wave.clone()))
     }
+}
 
-    /// For people.
-    pub(crate) fn table(&self) -> String {
+impl Measured for Figures {
+    fn table(&self) -> String {
         let (floor, wave) = (self.floor(), self.wave());
         let (idle, _) = resident(&self.idle);
         let (rss, rss_most) = resident(&self.after);
@@ -110,15 +92,13 @@ impl Figures {
         )
     }
 
-    /// For programs: these keys and no others.
-    pub(crate) fn json(&self) -> String {
-        // Microseconds are as far as the stamps go.
-        let spread = |Spread { p50, p99 }| format!("{{\"p50\":{p50:.3},\"p99\":{p99:.3}}}");
+    /// These keys and no others.
+    fn json(&self) -> String {
         format!(
             "{{\"nodes\":{},\"per_node_ms\":{},\"floor_ms\":{},\"agent_rss_kb\":{},\"agent_peak_kb\":{},\"agent_stripped_bytes\":{}}}\n",
             self.nodes,
-            spread(self.wave()),
-            spread(self.floor()),
+            self.wave().json(),
+            self.floor().json(),
             resident(&self.after).0,
             self.peak_kb,
             self.stripped_bytes,
@@ -131,22 +111,6 @@ fn resident(memory: &[Memory]) -> (u64, u64) {
     let mut sorted: Vec<u64> = memory.iter().map(|memory| memory.resident_kb).collect();
     sorted.sort_unstable();
     (percentile(&sorted, 50), percentile(&sorted, 100))
-}
-
-#[derive(Debug, Default)]
-struct Table(String);
-
-impl Table {
-    fn row(&mut self, what: &str, first: &str, second: &str, aim: &str, met: Option<bool>) {
-        let met = match met {
-            Some(true) => "✓",
-            Some(false) => "missed",
-            None => "",
-        };
-        let line = format!("{what:<28}{first:>12}{second:>12}   {aim:<9} {met}");
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "{}", line.trim_end());
-    }
 }
 
 #[cfg(test)]
@@ -164,16 +128,6 @@ mod tests {
             peak_kb: 13_000,
             stripped_bytes: 5_000_000,
         }
-    }
-
-    #[test]
-    fn a_percentile_is_a_value_that_was_measured() {
-        let sorted: Vec<u64> = (1..=250).collect();
-        assert_eq!(
-            (percentile(&sorted, 50), percentile(&sorted, 99), percentile(&sorted, 100)),
-            (125, 248, 250)
-        );
-        assert_eq!(percentile::<u64>(&[], 50), 0);
     }
 
     #[test]

@@ -24,34 +24,21 @@ mod bare;
 mod figures;
 mod scene;
 
-use std::{
-    fs::{self, File},
-    path::PathBuf,
-};
+use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 
 use self::{
     figures::{Drained, Figures},
     scene::{PODS, Scene},
 };
-use crate::fleet::Programs;
+use crate::{bench::Bench, fleet::Programs};
 
 #[derive(Debug, Args)]
 pub(crate) struct Kubernetes {
-    /// The agent
-    #[arg(long, value_name = "FILE")]
-    agent: PathBuf,
-    /// The coordinator and command line
-    #[arg(long, value_name = "FILE")]
-    drydock: PathBuf,
-    /// Where state lies while it runs, and kubernetes.json afterwards
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
-    /// How many agents, each a Node
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..=500))]
-    nodes: u32,
+    #[command(flatten)]
+    bench: Bench,
     /// How many drains of each kind are counted; one more goes before them
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     drains: u32,
@@ -64,35 +51,17 @@ pub(crate) struct Kubernetes {
     /// Pods of the large cluster
     #[arg(long, default_value_t = 20_000)]
     large_pods: usize,
-    /// Leave the state directory behind
-    #[arg(long)]
-    keep: bool,
 }
 
 pub(crate) fn run(args: &Kubernetes) -> Result<()> {
     drydock_test_cluster::available().map_err(|why| anyhow::anyhow!(why))?;
-    fs::create_dir_all(&args.dir).with_context(|| format!("cannot make {}", args.dir.display()))?;
-    let dir = args.dir.canonicalize()?;
-    let lock = File::create(dir.join("lock"))?;
-    lock.try_lock().with_context(|| format!("another bench is at work in {}", dir.display()))?;
-    let state = dir.join("kubernetes-state");
-    crate::remove(&state)?;
-    let measured = measure(args, &state);
-    if !args.keep {
-        crate::remove(&state)?;
-    }
-    let figures = measured?;
-    print!("{}", figures.table());
-    let place = dir.join("kubernetes.json");
-    fs::write(&place, figures.json()).with_context(|| format!("cannot write {}", place.display()))?;
-    println!("written to {}", place.display());
-    Ok(())
+    args.bench.run("kubernetes", |programs, state| measure(args, programs, state))
 }
 
-fn measure(args: &Kubernetes, state: &std::path::Path) -> Result<Figures> {
-    let programs = Programs { agent: args.agent.canonicalize()?, drydock: args.drydock.canonicalize()? };
-    eprintln!("kubernetes-bench: a control plane and {} Nodes …", args.nodes);
-    let mut scene = Scene::start(&programs, state, args.nodes)?;
+fn measure(args: &Kubernetes, programs: &Programs, state: &Path) -> Result<Figures> {
+    let nodes = args.bench.nodes;
+    eprintln!("kubernetes-bench: a control plane and {nodes} Nodes …");
+    let mut scene = Scene::start(programs, state, nodes)?;
     let mut drains = Vec::new();
     // They take turns, so that a machine that is slow for a while is slow for both.
     for number in 0..=args.drains {
@@ -127,5 +96,5 @@ fn measure(args: &Kubernetes, state: &std::path::Path) -> Result<Figures> {
     scene.grow(args.large_nodes, args.large_pods)?;
     let after = scene.coordinator_peak_after_gates()?;
     let memory_kb = after.saturating_sub(before);
-    Ok(Figures { nodes: args.nodes, pods: PODS, drains, waves, wave_requests, memory_kb })
+    Ok(Figures { nodes, pods: PODS, drains, waves, wave_requests, memory_kb })
 }

@@ -6,12 +6,14 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`bench`] | what every bench is told, where it works, what it writes |
+//! | [`table`] | percentiles, and figures beside their aims |
 //! | [`process`] | child processes that do not outlive us, and what `/proc` says of them |
 //! | [`fleet`] | the coordinator, its operator's command line, the agents |
 //! | [`wave`] | one run over all nodes, and each node's time in it |
 //! | [`artifact`] | a run that fetches 100 MiB, for an agent's highest memory |
 //! | [`floor`] | the least that a serial node can cost, measured without our crates |
-//! | [`figures`] | percentiles, the table, `wave.json` |
+//! | [`figures`] | what was measured: the table, `wave.json` |
 //! | [`kubernetes`] | what a node of a real cluster costs, drain included, beside a bare client: `kubernetes.json` |
 //!
 //! **A node's time** is the time from one node's entering "applying" to the next one's, by the coordinator's
@@ -25,24 +27,27 @@
 //! ratio falls, below 1 even; on a fast one what is left is processor time and wake-ups, and it rises.
 
 mod artifact;
+mod bench;
 mod figures;
 mod fleet;
 mod floor;
 mod kubernetes;
 mod process;
+mod table;
 mod wave;
 
 use std::{
-    fs::{self, File},
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    bench::Bench,
     figures::{Figures, Round},
     fleet::{Fleet, Programs},
     floor::Floor,
@@ -73,29 +78,16 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Run {
-    /// The agent
-    #[arg(long, value_name = "FILE")]
-    agent: PathBuf,
-    /// The coordinator and command line
-    #[arg(long, value_name = "FILE")]
-    drydock: PathBuf,
-    /// Where state lies while it runs, and wave.json afterwards; on the disk that is to be measured
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
-    /// How many agents
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..=500))]
-    nodes: u32,
+    #[command(flatten)]
+    bench: Bench,
     /// How many waves are counted; one more goes before them
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     waves: u32,
-    /// Leave the state directory behind
-    #[arg(long)]
-    keep: bool,
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run(args) => run(&args),
+        Command::Run(args) => args.bench.run("wave", |programs, state| measure(&args, programs, state)),
         Command::Kubernetes(args) => kubernetes::run(&args),
         Command::FloorAgent { dir, address } => floor::serve(&dir, address),
     };
@@ -108,40 +100,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Run) -> Result<()> {
-    fs::create_dir_all(&args.dir).with_context(|| format!("cannot make {}", args.dir.display()))?;
-    let dir = args.dir.canonicalize()?;
-    let lock = File::create(dir.join("lock"))?;
-    lock.try_lock().with_context(|| format!("another bench is at work in {}", dir.display()))?;
-    let state = dir.join("state");
-    remove(&state)?;
-    let measured = measure(args, &state);
-    if !args.keep {
-        remove(&state)?;
-    }
-    let figures = measured?;
-    print!("{}", figures.table());
-    let place = dir.join("wave.json");
-    fs::write(&place, figures.json()).with_context(|| format!("cannot write {}", place.display()))?;
-    println!("written to {}", place.display());
-    Ok(())
-}
-
-pub(crate) fn remove(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
-            Err(why).with_context(|| format!("cannot remove {}", dir.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn measure(args: &Run, state: &Path) -> Result<Figures> {
-    let programs = Programs { agent: args.agent.canonicalize()?, drydock: args.drydock.canonicalize()? };
-    eprintln!("wave-bench: enrolling {} agents …", args.nodes);
-    let fleet = Fleet::start(&programs, &state.join("fleet"), args.nodes)?;
+fn measure(args: &Run, programs: &Programs, state: &Path) -> Result<Figures> {
+    let nodes = args.bench.nodes;
+    eprintln!("wave-bench: enrolling {nodes} agents …");
+    let fleet = Fleet::start(programs, &state.join("fleet"), nodes)?;
     let idle = fleet.memory()?;
-    let mut floor = Floor::start(&state.join("floor"), args.nodes)?;
+    let mut floor = Floor::start(&state.join("floor"), nodes)?;
     let mut rounds = Vec::new();
     // Floor and wave take turns, so that a disk that is slow for a while is slow for both.
     for number in 0..=args.waves {
@@ -156,5 +120,5 @@ fn measure(args: &Run, state: &Path) -> Result<Figures> {
     eprintln!("wave-bench: one agent fetches {} MiB …", artifact::MIB);
     let peak_kb = artifact::fetch(&fleet)?;
     let stripped_bytes = fs::metadata(&programs.agent)?.len();
-    Ok(Figures { nodes: args.nodes, rounds, idle, after, peak_kb, stripped_bytes })
+    Ok(Figures { nodes, rounds, idle, after, peak_kb, stripped_bytes })
 }

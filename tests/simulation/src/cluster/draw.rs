@@ -4,7 +4,7 @@ use super::{ClusterSpec, DrainSpec, WorkloadSpec};
 use crate::{
     Options,
     dice::Dice,
-    faults::{Fault, Kind},
+    faults::Kind,
     scenario::{
         ETCD_VERSIONS, HostSpec, PlanSpec, Quality, Role, SERVICE_VERSIONS, Scenario, StageSpec, WaveSpec,
     },
@@ -61,32 +61,11 @@ pub fn draw(seed: u64, options: &Options) -> Scenario {
     if !options.faults || dice.chance(40) {
         return scenario;
     }
-    let span_ms = scenario.span_ms();
     if dice.chance(450) {
-        scenario.draw_faults(&mut Dice::new(seed, "faults"), span_ms);
+        scenario.draw_usual_faults(seed);
     }
-    scenario.draw_troubles(dice, span_ms);
+    scenario.draw_faults(dice, TROUBLES, 1500, scenario.span_ms());
     scenario
-}
-
-impl Scenario {
-    fn draw_troubles(&mut self, dice: &mut Dice, span_ms: u64) {
-        for _ in 0..dice.between(1, 6) {
-            let kind = TROUBLES[dice.index(TROUBLES.len())];
-            if let Some(rate) = kind.rate(dice) {
-                self.rates.push((kind, rate));
-                continue;
-            }
-            for _ in 0..dice.between(1, 3) {
-                let at = dice.between(1500, span_ms);
-                let host = dice.index(self.hosts.len());
-                self.faults.push((at, Fault::draw(kind, host, dice)));
-            }
-        }
-        self.faults.sort_by_key(|(at, _)| *at);
-        let ends = self.faults.iter().map(|(at, fault)| at + fault.lasts_ms());
-        self.calm_ms = ends.chain([self.calm_ms, span_ms * 3 / 2]).max().unwrap_or(0);
-    }
 }
 
 fn hosts(dice: &mut Dice) -> Vec<HostSpec> {
@@ -108,6 +87,14 @@ fn hosts(dice: &mut Dice) -> Vec<HostSpec> {
 fn plans(dice: &mut Dice, hosts: &[HostSpec]) -> Vec<PlanSpec> {
     let budget = if dice.chance(250) { 2 } else { 1 };
     let by_zone = hosts.iter().any(|host| host.zone.is_some());
+    if hosts.len() > 1 && dice.chance(150) {
+        // Two runs at once over different nodes, which have only the budget in common.
+        let (mine, others) =
+            hosts.split_at(usize::try_from(dice.between(1, hosts.len() as u64 - 1)).unwrap_or(1));
+        let at_ms = dice.between(4000, 30_000);
+        let other = PlanSpec { at_ms, ..plan(dice, others, 1, budget, by_zone) };
+        return vec![plan(dice, mine, 1, budget, by_zone), other];
+    }
     let mut plans = vec![plan(dice, hosts, 1, budget, by_zone)];
     if dice.chance(300) {
         let at_ms = dice.between(1000, 90_000);

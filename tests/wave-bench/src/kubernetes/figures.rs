@@ -1,6 +1,9 @@
 //! The table, `kubernetes.json`.
 
-use std::fmt::Write as _;
+use crate::{
+    bench::Measured,
+    table::{Spread, Table},
+};
 
 /// The aims of the project.
 const RATIO: f64 = 1.3;
@@ -31,25 +34,17 @@ pub(super) struct Figures {
     pub(super) memory_kb: u64,
 }
 
-/// By nearest rank: a value that was measured.
-fn percentile(times: impl Iterator<Item = f64>, percent: usize) -> f64 {
-    let mut sorted: Vec<f64> = times.collect();
-    sorted.sort_by(f64::total_cmp);
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
-}
-
 impl Figures {
-    fn ours(&self, percent: usize) -> f64 {
-        percentile(self.drains.iter().map(|one| one.ours_ms), percent)
+    fn ours(&self) -> Spread {
+        Spread::of(self.drains.iter().map(|one| one.ours_ms))
     }
 
-    fn bare(&self, percent: usize) -> f64 {
-        percentile(self.drains.iter().map(|one| one.bare_ms), percent)
+    fn bare(&self) -> Spread {
+        Spread::of(self.drains.iter().map(|one| one.bare_ms))
     }
 
-    fn wave(&self, percent: usize) -> f64 {
-        percentile(self.waves.iter().copied(), percent)
+    fn wave(&self) -> Spread {
+        Spread::of(self.waves.iter().copied())
     }
 
     fn most_requests(&self) -> usize {
@@ -61,29 +56,30 @@ impl Figures {
     }
 
     fn drain_aim_ms(&self) -> f64 {
-        RATIO * self.bare(50) + BESIDES_MS
+        RATIO * self.bare().p50 + BESIDES_MS
     }
+}
 
-    /// For people.
-    pub(super) fn table(&self) -> String {
+impl Measured for Figures {
+    fn table(&self) -> String {
         let ms = |value: f64| format!("{value:.1} ms");
         let mut table = Table::default();
         table.row("", "p50", "p99", "aim", None);
         let aim = self.drain_aim_ms();
         table.row(
             "drained node",
-            &ms(self.ours(50)),
-            &ms(self.ours(99)),
+            &ms(self.ours().p50),
+            &ms(self.ours().p99),
             &format!("≤ {aim:.1} ms"),
-            Some(self.ours(50) <= aim),
+            Some(self.ours().p50 <= aim),
         );
-        table.row("  the bare client", &ms(self.bare(50)), &ms(self.bare(99)), "", None);
+        table.row("  the bare client", &ms(self.bare().p50), &ms(self.bare().p99), "", None);
         table.row(
             "node in a no-op wave",
-            &ms(self.wave(50)),
-            &ms(self.wave(99)),
+            &ms(self.wave().p50),
+            &ms(self.wave().p99),
             "≤ 30 ms",
-            Some(self.wave(50) <= WAVE_MS),
+            Some(self.wave().p50 <= WAVE_MS),
         );
         table.row("", "", "most", "", None);
         let (most, aim) = (self.most_requests(), self.requests_aim());
@@ -107,36 +103,19 @@ impl Figures {
         )
     }
 
-    /// For programs: these keys and no others.
-    pub(super) fn json(&self) -> String {
-        let spread = |p50: f64, p99: f64| format!("{{\"p50\":{p50:.3},\"p99\":{p99:.3}}}");
+    /// These keys and no others.
+    fn json(&self) -> String {
         format!(
             "{{\"nodes\":{},\"pods\":{},\"drained_node_ms\":{},\"bare_ms\":{},\"wave_node_ms\":{},\"requests_most\":{},\"requests_aim\":{},\"coordinator_more_kb\":{}}}\n",
             self.nodes,
             self.pods,
-            spread(self.ours(50), self.ours(99)),
-            spread(self.bare(50), self.bare(99)),
-            spread(self.wave(50), self.wave(99)),
+            self.ours().json(),
+            self.bare().json(),
+            self.wave().json(),
             self.most_requests(),
             self.requests_aim(),
             self.memory_kb,
         )
-    }
-}
-
-#[derive(Debug, Default)]
-struct Table(String);
-
-impl Table {
-    fn row(&mut self, what: &str, first: &str, second: &str, aim: &str, met: Option<bool>) {
-        let met = match met {
-            Some(true) => "✓",
-            Some(false) => "missed",
-            None => "",
-        };
-        let line = format!("{what:<28}{first:>12}{second:>12}   {aim:<12} {met}");
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "{}", line.trim_end());
     }
 }
 
