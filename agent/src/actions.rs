@@ -4,6 +4,7 @@
 //! in between it calls `probe` with the note. When the section is taken back it calls `undo_note` (journalled,
 //! fsynced) → `undo` with the note, and after a crash in between `undo_probe`.
 
+pub(crate) mod backup;
 pub mod backup_k3s;
 pub mod check_k3s;
 pub mod check_swap;

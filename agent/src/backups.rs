@@ -1,8 +1,9 @@
 //! Backups of this node: verified while they are taken, encrypted on the node, copied to the coordinator.
 //!
-//! The plain bytes never touch the disk: they pass through the check and the encryption in memory, and what lies in
-//! `<state>/backups` is `<effect>.age` until the coordinator has all of it, then only `<effect>.json`, which says
-//! what was sent. The coordinator cannot read them: they are encrypted to the recipient of this node's policy.
+//! The plain bytes never touch the disk, but for the copy of an SQLite database while it is sealed (ADR 0023): they pass
+//! through the check and the encryption in memory, and what lies in `<state>/backups` is `<effect>.age` until the
+//! coordinator has all of it, then only `<effect>.json`, which says what was sent. The coordinator cannot read them: they
+//! are encrypted to the recipient of this node's policy.
 
 mod seal;
 mod upload;

@@ -26,8 +26,8 @@ use std::{
 };
 
 use drydock_types::{
-    EffectId, Fence, Head, JournalId, NodeName, Outcome, Section, SectionKind, Sha256, document::encode,
-    signed::Followed,
+    AbsPath, EffectId, Fence, Head, JournalId, NodeName, Outcome, Section, SectionKind, Sha256,
+    document::encode, signed::Followed,
 };
 use tokio::{
     sync::{Mutex, Semaphore, SemaphorePermit, watch},
@@ -36,7 +36,7 @@ use tokio::{
 
 use self::shift::Shift;
 pub use self::{
-    admit::{MAX_SECTION_BYTES, MAX_STEPS, may_be_begun},
+    admit::{MAX_SECTION_BYTES, MAX_STEPS, UnpacksItself, may_be_begun},
     at_host::AtHost,
     held::Held,
     workshop::{Progress, Workshop},
@@ -311,7 +311,8 @@ impl Executor {
             }
             known => return Ok(Judged::Known(known)),
         }
-        let section = match admit::admit(&self.node, dispatch.effect, &dispatch.section) {
+        let unpacks = |path: &AbsPath| self.workshop.unpacks_itself(path);
+        let section = match admit::admit(&self.node, dispatch.effect, &dispatch.section, &unpacks) {
             Ok(section) => section,
             Err(why) => return Ok(Judged::Refused(why)),
         };

@@ -5,7 +5,7 @@
 //! | [`settings`] | the unit's arguments, environment and configuration files, merged as K3s merges them |
 //! | [`local`] | what K3s is on this node: role, data directory, datastore; and what refuses it |
 //! | [`api`] | the server's API on this node, asked as its administrator |
-//! | [`token`] | the server's token: whole, and of this cluster |
+//! | [`token`] | the server's token: whole, of this cluster, and the one that opens what is in its datastore |
 //! | [`etcd`] | the embedded member, and its snapshot |
 //! | [`sqlite`] | an online copy of the SQLite datastore, seen to be whole |
 //! | [`archive`] | datastore and token in one file, sealed as it is written |

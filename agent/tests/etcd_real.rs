@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use drydock_agent::{
     actions::snapshot_etcd::take,
     backups::{Backups, upload},
@@ -25,6 +26,7 @@ use drydock_agent::{
         snapshot::{NotWhole, Passing},
         survey::{WITHIN, survey},
     },
+    k3s::{etcd::opens, token::Token},
     remote::remote,
 };
 use drydock_types::{Section, SectionKind, Sha256, Version};
@@ -299,6 +301,55 @@ async fn a_single_member_keeps_leadership_and_its_snapshot_is_verified_encrypted
     plain[middle] ^= 1;
     assert_eq!(look(&plain), Err(NotWhole::Digest), "one flipped bit in etcd's own file");
     assert!(std::fs::read_dir(backups.dir()).unwrap().count() == 1, "only the receipt stays");
+}
+
+/// Puts a key by etcd's own HTTP, which is no part of what the agent calls.
+async fn put(cluster: &Cluster, key: &str, value: &str) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let base64 = |text: &str| BASE64.encode(text);
+    let body = format!("{{\"key\":\"{}\",\"value\":\"{}\"}}", base64(key), base64(value));
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", cluster.clients[0])).await.unwrap();
+    let request = format!(
+        "POST /v3/kv/put HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn k3s_s_bootstrap_data_are_found_in_a_members_own_store_by_their_keys() {
+    let Some(etcd) = binary() else { return };
+    let cluster = Cluster::honest(&etcd, 1);
+    cluster.all_well(&version(&etcd)).await;
+    let member = Member::dial(&cluster.access(0), &cluster.access(0).endpoint, SOON).await.unwrap();
+    // As a data directory of K3s's has it: the CA, and a token that is this CA's.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("server/tls")).unwrap();
+    std::fs::write(dir.path().join("server/tls/server-ca.crt"), "a CA").unwrap();
+    let text = format!("K10{}::server:hunter2\n", Sha256::of(b"a CA"));
+    std::fs::write(dir.path().join("server/token"), text).unwrap();
+    let token = Token::of(dir.path()).unwrap();
+
+    let problem = opens(&member, &token).await.unwrap_err();
+    assert!(problem.what.contains("no bootstrap data"), "{problem}");
+    // Neighbours of the prefix are not what is meant.
+    for key in ["/bootstrap", "/bootstrap0", "/bootstraps/f52fbd32b2b3", "/registry/bootstrap/f52fbd32b2b3"] {
+        put(&cluster, key, "x").await;
+    }
+    let problem = opens(&member, &token).await.unwrap_err();
+    assert!(problem.what.contains("no bootstrap data"), "{problem}");
+    put(&cluster, "/bootstrap/000000000000", "salt:another's").await;
+    let problem = opens(&member, &token).await.unwrap_err();
+    assert!(problem.what.contains("not the token of this datastore"), "{problem}");
+    put(&cluster, "/bootstrap/f52fbd32b2b3", "salt:ours").await;
+    opens(&member, &token).await.unwrap();
+    let found = member.keys("/bootstrap/", 2, SOON).await.unwrap();
+    assert_eq!(found, ["/bootstrap/000000000000", "/bootstrap/f52fbd32b2b3"]);
+    let error = member.keys("/bootstrap/", 1, SOON).await.unwrap_err().to_string();
+    assert!(error.contains("more than 1 keys"), "{error}");
 }
 
 /// A CA, and a certificate of it for 127.0.0.1 that serves as server's and as client's. Not etcd's `--auto-tls`:

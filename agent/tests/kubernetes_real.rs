@@ -16,7 +16,7 @@ use drydock_agent::{
     etcd::{EtcdAccess, EtcdTls, snapshot::Passing},
     k3s::{
         K3s,
-        etcd::{SNAPSHOT, Saving, own, save},
+        etcd::{SNAPSHOT, Saving, opens, own, save},
         token::Token,
     },
     policy::BinaryRule,
@@ -152,10 +152,19 @@ async fn scene() {
         tls: Some(EtcdTls { ca_file: tls.join("server-ca.crt"), client }),
         ..EtcdAccess::default()
     };
-    own(&access, &member).await.unwrap();
+    let reached = own(&access, &member).await.unwrap();
     assert!(own(&access, "n9-0badcafe").await.unwrap_err().what.contains("another cluster's"));
 
     let token = Token::of(&k3s.data_dir).unwrap();
+    // Its bootstrap data are saved a moment after its API is ready.
+    let end = Instant::now() + SOON;
+    while let Err(problem) = opens(&reached, &token).await {
+        assert!(problem.what.contains("no bootstrap data") && Instant::now() < end, "{problem}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let another = with_another_password(&k3s.data_dir);
+    let problem = opens(&reached, &another).await.unwrap_err();
+    assert!(problem.what.contains("not the token of this datastore"), "{problem}");
     let (key, section) = (age::x25519::Identity::generate(), section::empty(SectionKind::Protect));
     let backups = Backups::in_state(server.dir.path());
     let saving = Saving { access: &access, backups: &backups, section: &section, progress: &|_, _| {} };
@@ -166,6 +175,19 @@ async fn scene() {
     let mut passing = Passing::default();
     passing.update(&held[SNAPSHOT]);
     passing.finish().unwrap();
+}
+
+/// A token of the same cluster that its servers were not started with.
+fn with_another_password(data_dir: &Path) -> Token {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("server/tls")).unwrap();
+    let ca = "server/tls/server-ca.crt";
+    fs::copy(data_dir.join(ca), dir.path().join(ca)).unwrap();
+    let own = fs::read_to_string(data_dir.join("server/token")).unwrap();
+    let another = own.replace("hunter2", "another");
+    assert_ne!(own, another);
+    fs::write(dir.path().join("server/token"), another).unwrap();
+    Token::of(dir.path()).unwrap()
 }
 
 /// What stands in a sealed archive.

@@ -18,7 +18,7 @@ impl MoveLeader<'_> {
     async fn has_member(&self, cx: &Cx<'_>) -> Result<bool, Problem> {
         let k3s = K3s::look(cx.host, &self.0.unit).await?;
         k3s.api()?;
-        Ok(matches!(k3s.datastore()?, K3sDatastore::EmbeddedEtcd { .. }))
+        Ok(matches!(k3s.datastore_now().await?, K3sDatastore::EmbeddedEtcd { .. }))
     }
 
     const fn within(&self) -> Within {

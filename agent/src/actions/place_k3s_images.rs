@@ -15,7 +15,10 @@ use super::{Action, Cx, Found, Note, Problem};
 use crate::{
     artifacts::trust,
     policy::BinaryRule,
-    sys::files::{self, FileError, open_artifact},
+    sys::{
+        blocking,
+        files::{self, FileError, open_artifact},
+    },
 };
 
 /// The names that K3s imports.
@@ -121,15 +124,6 @@ fn back(before: &Before, effect: EffectId) -> Result<bool, FileError> {
         Some(old) if old == before.new_sha256 => Ok(false),
         Some(old) => place.restore(old, before.new_sha256),
         None => place.withdraw(before.new_sha256),
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
-) -> Result<T, Problem> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(Problem::from),
-        Err(error) => Err(Problem::new(format!("file work did not end properly: {error}"))),
     }
 }
 

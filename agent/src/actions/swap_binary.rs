@@ -12,7 +12,10 @@ use crate::{
     artifacts::trust,
     policy::BinaryRule,
     revert::place::{Place as Reverts, State},
-    sys::files::{self, FileError, Place, Stop, elf, open_artifact, owner},
+    sys::{
+        blocking,
+        files::{self, FileError, Place, Stop, elf, open_artifact, owner},
+    },
 };
 
 /// The exchange of one binary.
@@ -97,7 +100,7 @@ async fn look(
         let place = Place::open(&path, effect)?;
         let target = place.target(&rule)?;
         more(&place, &target)?;
-        Ok(Seen {
+        Ok::<_, FileError>(Seen {
             old_sha256: target.sha256(path.as_str().as_ref())?,
             old_inode: target.id().ino,
             kept: place.kept()?,
@@ -111,16 +114,6 @@ fn stored(cx: &Cx<'_>, artifact: &ArtifactRef) -> Result<PathBuf, Problem> {
         Problem::new(format!("the artifact {} is not in the agent's store", artifact.sha256.short()))
             .next("stage it first: the recipe needs fetchArtifact under `stage:`")
     })
-}
-
-/// File work, off the thread that serves the stream.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
-) -> Result<T, Problem> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(Problem::from),
-        Err(error) => Err(Problem::new(format!("file work did not end properly: {error}"))),
-    }
 }
 
 /// File work that changes something: dropping this gives it up, up to the moment in which the file changes.
@@ -193,7 +186,7 @@ impl Action for Swap<'_> {
             if there == Some(before.new_sha256) && before.old_sha256 != before.new_sha256 {
                 place.tidy()?;
             }
-            Ok(there)
+            Ok::<_, FileError>(there)
         });
         match there.await {
             Ok(Some(found)) if found == before.new_sha256 => Found::Done,

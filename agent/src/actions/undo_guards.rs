@@ -31,7 +31,7 @@ pub async fn holds(host: &Host, section: &Section, guard: &UndoGuard) -> Result<
 async fn k3s_may_go_back(host: &Host, section: &Section, unit: &UnitName) -> Result<(), String> {
     same_minor(section)?;
     let k3s = K3s::look(host, unit).await.map_err(|problem| problem.what)?;
-    match k3s.datastore().map_err(|problem| problem.what)? {
+    match k3s.datastore_now().await.map_err(|problem| problem.what)? {
         K3sDatastore::EmbeddedEtcd { .. } => {
             let access = EtcdAccess::of(&host.policy);
             quorum_without_this(&access, &Known::in_state(&host.state_dir)).await

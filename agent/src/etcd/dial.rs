@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{EtcdAccess, EtcdError, EtcdTls};
+use crate::sys::bounded::{self, Kind};
 
 /// What HTTP/2 may keep in memory of an answer that is not yet read: a snapshot streams through this.
 const WINDOW_BYTES: u32 = 256 << 10;
@@ -107,7 +108,8 @@ pub async fn listens(target: &Target, within: Duration) -> bool {
 /// # Errors
 /// When the certificates cannot be used, or there is no connection `within` the time.
 pub async fn grpc(access: &EtcdAccess, target: &Target, within: Duration) -> Result<Channel, EtcdError> {
-    let tls = tls_for(access, target, b"h2")?;
+    let late = |_| EtcdError::Deadline { url: target.url.clone(), call: "a dial", within };
+    let tls = timeout(within, tls_for(access, target, b"h2")).await.map_err(late)??;
     // The scheme of `uri` stays http: TLS is the connector's, whatever features tonic is built with. What the
     // server reads (`origin`) is the true one.
     let at = authority(&target.host, target.port);
@@ -125,7 +127,7 @@ pub async fn grpc(access: &EtcdAccess, target: &Target, within: Duration) -> Res
     });
     match timeout(within, endpoint.connect_with_connector(connector)).await {
         Ok(channel) => channel.map_err(|error| target.connect_error(deepest(&error))),
-        Err(_) => Err(EtcdError::Deadline { url: target.url.clone(), call: "a dial", within }),
+        Err(over) => Err(late(over)),
     }
 }
 
@@ -134,7 +136,7 @@ pub async fn grpc(access: &EtcdAccess, target: &Target, within: Duration) -> Res
 /// # Errors
 /// When the certificates cannot be used, or there is no connection.
 pub async fn http1(access: &EtcdAccess, target: &Target) -> Result<Box<dyn Stream>, EtcdError> {
-    let tls = tls_for(access, target, b"http/1.1")?;
+    let tls = tls_for(access, target, b"http/1.1").await?;
     stream(target, tls).await.map_err(|error| target.connect_error(error))
 }
 
@@ -146,7 +148,11 @@ async fn stream(target: &Target, tls: Option<TlsConnector>) -> std::io::Result<B
     Ok(Box::new(tls.connect(name, tcp).await?))
 }
 
-fn tls_for(access: &EtcdAccess, target: &Target, alpn: &[u8]) -> Result<Option<TlsConnector>, EtcdError> {
+async fn tls_for(
+    access: &EtcdAccess,
+    target: &Target,
+    alpn: &[u8],
+) -> Result<Option<TlsConnector>, EtcdError> {
     if !target.tls {
         return Ok(None);
     }
@@ -154,19 +160,27 @@ fn tls_for(access: &EtcdAccess, target: &Target, alpn: &[u8]) -> Result<Option<T
         url: target.url.clone(),
         why: "it is https and the agent's policy has no [etcd] ca_file",
     })?;
-    let mut config = client_config(tls).map_err(|(file, why)| EtcdError::TlsFile { file, why })?;
+    let config = client_config(tls.clone()).await;
+    let mut config = config.map_err(|(file, why)| EtcdError::TlsFile { file, why })?;
     config.alpn_protocols = vec![alpn.to_vec()];
     Ok(Some(TlsConnector::from(Arc::new(config))))
 }
 
-/// TLS by files in PEM, and by nothing else.
+/// TLS by files in PEM, and by nothing else. They are read off the thread that serves the stream.
 ///
 /// # Errors
 /// Which file cannot be used, and why.
-pub(crate) fn client_config(tls: &EtcdTls) -> Result<ClientConfig, (PathBuf, String)> {
+pub(crate) async fn client_config(tls: EtcdTls) -> Result<ClientConfig, (PathBuf, String)> {
+    let file = tls.ca_file.clone();
+    let read = tokio::task::spawn_blocking(move || read_config(&tls)).await;
+    read.map_err(|error| (file, error.to_string()))?
+}
+
+fn read_config(tls: &EtcdTls) -> Result<ClientConfig, (PathBuf, String)> {
     let fault = |file: &Path, why: String| (file.to_owned(), why);
     let certificates = |file: &Path| -> Result<Vec<CertificateDer<'static>>, (PathBuf, String)> {
-        let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let pem = bounded::bytes(file, Kind::Certificates).map_err(|error| fault(file, error.to_string()))?;
+        let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
         let found = found.map_err(|error| fault(file, error.to_string()))?;
         if found.is_empty() { Err(fault(file, "there is no certificate in it".into())) } else { Ok(found) }
     };
@@ -180,7 +194,8 @@ pub(crate) fn client_config(tls: &EtcdTls) -> Result<ClientConfig, (PathBuf, Str
         .with_root_certificates(roots);
     let Some((cert_file, key_file)) = &tls.client else { return Ok(builder.with_no_client_auth()) };
     // The error's text says what kind of key was expected, never what stands in the file.
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| fault(key_file, error.to_string()))?;
+    let pem = bounded::bytes(key_file, Kind::Key).map_err(|error| fault(key_file, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| fault(key_file, error.to_string()))?;
     let chain = certificates(cert_file)?;
     builder.with_client_auth_cert(chain, key).map_err(|error| fault(cert_file, error.to_string()))
 }

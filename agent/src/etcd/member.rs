@@ -138,6 +138,32 @@ impl Member {
         }
     }
 
+    /// The names of the keys under a prefix, at most so many, as this member's own store has them: without a quorum, as
+    /// a snapshot is taken. Their values stay where they are.
+    ///
+    /// # Errors
+    /// [`EtcdError`] when it does not answer in time, there are more, or a name is no text.
+    pub async fn keys(&self, prefix: &str, most: u32, within: Duration) -> Result<Vec<String>, EtcdError> {
+        let mut client = KvClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let key = prefix.as_bytes().to_vec();
+        let request = pb::RangeRequest {
+            range_end: end_of(&key),
+            key,
+            limit: i64::from(most),
+            serializable: true,
+            keys_only: true,
+            ..Default::default()
+        };
+        let raw = self.call("Range", within, client.range(request)).await?;
+        if raw.more {
+            return Err(self.unreadable("Range", format!("there are more than {most} keys under {prefix}")));
+        }
+        let name = |found: pb::KeyValue| {
+            String::from_utf8(found.key).map_err(|_| self.unreadable("Range", "a key's name is no text"))
+        };
+        raw.kvs.into_iter().map(name).collect()
+    }
+
     /// Hands leadership to another member; this one must lead.
     ///
     /// # Errors
@@ -247,6 +273,14 @@ impl From<pb::Member> for KnownMember {
     }
 }
 
+/// The first key that does not begin with this one; all keys behind it where there is none, which etcd writes as 0.
+fn end_of(prefix: &[u8]) -> Vec<u8> {
+    let Some(last) = prefix.iter().rposition(|byte| *byte != u8::MAX) else { return vec![0] };
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    end
+}
+
 fn hex(id: u64) -> String {
     format!("{id:x}")
 }
@@ -254,6 +288,13 @@ fn hex(id: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_ends_before_the_first_key_that_does_not_begin_with_it() {
+        assert_eq!(end_of(b"/bootstrap/"), b"/bootstrap0");
+        assert_eq!(end_of(b"a\xff"), b"b");
+        assert_eq!(end_of(b"\xff"), b"\0");
+    }
 
     #[test]
     fn a_version_answer_is_read_and_an_undecided_cluster_has_none() {

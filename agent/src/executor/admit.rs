@@ -1,7 +1,8 @@
-//! May this section be begun here at all? Pure: no clock, no disk, no look at the node.
+//! May this section be begun here at all? Pure: no clock, no disk, no look at the node; of its policy one fact.
 
 use drydock_types::{
-    EffectId, Millis, NodeName, Section, SectionKind, Step, document::decode, section::KNOWN_REQUIREMENTS,
+    AbsPath, EffectId, Millis, NodeName, Section, SectionKind, Step, document::decode,
+    section::KNOWN_REQUIREMENTS,
 };
 
 /// The longest section in bytes. The journal holds it whole.
@@ -15,11 +16,19 @@ const MAX_WITNESSES: usize = 8;
 const MIN_WITHIN_MS: u64 = 5_000;
 const MAX_WITHIN_MS: u64 = 3_600_000;
 
+/// Does a program unpack itself, as the node's policy says (`unpacks_under`)? What runs is then never its file.
+pub type UnpacksItself<'a> = &'a dyn Fn(&AbsPath) -> bool;
+
 /// Reads a section strictly and judges all that needs no look at the node.
 ///
 /// # Errors
 /// Why it is refused, for a person.
-pub(super) fn admit(node: &NodeName, effect: EffectId, bytes: &[u8]) -> Result<Section, String> {
+pub(super) fn admit(
+    node: &NodeName,
+    effect: EffectId,
+    bytes: &[u8],
+    unpacks: UnpacksItself<'_>,
+) -> Result<Section, String> {
     if bytes.len() > MAX_SECTION_BYTES {
         return Err(format!("the section has {} bytes; {MAX_SECTION_BYTES} is the limit", bytes.len()));
     }
@@ -30,7 +39,7 @@ pub(super) fn admit(node: &NodeName, effect: EffectId, bytes: &[u8]) -> Result<S
     if section.node != *node {
         return Err(format!("the section is for node {:?}; this one is {node:?}", section.node));
     }
-    may_be_begun(&section)?;
+    may_be_begun(&section, unpacks)?;
     Ok(section)
 }
 
@@ -38,10 +47,10 @@ pub(super) fn admit(node: &NodeName, effect: EffectId, bytes: &[u8]) -> Result<S
 ///
 /// # Errors
 /// Why it would be refused, for a person.
-pub fn may_be_begun(section: &Section) -> Result<(), String> {
+pub fn may_be_begun(section: &Section, unpacks: UnpacksItself<'_>) -> Result<(), String> {
     known_requirements(section)?;
     form(section)?;
-    confirmed(section)?;
+    confirmed(section, unpacks)?;
     versions(section)
 }
 
@@ -85,7 +94,7 @@ fn form(section: &Section) -> Result<(), String> {
 }
 
 /// What a section that is taken back from outside may hold, and what may only stand in such a one.
-fn confirmed(section: &Section) -> Result<(), String> {
+fn confirmed(section: &Section, unpacks: UnpacksItself<'_>) -> Result<(), String> {
     let all = || section.steps.iter();
     let Some(wanted) = &section.commit_confirmed else {
         return match all().find(|step| matches!(step, Step::RestartAgent(_))) {
@@ -121,8 +130,19 @@ fn confirmed(section: &Section) -> Result<(), String> {
                 .into(),
         );
     }
-    match all().find(|step| changes(step) && !is_reverted(step)) {
-        Some(step) => Err(format!("{} cannot be taken back from outside of the agent", step.name())),
+    if let Some(step) = all().find(|step| changes(step) && !is_reverted(step)) {
+        return Err(format!("{} cannot be taken back from outside of the agent", step.name()));
+    }
+    let swapped = all().find_map(|step| match step {
+        Step::SwapBinary(swap) if unpacks(&swap.path) => Some(&swap.path),
+        _ => None,
+    });
+    match swapped {
+        Some(path) => Err(format!(
+            "{path} unpacks itself (unpacks_under in this node's policy), and the reverter tells the old program from the \
+             new one by the executable in memory, which is then neither: such a change cannot be commit-confirmed; leave \
+             `commitConfirmed` out of the recipe, and its steps are taken back by the agent"
+        )),
         None => Ok(()),
     }
 }

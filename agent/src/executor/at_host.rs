@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use drydock_types::{EffectId, Section, Step, outcome::Evidence, step::UndoGuard};
+use drydock_types::{AbsPath, EffectId, Section, Step, outcome::Evidence, step::UndoGuard};
 
 use super::workshop::{Progress, Workshop};
 use crate::{
@@ -61,6 +61,10 @@ impl Workshop for AtHost {
 
     async fn undo_probe(&self, section: &Section, step: &Step, note: &Note, before: &Note) -> Found {
         actions::of(step).undo_probe(&self.cx(section, &silent), note, before).await
+    }
+
+    fn unpacks_itself(&self, path: &AbsPath) -> bool {
+        self.0.policy.unpacks_itself(path)
     }
 
     async fn may_take_back(&self, section: &Section) -> Result<(), Problem> {

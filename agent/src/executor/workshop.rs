@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use drydock_types::{EffectId, Section, Step, outcome::Evidence, step::UndoGuard};
+use drydock_types::{AbsPath, EffectId, Section, Step, outcome::Evidence, step::UndoGuard};
 
 use crate::{
     actions::{Found, Note, Problem},
@@ -38,6 +38,10 @@ pub trait Workshop: Send + Sync {
     async fn undo(&self, section: &Section, step: &Step, note: &Note) -> Result<Vec<Evidence>, Problem>;
     /// After a crash: was it taken back? `before` is what `undo_note` gave right before that began.
     async fn undo_probe(&self, section: &Section, step: &Step, note: &Note, before: &Note) -> Found;
+    /// Does a program unpack itself, as this node's policy says?
+    fn unpacks_itself(&self, _path: &AbsPath) -> bool {
+        false
+    }
     /// Read-only: may an earlier section be taken back by command, as far as this node's policy goes?
     async fn may_take_back(&self, section: &Section) -> Result<(), Problem>;
     /// Does the guard hold, on fresh evidence? The text says why not.

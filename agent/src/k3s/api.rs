@@ -80,7 +80,8 @@ impl Api {
 
     async fn ask(&self, path: &str) -> Result<(StatusCode, Bytes), Problem> {
         let problem = |why: String| Problem::new(format!("{self}: {why}"));
-        let mut config = dial::client_config(&self.tls).map_err(|(file, why)| {
+        let config = dial::client_config(self.tls.clone()).await;
+        let mut config = config.map_err(|(file, why)| {
             Problem::new(format!("K3s's certificate {} cannot be used: {why}", file.display()))
                 .next("K3s writes its certificates anew when it starts; see its log")
         })?;
@@ -133,5 +134,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let problem = Api::new("127.0.0.1", 1, dir.path()).version().await.unwrap_err();
         assert!(problem.what.contains("server-ca.crt"), "{problem}");
+        std::fs::write(dir.path().join("server-ca.crt"), vec![b'x'; (1 << 20) + 1]).unwrap();
+        let problem = Api::new("127.0.0.1", 1, dir.path()).version().await.unwrap_err();
+        assert!(problem.what.contains("server-ca.crt") && problem.what.contains("over 1048576"), "{problem}");
     }
 }

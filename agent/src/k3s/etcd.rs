@@ -12,9 +12,12 @@ use std::{fmt, time::Duration};
 use drydock_types::Section;
 use tokio::time::{Instant, timeout};
 
-use super::{archive, token::Token};
+use super::{
+    archive,
+    token::{BOOTSTRAP, MOST_KEYS, Token},
+};
 use crate::{
-    actions::{Problem, snapshot_etcd},
+    actions::{Problem, backup},
     backups::{Backups, Holds, Piece, Receipt, Sealing},
     etcd::{EtcdAccess, EtcdError, member::Member},
 };
@@ -49,6 +52,14 @@ pub async fn own(access: &EtcdAccess, name: &str) -> Result<Member, Problem> {
     ))
 }
 
+/// Sees that this token opens K3s's bootstrap data in the member's store.
+///
+/// # Errors
+/// When it does not, or the member does not say.
+pub async fn opens(member: &Member, token: &Token) -> Result<(), Problem> {
+    token.opens(&member.keys(BOOTSTRAP, MOST_KEYS, CALL_WITHIN).await?)
+}
+
 /// The same as of any etcd, with what is special about K3s's.
 fn reach(error: EtcdError) -> Problem {
     let tls = matches!(error, EtcdError::TlsFile { .. } | EtcdError::Address { .. });
@@ -63,7 +74,8 @@ fn reach(error: EtcdError) -> Problem {
 /// Takes the member's snapshot and the token into one sealed archive.
 ///
 /// # Errors
-/// When the member is not K3s's, the snapshot is not whole, the disk is full, or the time is over; then nothing is left.
+/// When the member is not K3s's, the token is not its datastore's, the snapshot is not whole, the disk is full, or the
+/// time is over; then nothing is left.
 pub async fn save(
     cx: &Saving<'_>,
     name: &str,
@@ -74,7 +86,7 @@ pub async fn save(
     let end = Instant::now() + within;
     let member = own(cx.access, name).await?;
     let (status, revision) = member.status(CALL_WITHIN).await?;
-    snapshot_etcd::has_space(cx.backups, status.db_size)?;
+    backup::has_space_for_snapshot(cx.backups, status.db_size)?;
     let mut stream = member.snapshot(CALL_WITHIN).await?;
     let Section { effect, run, component, .. } = cx.section;
     let sealing = cx.backups.seal_as(Holds::EtcdSnapshot, (*effect, *run, component), revision, recipient)?;
@@ -86,7 +98,10 @@ pub async fn save(
         match timeout(idle, stream.message()).await {
             Err(_) => break Some(EtcdError::Deadline { url: url(), call: "Snapshot", within: idle }.into()),
             Ok(Err(status)) => break Some(EtcdError::refusal(url(), "Snapshot", &status).into()),
-            Ok(Ok(None)) => break passed.ends(&sealing).await,
+            Ok(Ok(None)) => match opens(&member, token).await {
+                Ok(()) => break passed.ends(&sealing).await,
+                Err(problem) => break Some(problem),
+            },
             Ok(Ok(Some(piece))) => match passed.piece(&sealing, piece.remaining_bytes, piece.blob).await {
                 Err(problem) => break Some(problem),
                 Ok(false) => break None,

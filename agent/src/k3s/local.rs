@@ -20,6 +20,8 @@ use crate::{
     actions::Problem,
     host::Host,
     sys::{
+        blocking,
+        bounded::{self, Kind},
         process,
         units::{UnitInfo, Units},
     },
@@ -53,16 +55,16 @@ impl K3s {
     pub async fn look(host: &Host, unit: &UnitName) -> Result<Self, Problem> {
         host.policy.may_watch(unit)?;
         let runs_units_itself = matches!(host.units, Units::Supervised(_));
-        is_for_units(
-            &fs::read_to_string(OS_RELEASE).unwrap_or_default(),
-            runs_units_itself || process::systemd_is_here(),
-        )?;
+        blocking(move || {
+            let os_release = bounded::text(Path::new(OS_RELEASE), Kind::OsRelease).unwrap_or_default();
+            is_for_units(&os_release, runs_units_itself || process::systemd_is_here())
+        })
+        .await?;
         let info = host.units.load(unit).await.map_err(|error| {
             Problem::new(format!("K3s does not run as {unit} here: {error}"))
                 .next("name its unit in the plan (`with: {unit: …}`), or leave this node out")
         })?;
-        let k3s = tokio::task::spawn_blocking(move || Self::of(&info)).await;
-        k3s.map_err(|error| Problem::new(format!("K3s's settings could not be read: {error}")))?
+        blocking(move || Self::of(&info)).await
     }
 
     /// Reads what the unit says. Blocks on files.
@@ -93,7 +95,7 @@ impl K3s {
             data_dir,
             kill_mode: self.kill_mode.clone(),
             datastore: if is_server { Some(self.datastore()?) } else { None },
-            server_ca: fs::read(self.data_dir.join("server/tls/server-ca.crt"))
+            server_ca: bounded::bytes(&self.data_dir.join("server/tls/server-ca.crt"), Kind::Certificates)
                 .ok()
                 .map(|pem| Sha256::of(&pem)),
             etcd_snapshot_dir: self.settings.get(&["etcd-snapshot-dir"], None).map(str::to_owned),
@@ -101,7 +103,16 @@ impl K3s {
         })
     }
 
-    /// Where a server keeps the cluster's state.
+    /// [`Self::datastore`], off the thread that serves the stream.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn datastore_now(&self) -> Result<K3sDatastore, Problem> {
+        let k3s = self.clone();
+        blocking(move || k3s.datastore()).await
+    }
+
+    /// Where a server keeps the cluster's state. Blocks on files.
     ///
     /// # Errors
     /// When it is embedded etcd and was never begun, or its member's name cannot be read.
@@ -109,7 +120,7 @@ impl K3s {
         let etcd = self.data_dir.join("server/db/etcd");
         if etcd.join("member/wal").is_dir() {
             let file = etcd.join("name");
-            let name = fs::read_to_string(&file).map_err(|error| {
+            let name = bounded::text(&file, Kind::Name).map_err(|error| {
                 Problem::new(format!(
                     "the name of K3s's etcd member cannot be read: {}: {error}",
                     file.display()
@@ -428,7 +439,11 @@ mod tests {
         node.etcd();
         let view = node.k3s(&["--disable-etcd", "--disable-agent=false"]).view().unwrap();
         assert_eq!(view.disabled, ["disable-etcd"]);
-        fs::remove_file(node.0.path().join("server/db/etcd/name")).unwrap();
+        let name = node.0.path().join("server/db/etcd/name");
+        fs::write(&name, vec![b'x'; 8 << 10]).unwrap();
+        let problem = node.k3s(&[]).view().unwrap_err();
+        assert!(problem.what.contains("name") && problem.what.contains("over 4096 bytes"), "{problem}");
+        fs::remove_file(&name).unwrap();
         assert!(node.k3s(&[]).view().unwrap_err().what.contains("name"));
     }
 }

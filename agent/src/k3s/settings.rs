@@ -11,18 +11,22 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, ErrorKind, Read as _},
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
 use drydock_types::step::K3sRole;
 
-use crate::{actions::Problem, sys::units::UnitInfo};
+use crate::{
+    actions::Problem,
+    sys::{
+        bounded::{self, Kind},
+        units::UnitInfo,
+    },
+};
 
 /// Where K3s looks for its configuration.
 const CONFIG: &str = "/etc/rancher/k3s/config.yaml";
-/// No file of settings is larger, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
 /// Nobody has more drop-in files.
 const MAX_FILES: usize = 64;
 
@@ -181,11 +185,18 @@ fn flags(id: &str, args: &[String]) -> Result<Vec<(String, String)>, Problem> {
 }
 
 /// What the unit's `Environment=` says and then each `EnvironmentFile=`, later ones over earlier ones
-/// (systemd.exec(5)).
+/// (systemd.exec(5)). One may be a pattern there, of whatever files are there at the start: that is refused.
 fn environment(unit: &UnitInfo) -> Result<BTreeMap<String, String>, Problem> {
     let pairs = unit.started.environment.iter().filter_map(|pair| pair.split_once('='));
     let mut all: BTreeMap<_, _> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     for (path, may_be_missing) in &unit.started.environment_files {
+        if path.contains(['*', '?', '[']) {
+            let id = &unit.id;
+            return Err(Problem::new(format!(
+                "{id} has a pattern in its EnvironmentFile=, {path}: what K3s is told cannot be seen"
+            ))
+            .next(format!("systemctl cat {id}; name each file in an EnvironmentFile= of its own")));
+        }
         match read(Path::new(path)) {
             Ok(text) => all.extend(environment_file(&text)),
             Err(error) if error.kind() == ErrorKind::NotFound && *may_be_missing => {}
@@ -293,12 +304,7 @@ fn yaml(path: &Path, text: &str) -> Result<Vec<(String, Vec<String>)>, Problem> 
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    fs::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other(format!("it is over {MAX_BYTES} bytes")));
-    }
-    Ok(text)
+    bounded::text(path, Kind::Settings)
 }
 
 fn unreadable(path: &Path, why: &str) -> Problem {
@@ -406,6 +412,21 @@ mod tests {
     }
 
     #[test]
+    fn an_environment_file_that_is_a_pattern_is_refused_and_not_taken_for_one_that_is_missing() {
+        let dir = Dir::new();
+        let config = dir.write("mine.yaml", "");
+        dir.write("k3s.env", "K3S_DATASTORE_ENDPOINT=mysql://elsewhere\n");
+        for pattern in ["*.env", "k3?.env", "k[0-9]s.env"] {
+            let mut unit = unit(&["server", "--config", &config]);
+            let path = dir.0.path().join(pattern).display().to_string();
+            unit.started.environment_files = vec![(path.clone(), true)];
+            let problem = Settings::of(&unit).unwrap_err();
+            assert!(problem.what.contains(&path) && problem.what.contains("a pattern"), "{problem}");
+            assert!(problem.next[0].contains("systemctl cat k3s.service"), "{problem:?}");
+        }
+    }
+
+    #[test]
     fn a_variable_in_exec_start_is_refused_and_a_doubled_dollar_is_none() {
         let dir = Dir::new();
         let config = dir.write("mine.yaml", "");
@@ -472,6 +493,12 @@ mod tests {
         let config = dir.write("config.yaml", "token: hidden\n");
         let settings = Settings::of(&unit(&["server", "--config", &config])).unwrap();
         assert!(!format!("{settings:?}").contains("hidden"));
+        dir.write("config.yaml.d/large.yaml", &"#".repeat((1 << 20) + 1));
+        let problem = Settings::of(&unit(&["server", "--config", &config])).unwrap_err();
+        assert!(
+            problem.what.contains("large.yaml") && problem.what.contains("over 1048576 bytes"),
+            "{problem}"
+        );
         let web = Settings::of(&unit(&["server", "--config", "https://x/config.yaml"])).unwrap_err();
         assert!(web.what.contains("web address"), "{web}");
     }

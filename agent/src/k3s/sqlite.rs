@@ -16,16 +16,19 @@ use std::{
 };
 
 use rusqlite::{
-    Connection, OpenFlags,
+    Connection, ErrorCode, OpenFlags,
     backup::{Backup, StepResult},
 };
 
+use super::token::{BOOTSTRAP, MOST_KEYS};
 use crate::actions::Problem;
 
 /// How much is copied between two looks at the clock.
 const PAGES: i32 = 2048;
 /// How long a lock of the writer is waited for.
 const BUSY: Duration = Duration::from_secs(5);
+/// How many of its own steps SQLite makes between two looks at the clock: some hundred microseconds.
+const STEPS: i32 = 1000;
 /// Between two tries while the database is locked.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -46,29 +49,12 @@ impl Copied {
         &self.path
     }
 
-    /// Sees that the bootstrap data in it lie under this key, if there are any: what K3s has encrypted with another
-    /// password nobody could read with this token.
+    /// The keys of K3s's bootstrap data in it, for [`super::token::Token::opens`].
     ///
     /// # Errors
-    /// When they lie under others only, or the copy cannot be read.
-    pub fn has_bootstrap(&self, key: &str) -> Result<(), Problem> {
-        let keys = Connection::open(&self.path).and_then(|copy| {
-            let mut found = copy.prepare(
-                "SELECT name FROM kine AS it WHERE name >= '/bootstrap/' AND name < '/bootstrap0' AND deleted = 0
-                 AND id = (SELECT MAX(id) FROM kine WHERE name = it.name)",
-            )?;
-            found.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
-        });
-        let keys = keys.map_err(|error| {
-            Problem::new(format!("the bootstrap data in the datastore cannot be read: {error}"))
-        })?;
-        if keys.is_empty() || keys.iter().any(|it| it == key) {
-            return Ok(());
-        }
-        Err(Problem::new(
-            "server/token is not the token of this datastore: K3s's bootstrap data in it are encrypted with another one",
-        )
-        .next("put the token there that the servers were started with: with this one the backup could not be restored"))
+    /// When the copy cannot be read, or `until` is past.
+    pub fn bootstrap_keys(&self, until: Instant) -> Result<Vec<String>, Problem> {
+        bootstrap_keys(&self.path, until)
     }
 }
 
@@ -91,15 +77,59 @@ pub fn copy(source: &Path, to: &Path, until: Instant) -> Result<Copied, Problem>
     Ok(copied)
 }
 
+/// The keys of K3s's bootstrap data in a datastore, which may be written to meanwhile. Blocks.
+///
+/// # Errors
+/// When there is no such database, it is not K3s's, or `until` is past.
+pub fn bootstrap_keys(source: &Path, until: Instant) -> Result<Vec<String>, Problem> {
+    let look = |database: &Connection| {
+        let mut found = database.prepare(
+            "SELECT name FROM kine AS it WHERE name >= ?1 AND name < ?2 AND deleted = 0
+             AND id = (SELECT MAX(id) FROM kine WHERE name = it.name) LIMIT ?3",
+        )?;
+        // What begins with it ends before the next sign behind its last one.
+        let end = format!("{}0", BOOTSTRAP.trim_end_matches('/'));
+        let keys = found.query_map((BOOTSTRAP, end, MOST_KEYS), |row| row.get(0))?;
+        keys.collect::<rusqlite::Result<Vec<String>>>()
+    };
+    let mut database = read_only(source).map_err(|error| not_copied(source, &error))?;
+    ends_at(&mut database, until).map_err(|error| not_copied(source, &error))?;
+    look(&database).map_err(|error| late_or_not_kine(source, &error))
+}
+
+fn read_only(source: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let database = Connection::open_with_flags(source, flags)?;
+    database.busy_timeout(BUSY)?;
+    Ok(database)
+}
+
+/// From then on whatever is asked of the database is broken off, with an error that [`late`] knows.
+fn ends_at(database: &mut Connection, until: Instant) -> rusqlite::Result<()> {
+    database.progress_handler(STEPS, Some(move || Instant::now() >= until))
+}
+
+/// Was it the time that was over?
+fn late(source: &Path, error: &rusqlite::Error) -> Option<Problem> {
+    let over = error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted);
+    over.then(|| not_in_time(source))
+}
+
+fn not_in_time(source: &Path) -> Problem {
+    Problem::new(format!("the copy of {} was not done in time", source.display()))
+        .next("give the step more time (`within`)")
+}
+
+fn not_copied(source: &Path, error: &rusqlite::Error) -> Problem {
+    let shown = source.display();
+    Problem::new(format!("the K3s datastore {shown} cannot be copied: {error}"))
+        .next(format!("see that it is whole: sqlite3 -readonly {shown} 'PRAGMA integrity_check'"))
+}
+
 fn pages(source: &Path, to: &Path, until: Instant) -> Result<i64, Problem> {
     let shown = source.display();
-    let bad = |error: rusqlite::Error| {
-        Problem::new(format!("the K3s datastore {shown} cannot be copied: {error}"))
-            .next(format!("see that it is whole: sqlite3 -readonly {shown} 'PRAGMA integrity_check'"))
-    };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let from = Connection::open_with_flags(source, flags).map_err(bad)?;
-    from.busy_timeout(BUSY).map_err(bad)?;
+    let bad = |error: rusqlite::Error| not_copied(source, &error);
+    let from = read_only(source).map_err(bad)?;
     // From the first read on this connection sees one moment, however long the copying takes.
     from.execute_batch("BEGIN").map_err(bad)?;
     let revision = revision(&from).map_err(|error| not_kine(source, &error))?;
@@ -108,8 +138,7 @@ fn pages(source: &Path, to: &Path, until: Instant) -> Result<i64, Problem> {
         let backup = Backup::new(&from, &mut copy).map_err(bad)?;
         loop {
             if Instant::now() >= until {
-                return Err(Problem::new(format!("the copy of {shown} was not done in time"))
-                    .next("give the step more time (`within`)"));
+                return Err(not_in_time(source));
             }
             match backup.step(PAGES).map_err(bad)? {
                 StepResult::Done => break,
@@ -121,8 +150,9 @@ fn pages(source: &Path, to: &Path, until: Instant) -> Result<i64, Problem> {
     from.execute_batch("ROLLBACK").map_err(bad)?;
     // One file, without a log beside it.
     copy.pragma_update(None, "journal_mode", "DELETE").map_err(bad)?;
+    ends_at(&mut copy, until).map_err(bad)?;
     whole(&copy, source)?;
-    let copied = self::revision(&copy).map_err(|error| not_kine(source, &error))?;
+    let copied = self::revision(&copy).map_err(|error| late_or_not_kine(source, &error))?;
     if copied == revision {
         return Ok(revision);
     }
@@ -138,6 +168,10 @@ fn not_kine(source: &Path, error: &rusqlite::Error) -> Problem {
         .next("see which datastore the server uses, and whether its data directory is another one")
 }
 
+fn late_or_not_kine(source: &Path, error: &rusqlite::Error) -> Problem {
+    late(source, error).unwrap_or_else(|| not_kine(source, error))
+}
+
 fn whole(copy: &Connection, source: &Path) -> Result<(), Problem> {
     let shown = source.display();
     let damaged = |why: String| {
@@ -149,7 +183,7 @@ fn whole(copy: &Connection, source: &Path) -> Result<(), Problem> {
     };
     let said: String = copy
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
-        .map_err(|error| damaged(error.to_string()))?;
+        .map_err(|error| late(source, &error).unwrap_or_else(|| damaged(error.to_string())))?;
     if said == "ok" { Ok(()) } else { Err(damaged(said.lines().last().unwrap_or_default().to_owned())) }
 }
 
@@ -305,6 +339,26 @@ pub(crate) mod tests {
         fs::remove_file(&source).unwrap();
         Connection::open(&source).unwrap().execute_batch("CREATE TABLE other (id INTEGER)").unwrap();
         refused("no datastore of K3s");
+    }
+
+    #[test]
+    fn the_look_at_the_whole_copy_ends_at_its_deadline_and_is_not_taken_for_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("state.db");
+        // Of many thousand of SQLite's steps, in one transaction.
+        let mut database = datastore(&source, 0);
+        let all = database.transaction().unwrap();
+        (0..20_000).for_each(|row| add(&all, row));
+        all.commit().unwrap();
+        ends_at(&mut database, Instant::now() + MINUTE).unwrap();
+        whole(&database, &source).unwrap();
+        ends_at(&mut database, Instant::now()).unwrap();
+        let problem = whole(&database, &source).unwrap_err();
+        assert!(problem.what.contains("not done in time"), "{problem}");
+        assert!(problem.next[0].contains("within"), "{problem:?}");
+        drop(database);
+        let problem = bootstrap_keys(&dir.path().join("missing"), Instant::now() + MINUTE).unwrap_err();
+        assert!(problem.what.contains("cannot be copied"), "{problem}");
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::{
         k3s_ready::Ready,
         swap_binary::tests::{Bench, bench_with},
     },
-    etcd::pb::{self, cluster_server, maintenance_server},
+    etcd::pb::{self, cluster_server, kv_server, maintenance_server},
     host::Host,
     policy::EtcdAccess,
     probes,
@@ -196,6 +196,13 @@ pub(crate) struct Member {
     pub(crate) snapshot: Vec<u8>,
     /// How many bytes of it are sent; all where nothing is said.
     pub(crate) cut_at: Option<usize>,
+    /// Names of keys in its store, in their order.
+    pub(crate) keys: Vec<String>,
+}
+
+/// Under which key K3s has its bootstrap data where this is the password of the server's token.
+pub(crate) fn bootstrap_key(password: &str) -> String {
+    format!("/bootstrap/{}", &Sha256::of(password.as_bytes()).to_string()[..12])
 }
 
 /// A store's file and its digest behind it, as etcd sends it.
@@ -207,7 +214,8 @@ pub(crate) fn snapshot() -> Vec<u8> {
 
 impl Member {
     pub(crate) fn named(name: &str) -> Self {
-        Self { name: name.into(), snapshot: snapshot(), cut_at: None }
+        let keys = [bootstrap_key("hunter2"), "/registry/pods/default/a".into()].to_vec();
+        Self { name: name.into(), snapshot: snapshot(), cut_at: None, keys }
     }
 
     /// Its client URL.
@@ -215,6 +223,7 @@ impl Member {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let server = tonic::transport::Server::builder()
+            .add_service(kv_server::KvServer::new(self.clone()))
             .add_service(maintenance_server::MaintenanceServer::new(self.clone()))
             .add_service(cluster_server::ClusterServer::new(self));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -234,6 +243,33 @@ impl cluster_server::Cluster for Member {
     ) -> Result<Response<pb::MemberListResponse>, Status> {
         let member = pb::Member { id: 1, name: self.name.clone(), ..Default::default() };
         Ok(Response::new(pb::MemberListResponse { header: Self::header(), members: vec![member] }))
+    }
+}
+
+#[tonic::async_trait]
+impl kv_server::Kv for Member {
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        let asked = request.into_inner();
+        if !asked.keys_only {
+            return Err(Status::permission_denied("the values are nobody's business"));
+        }
+        let within = |key: &&String| {
+            let key = key.as_bytes();
+            if asked.range_end.is_empty() {
+                key == asked.key
+            } else {
+                key >= &asked.key[..] && key < &asked.range_end[..]
+            }
+        };
+        let all: Vec<_> = self.keys.iter().filter(within).collect();
+        let limit = usize::try_from(asked.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+        let kvs = all.iter().take(limit).map(|key| pb::KeyValue { key: key.as_bytes().to_vec() });
+        Ok(Response::new(pb::RangeResponse {
+            header: Self::header(),
+            kvs: kvs.collect(),
+            more: all.len() > limit,
+            count: i64::try_from(all.len()).unwrap(),
+        }))
     }
 }
 

@@ -15,6 +15,12 @@ const NEVER: [(&str, &str); 2] = [
 ];
 
 impl Policy {
+    /// Does what lies there unpack itself, so that what runs is never the file?
+    #[must_use]
+    pub fn unpacks_itself(&self, path: &AbsPath) -> bool {
+        self.binaries.get(path).is_some_and(|rule| !rule.unpacks_under.is_empty())
+    }
+
     /// A refusal that ends with the line to add.
     fn refuse(&self, what: String, line: &str) -> Problem {
         let file = if self.origin.as_os_str().is_empty() {

@@ -2,7 +2,7 @@
 
 use drydock_types::{UnitName, probe::K3sView};
 
-use crate::{actions::Problem, host::Host, k3s::K3s};
+use crate::{actions::Problem, host::Host, k3s::K3s, sys::blocking};
 
 /// Looks at a unit of the policy.
 ///
@@ -10,6 +10,5 @@ use crate::{actions::Problem, host::Host, k3s::K3s};
 /// When this host has no K3s as its installer sets it up, or its settings cannot be read.
 pub async fn look(host: &Host, unit: &UnitName) -> Result<K3sView, Problem> {
     let k3s = K3s::look(host, unit).await?;
-    let view = tokio::task::spawn_blocking(move || k3s.view()).await;
-    view.map_err(|error| Problem::new(format!("K3s's settings could not be read: {error}")))?
+    blocking(move || k3s.view()).await
 }

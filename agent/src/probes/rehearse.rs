@@ -28,7 +28,7 @@ const MAX_BYTES: u64 = 64 << 10;
 /// Looks. The caller bounds the time.
 pub async fn look(host: &Host, section: &Section) -> Rehearsed {
     let mut seen = Rehearsed { policy: host.policy.digest, ..Rehearsed::default() };
-    if let Err(why) = may_be_begun(section) {
+    if let Err(why) = may_be_begun(section, &|path| host.policy.unpacks_itself(path)) {
         seen.refused.push(foreseen("", Problem::new(why)));
     }
     let cx = Cx { host, section, progress: &|_, _| {} };
@@ -174,6 +174,25 @@ mod tests {
         assert!(told[0].contains("somethingNew"), "{told:?}");
         let swap = seen.refused.iter().find(|refused| refused.step == "swapBinary").expect("the exchange");
         assert!(swap.next.iter().any(|next| next.contains("/usr/bin/other")), "{swap:?}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_unpacks_itself_is_refused_in_a_commit_confirmed_section() {
+        let mut bench = bench_with("[\"600\"]", "");
+        let section = Section {
+            commit_confirmed: Some(drydock_types::section::CommitConfirmed {
+                within: drydock_types::Millis::secs(5),
+                witness: vec!["127.0.0.1:1".into()],
+            }),
+            ..whole(&bench)
+        };
+        let refused = |seen: Rehearsed| seen.refused.into_iter().any(|it| it.what.contains("unpacks itself"));
+        assert!(!refused(look(&bench.host, &section).await));
+        let mut policy = (*bench.host.policy).clone();
+        let data = drydock_types::AbsPath::parse("/var/lib/rancher/k3s/data").unwrap();
+        policy.binaries.get_mut(&bench.path).unwrap().unpacks_under = vec![data];
+        bench.host.policy = policy.into();
+        assert!(refused(look(&bench.host, &section).await));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::{
     actions::Problem,
     host::Host,
     sys::{
-        boot,
+        blocking, boot,
         exec::Program,
         files::{self, FileError},
         network::Network,
@@ -279,15 +279,6 @@ async fn unit(host: &Host, unit: &UnitName) -> Result<UnitBack, Problem> {
 fn age_ms() -> Result<u64, Problem> {
     let age = boot::age().map_err(|error| Problem::new(format!("the clock cannot be read: {error}")))?;
     Ok(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    match spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => Err(Problem::new(format!("file work did not end properly: {error}"))),
-    }
 }
 
 /// How long ago the plan was armed.

@@ -8,7 +8,7 @@ use crate::{
     backups::{BackupError, Backups},
     k3s::{
         sqlite::tests::datastore,
-        tests::{Member, Node, snapshot, unit},
+        tests::{Member, Node, bootstrap_key, snapshot, unit},
     },
 };
 
@@ -64,6 +64,12 @@ async fn with_etcd(member: Member, name: &str) -> Node {
     node
 }
 
+/// As K3s saves what it has encrypted with this password.
+fn put(database: &rusqlite::Connection, password: &str) {
+    let sql = "INSERT INTO kine (name, deleted, value) VALUES (?1, 0, 'x')";
+    database.execute(sql, [bootstrap_key(password)]).unwrap();
+}
+
 #[tokio::test]
 async fn a_snapshot_of_k3s_s_own_etcd_goes_away_with_the_token_beside_it() {
     let node = with_etcd(Member::named(NAME), NAME).await;
@@ -82,10 +88,10 @@ async fn a_database_goes_away_as_it_is_at_one_moment_with_the_token_beside_it() 
     let node = Node::new().await;
     let double = coordinator(&node).await;
     let database = node.data().await.join("server/db/state.db");
-    let _database = datastore(&database, 500);
+    put(&datastore(&database, 500), "hunter2");
     node.starts_with(&database).await;
     let seen = run(&node, &step()).await.unwrap();
-    assert!(matches!(&seen[..], [Evidence::Snapshot { revision: 500, .. }]), "{seen:?}");
+    assert!(matches!(&seen[..], [Evidence::Snapshot { revision: 501, .. }]), "{seen:?}");
     let held = opened(&node, &double);
     assert_eq!((held.len(), held[0].0.as_str(), held[1].0.as_str()), (2, "token", DATABASE));
     let restored = tempfile::tempdir().unwrap();
@@ -93,7 +99,7 @@ async fn a_database_goes_away_as_it_is_at_one_moment_with_the_token_beside_it() 
     fs::write(&path, &held[1].1).unwrap();
     let database = rusqlite::Connection::open(&path).unwrap();
     let rows: i64 = database.query_row("SELECT COUNT(*) FROM kine", [], |row| row.get(0)).unwrap();
-    assert_eq!(rows, 500);
+    assert_eq!(rows, 501);
     assert_eq!(left(&node), [format!("{}.json", node.bench.section.effect)], "no plain copy stays");
 }
 
@@ -168,14 +174,10 @@ async fn a_token_whose_password_does_not_open_the_database_s_bootstrap_data_is_r
     let path = node.data().await.join("server/db/state.db");
     let database = datastore(&path, 10);
     node.starts_with(&path).await;
-    let put = |password: &str, deleted: bool| {
-        let hash = Sha256::of(password.as_bytes()).to_string();
-        let row = (format!("/bootstrap/{}", &hash[..12]), deleted);
-        database.execute("INSERT INTO kine (name, deleted, value) VALUES (?1, ?2, 'x')", row).unwrap();
-    };
-    put("another", false);
+    refused(&node, &step(), "no bootstrap data").await;
+    put(&database, "another");
     refused(&node, &step(), "not the token of this datastore").await;
-    put("hunter2", false);
+    put(&database, "hunter2");
     let _double = coordinator(&node).await;
     run(&node, &step()).await.unwrap();
     // A password that was rotated away opens nothing any more.
@@ -187,6 +189,34 @@ async fn a_token_whose_password_does_not_open_the_database_s_bootstrap_data_is_r
                ('/bootstrap/f52fbd32b2b3', 1, ''), ('/bootstrap/000000000000', 0, '')";
     database.execute(sql, []).unwrap();
     refused(&node, &step(), "not the token of this datastore").await;
+}
+
+#[tokio::test]
+async fn a_token_whose_password_does_not_open_etcd_s_bootstrap_data_is_refused() {
+    let with = |keys: &[&str]| {
+        let keys = keys.iter().map(|password| bootstrap_key(password)).collect();
+        with_etcd(Member { keys, ..Member::named(NAME) }, NAME)
+    };
+    let seen = |node: Node| async move {
+        refused(&node, &step(), "not the token of this datastore").await;
+        // Seen ahead, and of the snapshot itself: what the step's check saw may have been rotated since.
+        let (action, _double) = (Backup(&step()), coordinator(&node).await);
+        let problem = action.apply(&node.cx(), &Note::none()).await.unwrap_err();
+        assert!(problem.what.contains("not the token of this datastore"), "{problem}");
+        assert!(problem.next[0].contains("put the token there"), "{problem:?}");
+        assert!(left(&node).is_empty(), "{:?}", left(&node));
+    };
+    seen(with(&["another"]).await).await;
+    seen(with(&["another", "a third"]).await).await;
+    refused(&with(&[]).await, &step(), "no bootstrap data").await;
+    // While it is rotated both are there.
+    let node = with(&["another", "hunter2"]).await;
+    let _double = coordinator(&node).await;
+    run(&node, &step()).await.unwrap();
+    // More keys than anybody has are not read.
+    let keys = (0..70).map(|key| format!("/bootstrap/{key:012}")).collect();
+    let node = with_etcd(Member { keys, ..Member::named(NAME) }, NAME).await;
+    refused(&node, &step(), "more than 64 keys").await;
 }
 
 #[tokio::test]

@@ -37,6 +37,8 @@ pub(super) struct World {
     /// Phases that never end.
     pub(super) hanging: BTreeSet<String>,
     pub(super) guard: Option<String>,
+    /// A program that unpacks itself.
+    pub(super) unpacks: Option<AbsPath>,
     /// Why this node's policy does not let anything be taken back.
     pub(super) policy: Option<String>,
     pub(super) blind: bool,
@@ -190,6 +192,10 @@ impl Workshop for Node {
             true => Found::Seen(back),
             false => Found::NotBegun,
         }
+    }
+
+    fn unpacks_itself(&self, path: &AbsPath) -> bool {
+        self.with(|world| world.unpacks.as_ref() == Some(path))
     }
 
     async fn may_take_back(&self, _: &Section) -> Result<(), Problem> {

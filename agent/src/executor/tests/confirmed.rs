@@ -70,6 +70,30 @@ fn where_it_cannot_be_armed_nothing_is_changed() {
     });
 }
 
+/// The reverter would compare the new file with what that has unpacked, and call the change taken back.
+#[test]
+fn what_unpacks_itself_is_never_commit_confirmed_and_otherwise_begun() {
+    run(async {
+        let bench = Bench::new().await;
+        let swaps = |section: Section| {
+            section.steps.into_iter().find_map(|step| match step {
+                Step::SwapBinary(swap) => Some(swap.path),
+                _ => None,
+            })
+        };
+        bench.node.with(|world| world.unpacks = swaps(section()));
+        let (why, lapsed) = bench.declined(bench.dispatch(&confirmed_section())).await;
+        assert!(
+            !lapsed && why.contains("unpacks itself") && why.contains("leave `commitConfirmed` out"),
+            "{why}"
+        );
+        assert!(bench.node.with(|world| world.log.is_empty()), "nothing was even looked at");
+        let bench = Bench::new().await;
+        bench.node.with(|world| world.unpacks = swaps(section()));
+        assert_eq!(bench.done(&section()).await.result, SectionResult::Done {});
+    });
+}
+
 #[test]
 fn what_fails_is_taken_back_by_the_reverter_and_by_nobody_else() {
     run(async {

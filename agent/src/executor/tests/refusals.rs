@@ -138,7 +138,7 @@ fn what_changes_a_k3s_node_stands_in_no_section_of_one_in_service() {
     let with = |kind, steps: &[&Step], verify: &[&Step]| {
         let list = |steps: &[&Step]| steps.iter().map(|step| (*step).clone()).collect();
         let section = Section { steps: list(steps), verify: list(verify), ..crate::section::empty(kind) };
-        may_be_begun(&section)
+        may_be_begun(&section, &|_| false)
     };
     assert_eq!(with(SectionKind::Stage, &[&look], &[]), Ok(()));
     assert_eq!(with(SectionKind::Protect, &[&backup], &[]), Ok(()));
