@@ -29,6 +29,7 @@ use drydock_types::{
     step::VersionSource,
 };
 use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     driver::{FailedBefore, LookRequest},
@@ -39,6 +40,9 @@ use crate::{
 
 /// How long one look through an agent may take.
 const PROBE_DEADLINE: Duration = Duration::from_secs(6);
+/// How long a look may take, all that it asks together: the reducer takes one anew that is not answered within 30 s. What
+/// is asked first takes its time from what comes after it.
+const LOOK_WITHIN: Duration = Duration::from_secs(25);
 
 /// What the checks of one look share, so that each agent is asked each thing once.
 #[derive(Debug)]
@@ -49,10 +53,24 @@ pub struct Scene<'a> {
     pub sessions: &'a Sessions,
     /// What each node of the stage sees of its etcd cluster, where a check or the recipe wants it.
     pub etcd: BTreeMap<NodeName, Result<EtcdView, String>>,
+    /// When it must have been answered, whatever is not known by then.
+    until: Instant,
     /// Which Node of which cluster a node is.
     clusters: Option<Arc<dyn Bindings>>,
+    /// What those clusters and the agents have said of the nodes' machines.
+    machines: kubernetes::Machines,
     /// What fails in the cluster before anything was changed, once somebody has seen it.
     failing: Mutex<Option<FailedBefore>>,
+}
+
+impl Scene<'_> {
+    /// What a check says, within the time that the look has left.
+    async fn in_time(&self, verdict: impl Future<Output = Verdict>) -> Verdict {
+        timeout_at(self.until, verdict).await.unwrap_or_else(|_| {
+            let s = LOOK_WITHIN.as_secs();
+            Verdict::Unknown(format!("nobody said it within the {s} s that a look has for all its checks"))
+        })
+    }
 }
 
 /// Performs a look: what runs on the node, and every check's verdict, all on evidence of this moment.
@@ -71,8 +89,9 @@ pub async fn look_and_note(
     carrier: &dyn Carrier,
     request: &LookRequest,
 ) -> (Vec<CheckResult>, Seen, Option<FailedBefore>) {
+    let until = Instant::now() + LOOK_WITHIN;
     let etcd = etcd(sessions, request).await;
-    taken(sessions, carrier, request, etcd).await
+    taken(sessions, carrier, request, etcd, until).await
 }
 
 /// What the nodes of the stage see of their etcd cluster, where a check or the recipe wants it.
@@ -90,7 +109,8 @@ pub async fn look_with(
     request: &LookRequest,
     etcd: BTreeMap<NodeName, Result<EtcdView, String>>,
 ) -> (Vec<CheckResult>, Seen) {
-    let (results, seen, _) = taken(sessions, carrier, request, etcd).await;
+    let until = Instant::now() + LOOK_WITHIN;
+    let (results, seen, _) = taken(sessions, carrier, request, etcd, until).await;
     (results, seen)
 }
 
@@ -99,15 +119,18 @@ async fn taken(
     carrier: &dyn Carrier,
     request: &LookRequest,
     etcd: BTreeMap<NodeName, Result<EtcdView, String>>,
+    until: Instant,
 ) -> (Vec<CheckResult>, Seen, Option<FailedBefore>) {
-    let scene = Scene { request, sessions, etcd, clusters: carrier.bindings(), failing: Mutex::default() };
+    let (clusters, failing) = (carrier.bindings(), Mutex::default());
+    let machines = kubernetes::Machines::default();
+    let scene = Scene { request, sessions, etcd, until, clusters, machines, failing };
     let looks = looks(request);
     let mine = scene.etcd.get(&request.node);
-    // Beside one another: a look is not believed after 30 s, and each of these may take nearly as long.
+    // Beside one another: each of these may take nearly as long as there is.
     let (seen, verdicts, moves, ()) = tokio::join!(
         seen(sessions, &request.node, &request.detect, mine),
-        join_all(looks.iter().map(|look| one(&scene, look))),
-        moves::looks(carrier, request),
+        join_all(looks.iter().map(|look| scene.in_time(one(&scene, look)))),
+        moves::looks(carrier, request, until),
         kubernetes::cluster::note(&scene)
     );
     // A reason may quote an agent, and stands in the run's state and in the record.
@@ -304,6 +327,7 @@ pub(crate) mod tests {
             began_unix_ms: 0,
             failed_before: BTreeMap::new(),
             notes_failures: false,
+            changed: std::collections::BTreeSet::new(),
             keys: BTreeMap::new(),
         }
     }

@@ -31,11 +31,11 @@ use drydock_kubernetes::{
 };
 use drydock_types::{ClusterName, NodeKey, NodeName};
 
-pub use crate::store::registry::BindingRow;
+pub use crate::store::registry::{BindingRow, ClusterRow};
 use crate::{
     store::{
         StoreError,
-        registry::{ClusterRow, Refusal, Registry, RegistryError},
+        registry::{Refusal, Registry, RegistryError},
     },
     trust::{SealError, SealingKey},
 };
@@ -185,7 +185,7 @@ impl Clusters {
         if credentials.endpoints.len() > MOST_ENDPOINTS {
             return Err(bad(format!("{MOST_ENDPOINTS} endpoints are the most")));
         }
-        let opened = open(credentials).map_err(|error| bad(error.to_string()))?;
+        let opened = Self::led_to(&name, credentials)?;
         let json = serde_json::to_vec(&*opened.credentials).map_err(|why| bad(why.to_string()))?;
         let sealed = self.sealing.seal(&purpose(&name), &json);
         let sealed = sealed.map_err(|why| ClusterError::Sealed { name: name.clone(), why })?;
@@ -284,7 +284,8 @@ impl Clusters {
         })
     }
 
-    /// Says which Node of which cluster a machine is. That it is so is seen at every gate, by both machine ids.
+    /// Says which Node of which cluster a machine is. Nothing is proven here: whether it is so is seen at each look that is
+    /// to drain it, and by each check that asks the cluster for it, by both machine ids.
     ///
     /// # Errors
     /// When there is no such cluster, another machine is that Node, it is no Node's name, or the store says no.
@@ -318,8 +319,42 @@ impl Clusters {
     /// # Errors
     /// When the store cannot be read.
     pub fn nodes_of(&self, name: &ClusterName) -> Result<BTreeMap<NodeName, String>, ClusterError> {
-        let all = self.registry.bindings()?.into_iter().filter(|row| &row.cluster == name);
-        Ok(all.map(|row| (row.node, row.kube_node)).collect())
+        Ok(self.bindings_of(name)?.into_iter().map(|row| (row.node, row.kube_node)).collect())
+    }
+
+    /// The same, with their keys and who said so.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn bindings_of(&self, name: &ClusterName) -> Result<Vec<BindingRow>, ClusterError> {
+        Ok(self.registry.bindings()?.into_iter().filter(|row| &row.cluster == name).collect())
+    }
+
+    /// A cluster as it is kept, for [`Clusters::restore`]; none where there is none of this name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn kept(&self, name: &ClusterName) -> Result<Option<ClusterRow>, ClusterError> {
+        Ok(self.registry.cluster(name)?)
+    }
+
+    /// Has a cluster be again what it was before it was added anew.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn restore(&self, row: &ClusterRow) -> Result<(), ClusterError> {
+        let mut clients = self.lock();
+        self.registry.put_cluster(row, true)?;
+        clients.remove(&row.name);
+        Ok(())
+    }
+
+    /// What credentials lead to, before they are kept; connects to nothing yet.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn led_to(name: &ClusterName, credentials: Credentials) -> Result<Opened, ClusterError> {
+        open(credentials).map_err(|error| ClusterError::Bad { name: name.clone(), why: error.to_string() })
     }
 
     fn row(&self, name: &ClusterName) -> Result<ClusterRow, ClusterError> {

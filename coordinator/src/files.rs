@@ -31,4 +31,4 @@ mod yaml;
 pub use artifact::{LocalArtifact, MAX_ARTIFACT_BYTES};
 pub use compile::{LoadedPlan, compile_bundle, load_plan};
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use recipes::{ParameterInfo, RecipeInfo, builtin_recipes, load_recipe};
+pub use recipes::{ParameterInfo, RecipeInfo, built_in, builtin_recipes, load_recipe};

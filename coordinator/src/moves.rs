@@ -21,7 +21,11 @@ use drydock_core::{
     run::CheckResult,
 };
 use drydock_types::{EffectId, Verdict};
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{kubernetes_drain::Bindings, left::LeftPod};
@@ -30,9 +34,7 @@ use crate::{
     heard,
 };
 
-/// How long one move's look may take. The reducer takes a look anew that is not answered within 30 s.
-const SEEN_WITHIN: Duration = Duration::from_secs(25);
-/// The same in a rehearsal, which asks about each eviction beforehand.
+/// How long a rehearsal's look at moves may take: it asks about each eviction beforehand, and no reducer waits for it.
 const REHEARSED_WITHIN: Duration = Duration::from_secs(120);
 /// A reason is cut to so many bytes: it stands in the run's state, and quotes what others wrote.
 const LONGEST_REASON: usize = 2000;
@@ -116,13 +118,13 @@ pub trait Carrier: std::fmt::Debug + Send + Sync {
     async fn give_back(&self, errand: Errand<'_>) -> Result<String, NotMoved>;
 }
 
-/// What each move of a look says, by its name.
-pub async fn looks(carrier: &dyn Carrier, request: &LookRequest) -> Vec<CheckResult> {
-    let within = if request.rehearses { REHEARSED_WITHIN } else { SEEN_WITHIN };
+/// What each move of a look says, by its name; `until` is when the look must have been answered.
+pub async fn looks(carrier: &dyn Carrier, request: &LookRequest, until: Instant) -> Vec<CheckResult> {
+    let until = if request.rehearses { Instant::now() + REHEARSED_WITHIN } else { until };
     let mut results = Vec::new();
     for of in &request.moves {
-        let seen = timeout(within, carrier.see(request, of)).await.unwrap_or_else(|_| {
-            Verdict::Unknown(format!("it was not seen within {} s", within.as_secs())).into()
+        let seen = timeout_at(until, carrier.see(request, of)).await.unwrap_or_else(|_| {
+            Verdict::Unknown("it was not seen within the time that a look has".to_owned()).into()
         });
         results.push(CheckResult { check: of.name().to_string(), verdict: heard::verdict(seen.verdict) });
         if let Some(why) = seen.hosts_coordinator {
@@ -475,9 +477,11 @@ mod tests {
         let of = vec![Move::KubernetesDrain(KubernetesDrain::default())];
         let request =
             LookRequest { moves: of, ..crate::checks::tests::request(&NodeName::parse("n1").unwrap()) };
-        let seen = looks(&Mute, &request).await;
+        let until = Instant::now() + Duration::from_secs(7);
+        let seen = looks(&Mute, &request, until).await;
+        assert!(Instant::now() <= until, "it took longer than the look had left");
         assert!(
-            matches!(&seen[..], [CheckResult { verdict: Verdict::Unknown(why), .. }] if why.contains("25 s")),
+            matches!(&seen[..], [CheckResult { verdict: Verdict::Unknown(why), .. }] if why.contains("a look has")),
             "{seen:?}"
         );
     }

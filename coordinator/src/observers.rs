@@ -1,6 +1,6 @@
 //! What is measured from outside while a node is changed.
 //!
-//! The driver says when it begins ([`crate::driver::Output::Observe`], before the section goes out) and asks for it with the
+//! The driver says when it begins ([`crate::driver::Output::Observe`], as the section goes out) and asks for it with the
 //! looks that see whether the node is back. In between every endpoint is asked again and again, each by a task of its own, so
 //! that one that hangs hides nothing of the others. It lives in memory: a coordinator that is started anew has no figure, and
 //! says so.
@@ -35,6 +35,8 @@ use crate::driver::ObserveRequest;
 const EVERY: Duration = Duration::from_millis(100);
 /// A question without an answer after so long has none.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+/// Who is to be asked is looked up again after so long, where it could not be.
+const LOOKS_AGAIN: Duration = Duration::from_secs(1);
 /// Once somebody has asked what was seen, it goes on for so long.
 const LINGERS: Duration = Duration::from_secs(60);
 
@@ -122,7 +124,7 @@ impl Watched {
                 (what.clone(), whole, names.iter().zip(tallies).map(part).collect())
             }
         };
-        Observed { observer: self.name.to_owned(), what, whole, parts }
+        Observed { observer: self.name.to_owned(), what, whole, lost: false, parts }
     }
 }
 
@@ -185,7 +187,11 @@ impl Observers {
                 || Observed {
                     observer: of.name().to_owned(),
                     what: of.name().to_owned(),
-                    whole: Err("nobody asks any more: the coordinator was started anew meanwhile".to_owned()),
+                    whole: Err(
+                        "the coordinator was started anew meanwhile, or it took longer than anybody asks"
+                            .to_owned(),
+                    ),
+                    lost: true,
                     parts: Vec::new(),
                 },
                 Watched::observed,
@@ -196,17 +202,16 @@ impl Observers {
 
     async fn watch(&self, watched: &Watched, of: &Observer, request: &ObserveRequest) {
         let Observer::ControlPlane(_) = of;
-        let places = Arc::clone(&self.places);
-        let asked = match places.control_plane(request.key, request.node.clone()).await {
-            Ok(asked) if asked.parts.is_empty() => Err(format!("{} has no endpoint", asked.what)),
-            asked => asked,
-        };
-        let Asked { what, parts } = match asked {
-            Ok(asked) => asked,
-            Err(why) => {
-                *watched.state() = State::Nobody(why);
-                return std::future::pending().await;
-            }
+        // Whoever cannot be found now may be a moment later: a store that is busy.
+        let Asked { what, parts } = loop {
+            let places = Arc::clone(&self.places);
+            let why = match places.control_plane(request.key, request.node.clone()).await {
+                Ok(asked) if asked.parts.is_empty() => format!("{} has no endpoint", asked.what),
+                Ok(asked) => break asked,
+                Err(why) => why,
+            };
+            *watched.state() = State::Nobody(why);
+            tokio::time::sleep(LOOKS_AGAIN).await;
         };
         let (names, ends): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         let tallies = names.iter().map(|_| Tally::default()).collect();

@@ -7,7 +7,8 @@
 //!
 //! The plan is compiled as for `drydock plan`; the checks are looked at through the same `checks::look` that
 //! gates use; agents judge the sections that they would be sent (`Probe::Rehearse`). What is not clear stops a
-//! gate, so here it is a blocker, whatever it is: unknown is not clear.
+//! gate, so here it is a blocker, whatever it is: unknown is not clear. One thing only is another one by then for certain: how
+//! far the servers of a cluster are, where an earlier stage of the same plan takes them on; that is a warning.
 
 pub mod fleet;
 mod node;
@@ -24,7 +25,7 @@ use drydock_core::{
     window,
 };
 use drydock_proto::operator::Document;
-use drydock_types::{NodeName, RunId, Sha256, document, probe::EtcdView};
+use drydock_types::{ClusterName, NodeName, RunId, Sha256, document, probe::EtcdView};
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -33,7 +34,7 @@ use self::fleet::FleetSeen;
 use crate::{
     checks,
     driver::{clock::wall_ms, look_request},
-    rpc::{App, planning},
+    rpc::{App, clusters, planning},
     store::registry::RehearsalRow,
 };
 
@@ -65,7 +66,8 @@ async fn whole(app: &Arc<App>, bundle: &Bundle, by: &str, out: &Steps) -> Result
     // A run that is nobody's: sections and looks are made from it as from a real one, and it goes nowhere.
     let run = Run::new(0, RunId([0; 16]), app.ca.fleet(), plan.clone(), by.to_string(), now);
     let mut found = Found::of(&view);
-    let looked = nodes(app, &run, out, &mut found).await;
+    let bound = clusters::bound(app).await?;
+    let looked = nodes(app, &run, &bound, out, &mut found).await;
     let mut notes = approvals(&plan);
     notes.extend(artifacts(app, &plan).await?);
     let range_ms = range(app, &plan, &view).await?;
@@ -82,7 +84,13 @@ fn millis(began: Instant) -> u64 {
 }
 
 /// Looks at every node that the run would change; how many were.
-async fn nodes(app: &Arc<App>, run: &Run, out: &Steps, found: &mut Found) -> u64 {
+async fn nodes(
+    app: &Arc<App>,
+    run: &Run,
+    bound: &BTreeMap<NodeName, ClusterName>,
+    out: &Steps,
+    found: &mut Found,
+) -> u64 {
     let to_do: Vec<usize> =
         (0..run.nodes.len()).filter(|at| run.nodes[*at].phase != Phase::Skipped).collect();
     let total = to_do.len() as u64;
@@ -92,7 +100,7 @@ async fn nodes(app: &Arc<App>, run: &Run, out: &Steps, found: &mut Found) -> u64
         let etcd = stage_view(app, run, stage, &of_stage).await;
         let mut looks = Vec::with_capacity(of_stage.len());
         for at in &of_stage {
-            looks.push(node::look(app, run, *at, &etcd));
+            looks.push(node::look(app, run, *at, bound, &etcd));
         }
         let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
         while let Some(seen) = looks.next().await {

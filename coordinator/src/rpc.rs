@@ -6,7 +6,7 @@ mod anchors;
 mod approvers;
 pub mod attach;
 mod audit;
-mod clusters;
+pub(crate) mod clusters;
 pub mod enroll;
 pub mod fenced;
 pub mod operators;

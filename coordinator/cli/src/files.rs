@@ -75,21 +75,13 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_recipes_are_there() {
-        let names: Vec<String> = recipes().into_iter().map(|recipe| recipe.name).collect();
-        assert_eq!(
-            names,
-            [
-                "drydock-agent",
-                "etcd",
-                "k3s-agent",
-                "k3s-images",
-                "k3s-server",
-                "nothing",
-                "reboot",
-                "systemd-binary"
-            ]
-        );
+    fn every_built_in_recipe_is_listed_and_shown_by_its_name() {
+        let all = recipes();
+        assert_eq!(all.len(), files::built_in().count(), "one of them cannot be read");
+        for (listed, name) in all.iter().zip(files::built_in()) {
+            assert_eq!(listed.name, name);
+            assert_eq!(recipe(name).unwrap().source, listed.source);
+        }
         assert_eq!(recipe("no-such").err().unwrap().exit.code(), 2);
     }
 }

@@ -85,7 +85,7 @@ impl AtDeadline {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Force {
-    /// By the plan's `atDeadline: force`: whoever is left, each with its own grace period.
+    /// By the recipe's `atDeadline: force`: whoever is left, each with its own grace period.
     Plan {},
     /// By an operator's amendment: exactly these, and nobody else.
     Pods {

@@ -54,8 +54,11 @@ pub struct Observed {
     pub observer: String,
     /// Of what: `the API of prod`.
     pub what: String,
-    /// As a whole: nobody answered.
+    /// As a whole: nobody answered. `Err`: why there is no figure.
     pub whole: Result<Gap, String>,
+    /// There was one, or may have been, and it is gone: it lives in a coordinator's memory. Else nobody could ask at all.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub lost: bool,
     /// Each endpoint by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,

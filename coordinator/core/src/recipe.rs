@@ -123,6 +123,9 @@ pub struct VersionRules {
     /// The step over a minor cannot be taken back once every member has taken it.
     #[serde(default)]
     pub no_return_after_last_member: bool,
+    /// Nothing that has taken the step over a minor can go back by itself: no node waits for the others there.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub no_return_over_minor: bool,
     /// The recipe of those whose versions this one's may never be ahead of: a kubelet's servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_ahead_of: Option<Label>,

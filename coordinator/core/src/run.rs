@@ -18,7 +18,7 @@ mod waits;
 
 use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
-use drydock_types::{EffectId, FleetId, RunId, SectionKind, Version, id::EffectKey};
+use drydock_types::{EffectId, FleetId, RunId, SectionKind, Step, Version, id::EffectKey};
 
 pub use self::{
     event::{Determined, Effect, Event, Recorded},
@@ -79,6 +79,7 @@ impl Run {
             protected_at_ms: BTreeMap::new(),
             waiting: None,
             failed_before: BTreeMap::new(),
+            failed_before_said: BTreeMap::new(),
         }
     }
 
@@ -210,6 +211,14 @@ impl Run {
         };
         let waiting = self.waiting.as_ref().map(|waiting| waiting.again_ms);
         self.nodes.iter().filter(|node| !node.phase.is_ended()).flat_map(times).flatten().chain(waiting).min()
+    }
+
+    /// When what a way back for this node would need was last secured, on the fleet's clock: by any node of its stage, or
+    /// by itself where each node has its own.
+    #[must_use]
+    pub fn protected_at(&self, node: &NodeRun) -> Option<u64> {
+        let of_each = self.stage_of(node).recipe.spec.protect.iter().any(Step::secures_its_node);
+        if of_each { node.protected_at_ms } else { self.protected_at_ms.get(&node.stage).copied() }
     }
 
     /// Nodes that this run has taken out of service, is about to, or has left in doubt.

@@ -19,7 +19,7 @@ use alloc::{
     vec::Vec,
 };
 
-use drydock_types::{NodeName, Version};
+use drydock_types::{ClusterName, NodeName, Version};
 
 pub use self::{
     node::node,
@@ -31,8 +31,8 @@ use crate::{
     run::{Amendment, Approval, NodeRun, Run},
     standing::{Decision, Standing},
     view::{
-        AmendmentView, ApprovalView, CommandView, EstimateView, EventLineView, OutageView, Phase,
-        RunLineView, RunNodeView, RunStageView, RunStatus, RunView, RunWaveView,
+        AmendmentView, ApprovalView, CommandView, EstimateView, EventLineView, FailedBeforeView, OutageView,
+        Phase, RunLineView, RunNodeView, RunStageView, RunStatus, RunView, RunWaveView,
     },
 };
 
@@ -77,6 +77,7 @@ pub fn view(run: &Run, live: &Live, log: Vec<EventLineView>, now: Now) -> RunVie
         amendments: amendments(run),
         approvals: approvals(run),
         handed_out: run.handed_out(),
+        failed_before: failed_before(run),
         stages: stages(run, live, now),
         waiting,
         hold: hold::hold(run, live),
@@ -275,6 +276,14 @@ fn amendments(run: &Run) -> Vec<AmendmentView> {
         to: made.to,
     };
     run.amendments.iter().map(line).collect()
+}
+
+fn failed_before(run: &Run) -> Vec<FailedBeforeView> {
+    let line = |(cluster, said): (&ClusterName, &Vec<String>)| FailedBeforeView {
+        cluster: cluster.clone(),
+        said: said.clone(),
+    };
+    run.failed_before_said.iter().map(line).collect()
 }
 
 fn approvals(run: &Run) -> Vec<ApprovalView> {

@@ -101,9 +101,11 @@ pub fn step(mut run: Run, event: &Event, now: Now) -> (Run, Vec<Effect>) {
             moves::waits(&mut run, *effect, what, because, now);
         }
         Event::Moved { effect, end } => moves::moved(&mut run, *effect, end, now),
-        Event::FailedBefore { cluster, keys, .. } => {
-            run.failed_before.entry(cluster.clone()).or_insert_with(|| keys.clone());
+        Event::FailedBefore { cluster, keys, said } if !run.failed_before.contains_key(cluster) => {
+            run.failed_before.insert(cluster.clone(), keys.clone());
+            run.failed_before_said.insert(cluster.clone(), said.clone());
         }
+        Event::FailedBefore { .. } => {}
         Event::Measured { node, round, seen } => observe::measured(&mut run, *node, *round, seen),
         Event::Paused { by } => control::paused(&mut run, by, now),
         Event::Resumed { by } => control::resumed(&mut run, by, now, &mut effects),

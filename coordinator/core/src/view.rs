@@ -41,8 +41,8 @@ pub use self::{
     plan::{EstimateView, FindingView, PlanNodeView, PlanStageView, PlanView, PlanWaveView, SkippedView},
     rehearsal::{FoundView, RehearsalStep, RehearsalView, WindowFitView},
     run::{
-        CommandView, EventLineView, HoldView, OutageView, RunLineView, RunNodeView, RunStageView, RunView,
-        RunWaveView, WaitingView,
+        CommandView, EventLineView, FailedBeforeView, HoldView, OutageView, RunLineView, RunNodeView,
+        RunStageView, RunView, RunWaveView, WaitingView,
     },
     why::{NodeInRunView, OnRecordView, WhyNodeView},
 };

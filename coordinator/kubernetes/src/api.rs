@@ -95,6 +95,12 @@ pub trait Api: Send + Sync {
         within: Duration,
     ) -> Result<Result<BoxStream<'static, Line>, Answer>, Unreached>;
 
+    /// How far a server's clock is before this machine's, in seconds, by what the latest answers said: where servers differ,
+    /// the one that is furthest off. `None` where none has said so within the last minute.
+    fn clock_ahead_s(&self) -> Option<i64> {
+        None
+    }
+
     /// Reads the same through every endpoint there is, each by its name: what servers are like, one by one.
     async fn through_each(&self, path: &str, within: Duration) -> Vec<(String, Result<Answer, String>)> {
         let request = Request { method: Method::Get, path: path.to_owned(), body: None, within };

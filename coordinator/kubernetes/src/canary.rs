@@ -6,10 +6,11 @@
 //! | `pod` | the pod as it is made |
 //! | `judge` | pure: has it answered, has it failed, what is it waiting for |
 //!
-//! It is bound to its Node by name, past the scheduler, so that a cordon does not keep it off. Its name says for whom it
-//! is and when, so that whoever asks twice finds the one that is there. A look has less time than an image may take: what
-//! has not answered is left there for the next look, until its own time is over. It asks for nothing, runs as nobody, and
-//! ends by itself where nobody takes it away; one that was left behind is taken away by the next one of its fleet.
+//! It is bound to its Node by name, past the scheduler, so that a cordon does not keep it off. Its name has a digest of all
+//! that is asked, so that whoever asks the same twice finds the one that is there, and nobody takes the answer of another
+//! one for its own. A look has less time than an image may take: what has not answered is left there for the next look,
+//! until its own time is over. It asks for nothing, runs as nobody, and ends by itself where nobody takes it away; one that
+//! was left behind is taken away by the next one of its fleet.
 
 mod judge;
 mod pod;
@@ -38,8 +39,11 @@ use crate::{
 
 /// The label of every canary, with its fleet.
 pub const LABEL: &str = "drydock/canary";
-/// So old no look waits for it any more, in seconds.
-const LEFT_AFTER_S: i64 = 900;
+/// How much longer than its kubelet lets a canary run it may still be there, in seconds: images are pulled before that
+/// time begins, and whoever made it takes it away after it.
+const LEFT_AFTER_S: i64 = 600;
+/// How long one may run that does not say it: of another version of Drydock, in seconds.
+const UNSAID_S: i64 = 300;
 /// How long a look waits for its canary before it leaves it to the next one. A look is not believed after 30 s.
 pub const LOOKS_FOR: Duration = Duration::from_secs(18);
 
@@ -95,11 +99,12 @@ pub fn is_ours(meta: &Meta) -> bool {
     meta.namespace == CANARY_NAMESPACE && meta.labels.contains_key(LABEL)
 }
 
-/// Has whoever made it gone away?
+/// Has whoever made it gone away? Then nothing but the next canary ends it: a finished pod stays.
 #[must_use]
-pub fn is_left_behind(meta: &Meta, now_unix_s: i64) -> bool {
-    let made = when::of(meta.creation_timestamp.as_ref());
-    made.is_some_and(|made| now_unix_s.saturating_sub(made) > LEFT_AFTER_S)
+pub fn is_left_behind(pod: &Pod, now_unix_s: i64) -> bool {
+    let made = when::of(pod.metadata.creation_timestamp.as_ref());
+    let most = pod.spec.active_deadline_seconds.unwrap_or(UNSAID_S).saturating_add(LEFT_AFTER_S);
+    made.is_some_and(|made| now_unix_s.saturating_sub(made) > most)
 }
 
 fn pods() -> String {
@@ -122,7 +127,16 @@ pub async fn rehearse(api: &dyn Api, canary: &Canary) -> Verdict {
 
 /// Flies it, for as long as a look may take. `now` is the coordinator's clock, in seconds since 1970.
 pub async fn fly(api: &dyn Api, canary: &Canary, now_unix_s: impl Fn() -> i64 + Sync) -> Verdict {
-    let until = Instant::now() + LOOKS_FOR;
+    fly_until(api, canary, now_unix_s, Instant::now() + LOOKS_FOR).await
+}
+
+/// The same, for as long as the look has left: it is waited for until then.
+pub async fn fly_until(
+    api: &dyn Api,
+    canary: &Canary,
+    now_unix_s: impl Fn() -> i64 + Sync,
+    until: Instant,
+) -> Verdict {
     let name = canary.name();
     let there = match take_away_what_was_left(api, canary, &name, now_unix_s()).await {
         Ok(there) => there,
@@ -140,6 +154,11 @@ pub async fn fly(api: &dyn Api, canary: &Canary, now_unix_s: impl Fn() -> i64 + 
             Err(fault) => return not_made(&fault),
         },
     };
+    if !canary.is_it(&pod.metadata) {
+        return Verdict::Refused(format!(
+            "a pod of the canary's name is there that is not this canary: kubectl -n {CANARY_NAMESPACE} delete pod {name}"
+        ));
+    }
     if pod.metadata.is_going() {
         // An earlier one, that was told to go and has not gone: what makes a new one may not take one away.
         return match gone(api, pod, until).await {
@@ -221,10 +240,9 @@ async fn take_away_what_was_left(
             meant = Some(pod);
             continue;
         }
-        // Of this run there can be another one beside it: one is asked for by the recipe, one by the wave.
-        let of_another_run =
-            pod.spec.node_name == canary.node && !pod.metadata.name.contains(&canary.of_run());
-        if !pod.metadata.is_going() && (of_another_run || is_left_behind(&pod.metadata, now)) {
+        // Of this run there can be others beside it: recipe, stage and wave may each ask for some.
+        let of_another_run = pod.spec.node_name == canary.node && !canary.is_of_its_run(&pod.metadata);
+        if !pod.metadata.is_going() && (of_another_run || is_left_behind(&pod, now)) {
             delete(api, &pod).await?;
         }
     }

@@ -238,6 +238,10 @@ impl Api for Client {
         otherwise.map(Err).ok_or_else(|| tried.unreached(false))
     }
 
+    fn clock_ahead_s(&self) -> Option<i64> {
+        self.ends.iter().filter_map(End::clock_ahead_s).max_by_key(|ahead| ahead.unsigned_abs())
+    }
+
     async fn through_each(&self, path: &str, within: Duration) -> Vec<(String, Result<Answer, String>)> {
         let answers = self.each(path, within).await;
         answers.into_iter().map(|(endpoint, answer)| (endpoint.to_string(), answer)).collect()

@@ -4,6 +4,12 @@
 //! cordon and the mark are set by one patch, so that there is never one without the other by our doing.
 //!
 //! The words for undoing it are in the mark, because whoever finds it may have no coordinator any more (rule 10).
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`before`] | beside the mark: how many pods were ready before the first was evicted |
+
+pub mod before;
 
 use drydock_types::{Epoch, FleetId, NodeName, RunId};
 use serde::{Deserialize, Serialize};
@@ -52,6 +58,13 @@ impl Mark {
     pub fn text(&self) -> String {
         // Through a value: plain fields always make one, and a cordon is never left without its mark.
         serde_json::json!(self).to_string()
+    }
+
+    /// Beside it stands what was ready [`before`]: it is undone with it.
+    #[must_use]
+    pub fn with_before(mut self) -> Self {
+        self.undo.push_str(&format!(" {}-", before::KEY));
+        self
     }
 }
 
@@ -224,6 +237,8 @@ mod tests {
     #[test]
     fn the_words_for_undoing_do_not_uncordon_what_was_cordoned_before() {
         assert!(marker().mark("k-1", false).undo.starts_with("kubectl uncordon k-1"));
-        assert_eq!(marker().mark("k-1", true).undo, "kubectl annotate node k-1 drydock/mark-");
+        let mark = marker().mark("k-1", true);
+        assert_eq!(mark.undo, "kubectl annotate node k-1 drydock/mark-");
+        assert_eq!(mark.with_before().undo, "kubectl annotate node k-1 drydock/mark- drydock/replacements-");
     }
 }

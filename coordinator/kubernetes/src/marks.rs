@@ -20,6 +20,7 @@ use crate::{
         hands,
         look::node_path,
     },
+    health::root,
     mark::{self, Found, Mark, Marker},
     objects::Node,
 };
@@ -141,23 +142,29 @@ pub async fn one(api: &dyn Api, kube_node: &str) -> Result<Option<Marked>, Fault
 
 fn marked(listed: Listed) -> Option<Marked> {
     let Listed { metadata: Fields { managed_fields, rest: metadata }, mut rest } = listed;
-    rest.insert("metadata".to_owned(), metadata.into());
-    let node: Node = serde_json::from_value(rest.into()).ok()?;
-    let read = mark::read(&node)?;
+    // By itself: whatever else is on the Node that cannot be read, who looks for marks hears of this one.
+    metadata.get("annotations")?.get(mark::KEY)?;
+    let kube_node = metadata.get("name").and_then(|name| name.as_str()).unwrap_or_default().to_owned();
+    let cordoned = rest.get("spec").is_some_and(|spec| spec["unschedulable"] == true);
     let key = format!("f:{}", mark::KEY);
     let sets = |one: &&Managed| !one.fields_v1["f:metadata"]["f:annotations"][&key].is_null();
-    let (mark, illegible) = match read {
-        Ok(mark) => (Some(said(mark)), None),
-        Err(why) => (None, Some(why)),
+    let since = managed_fields.iter().find(sets).and_then(|one| one.time.clone());
+    rest.insert("metadata".to_owned(), metadata.into());
+    let (mark, illegible, hands) = match serde_json::from_value::<Node>(rest.into()) {
+        Ok(node) => match mark::read(&node)? {
+            Ok(mark) => {
+                let said = said(mark);
+                let hands = others(&node, &of(&said));
+                (Some(said), None, hands)
+            }
+            Err(why) => (None, Some(why), Vec::new()),
+        },
+        Err(why) => {
+            let why = root::cut(&why.to_string());
+            (None, Some(format!("its Node is of a form that is not known here: {why}")), Vec::new())
+        }
     };
-    Some(Marked {
-        kube_node: node.name().to_owned(),
-        cordoned: node.spec.unschedulable,
-        hands: mark.as_ref().map(|said| others(&node, &of(said))).unwrap_or_default(),
-        mark,
-        illegible,
-        since: managed_fields.iter().find(sets).and_then(|one| one.time.clone()),
-    })
+    Some(Marked { kube_node, cordoned, mark, illegible, since, hands })
 }
 
 fn said(mark: Mark) -> Said {

@@ -41,8 +41,8 @@ pub use self::{
 pub struct List<T> {
     /// Of the list itself.
     pub metadata: ListMeta,
-    /// Its objects. Go's nil slice is `null`.
-    #[serde(default = "Vec::new", deserialize_with = "null_is_default")]
+    /// Its objects. Go's nil slice is `null`; an answer without them is no list, and not an empty one.
+    #[serde(deserialize_with = "null_is_default")]
     pub items: Vec<T>,
 }
 

@@ -3,8 +3,12 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | `skew` | which versions of servers and kubelets may be together |
+//! | [`same`] | is this the cluster in which a Node is marked? |
+//! | [`servers`] | which server answers, each through its own endpoint |
+//! | [`skew`] | which versions of servers and kubelets may be together |
 
+pub mod same;
+pub mod servers;
 pub mod skew;
 #[cfg(test)]
 mod tests;
@@ -64,6 +68,9 @@ pub struct Survey {
     pub missing: Vec<Missing>,
     /// Rights that only plans with the check `nodeCanary` want.
     pub missing_for_canary: Vec<Missing>,
+    /// Rights that only forced deletions want: `run force`, and `atDeadline: force` in a plan.
+    #[serde(default)]
+    pub missing_for_force: Vec<Missing>,
     /// Whatever a person must do something about. Empty: nothing.
     pub findings: Vec<String>,
 }
@@ -71,13 +78,14 @@ pub struct Survey {
 /// Looks at a cluster from `now`, in seconds since 1970.
 pub async fn survey(client: &Client, credentials: &Credentials, now_unix_s: i64) -> Survey {
     let work = [Purpose::Drain, Purpose::Checks];
-    let (versions, ready, user, nodes, missing, canary) = tokio::join!(
+    let (versions, ready, user, nodes, missing, canary, force) = tokio::join!(
         client.each("/version", WITHIN),
         client.each("/readyz", WITHIN),
         user(client),
         nodes(client),
         rights::missing(client, &work),
         rights::missing(client, &[Purpose::Canary]),
+        rights::missing(client, &[Purpose::Force]),
     );
     let ready: BTreeMap<_, _> = ready.into_iter().collect();
     let endpoints = versions
@@ -95,6 +103,7 @@ pub async fn survey(client: &Client, credentials: &Credentials, now_unix_s: i64)
         valid_until_unix_s: expiry::of(credentials).map(|validity| validity.until_unix_s),
         missing: Vec::new(),
         missing_for_canary: canary.unwrap_or_default(),
+        missing_for_force: force.unwrap_or_default(),
         findings: Vec::new(),
     };
     let mut unknown = Vec::new();

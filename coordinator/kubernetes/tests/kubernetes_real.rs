@@ -3,14 +3,21 @@
 //! `tests/run kubernetes` runs this; without Go it says that it is left out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "kubernetes_real/between.rs"]
+mod between;
 #[path = "kubernetes_real/checks.rs"]
 mod checks;
 #[path = "kubernetes_real/endpoints.rs"]
 mod endpoints;
+#[path = "kubernetes_real/refused.rs"]
+mod refused;
+#[path = "kubernetes_real/servers.rs"]
+mod servers;
 
 use std::{
     collections::BTreeMap,
     fs,
+    path::PathBuf,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -63,6 +70,19 @@ async fn least_rights(cluster: &Cluster, client: &Client) {
     tokio::time::timeout(SOON, granted).await.expect("the shipped role does not suffice");
 }
 
+/// Of the user that is ours.
+fn kubeconfig(cluster: &Cluster) -> PathBuf {
+    cluster.place().join("drydock.kubeconfig")
+}
+
+/// Our client, that asks these servers, in that order.
+fn ours(cluster: &Cluster, order: &[usize]) -> Client {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let servers: Vec<String> = order.iter().map(|index| cluster.servers()[*index].url()).collect();
+    let asked = Asked { servers: &servers, now_unix_s: i64::try_from(now).unwrap(), ..Asked::default() };
+    Client::new(&read(&kubeconfig(cluster), &asked).unwrap().credentials).unwrap()
+}
+
 struct Scene {
     cluster: Cluster,
     client: Client,
@@ -70,13 +90,15 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Self {
-        let cluster = Cluster::start(Settings { audit: true, ..Settings::default() }).await.unwrap();
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        let asked = Asked { now_unix_s: i64::try_from(now).unwrap(), ..Asked::default() };
+        Self::of(Settings { audit: true, ..Settings::default() }).await
+    }
+
+    async fn of(settings: Settings) -> Self {
+        let all: Vec<usize> = (0..settings.servers).collect();
+        let cluster = Cluster::start(settings).await.unwrap();
         // A user of our own, to be told apart in the audit log.
-        let ours = cluster.place().join("drydock.kubeconfig");
-        cluster.servers()[0].write_kubeconfig("drydock", &[], 3600, &ours).unwrap();
-        let client = Client::new(&read(&ours, &asked).unwrap().credentials).unwrap();
+        cluster.servers()[0].write_kubeconfig("drydock", &[], 3600, &kubeconfig(&cluster)).unwrap();
+        let client = ours(&cluster, &all);
         least_rights(&cluster, &client).await;
         Self { cluster, client }
     }
@@ -172,6 +194,13 @@ impl Scene {
         let ours = |line: &Value| line["user"]["username"] == "drydock";
         lines.filter(ours).filter(|line| seen.insert(line["auditID"].as_str().unwrap().to_owned())).collect()
     }
+
+    /// The evictions of one pod that the server was asked for by us, first to last, after the first so many requests.
+    fn evictions(&self, pod: &str, after: usize) -> Vec<Value> {
+        let of_it =
+            |line: &Value| line["objectRef"]["subresource"] == "eviction" && line["objectRef"]["name"] == pod;
+        self.requests().into_iter().skip(after).filter(of_it).collect()
+    }
 }
 
 /// What a drain tells, once it is that.
@@ -230,7 +259,9 @@ async fn a_plain_drain_costs_few_requests(scene: &Scene) {
     println!("a drain of {here} pods took {took:?}, with its release {:?}", began.elapsed());
     let counts = scene.audited(before);
     let all: usize = counts.values().sum();
-    assert!(all <= 6 + 2 * here, "{counts:?} for {here} pods");
+    // On a machine that is too busy one may be given up (the log says 504): the pod is read and asked about once more.
+    let given_up = counts.get("create pods/eviction 504").copied().unwrap_or_default();
+    assert!(all <= 6 + 2 * (here + given_up), "{counts:?} for {here} pods");
     println!("the same by a bare client: {:?}", bare(scene, "node-3").await);
     scene.remove("plain").await;
 }
@@ -434,5 +465,7 @@ async fn drains_of_a_real_control_plane() {
     a_finalizer_is_named_at_the_deadline(&scene).await;
     what_a_person_has_named_is_deleted_past_its_budget(&scene).await;
     a_person_who_uncordons_in_mid_drain_ends_it(&scene).await;
+    refused::a_server_with_too_many_requests_is_no_budget_and_is_given_its_time(&scene).await;
+    refused::a_pod_that_was_made_anew_in_between_costs_its_budget_once(&scene).await;
     a_server_that_is_killed_in_mid_drain_is_waited_for(&mut scene).await;
 }

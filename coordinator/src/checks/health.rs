@@ -177,7 +177,9 @@ mod tests {
             request: &request,
             sessions: &sessions,
             etcd: BTreeMap::new(),
+            until: tokio::time::Instant::now() + super::super::LOOK_WITHIN,
             clusters: None,
+            machines: super::super::kubernetes::Machines::default(),
             failing: std::sync::Mutex::default(),
         };
         let check = from_elsewhere(tcp(&listener.local_addr().unwrap().to_string()));

@@ -3,21 +3,23 @@
 //! A server with an embedded member of etcd is judged as `etcdQuorum` judges: it may stop while the healthy rest is
 //! a quorum. What has no such rest, one member or an SQLite database on this very node, goes down only where the plan
 //! accepts that the control plane is out (`outage: {controlPlane: 5m}`; rule 6). A database of somebody else is not
-//! looked at and not saved: the recipe says who saves it, or the server stays as it is. An agent of the fleet says
-//! which of the three it is, by the unit's settings as K3s itself merges them.
+//! looked at and not saved: the recipe says who saves it, or the server stays as it is; and while it is down another
+//! server must answer, by its own endpoint of the cluster. An agent of the fleet says which of the three it is, by the
+//! unit's settings as K3s itself merges them.
 //!
 //! Source: pkg/cluster/managed.go of k3s-io/k3s (`assignManagedDriver`) says which datastore a server uses.
 
 use std::collections::BTreeMap;
 
 use drydock_core::recipe::{EtcdQuorum, K3sDatastoreCheck};
+use drydock_kubernetes::survey::servers::{self, Says, Server};
 use drydock_types::{
     NodeName, Verdict,
     probe::{EtcdView, K3sDatastore, K3sView, Observation, Probe},
     step::K3sRole,
 };
 
-use super::{PROBE_DEADLINE, Scene, etcd_quorum};
+use super::{PROBE_DEADLINE, Scene, etcd_quorum, kubernetes};
 
 /// The name under which a plan accepts that a cluster's only server is out.
 const OUTAGE: &str = "controlPlane";
@@ -33,8 +35,8 @@ pub struct Observed<'a> {
     pub before: bool,
     /// The names of the outages that the stage accepts.
     pub outages: &'a [String],
-    /// How many servers the stage has.
-    pub servers: usize,
+    /// The cluster's other servers, each by its own endpoint; none where they were not asked.
+    pub others: Option<&'a Result<Vec<Server>, Verdict>>,
     /// What the node's agent says of its K3s.
     pub k3s: &'a Result<K3sView, String>,
     /// What each node of the stage sees of etcd.
@@ -50,15 +52,29 @@ pub(super) async fn verdict(scene: &Scene<'_>, config: &K3sDatastoreCheck) -> Ve
         Ok(_) => Err(format!("{}'s agent answered another question", request.node)),
         Err(why) => Err(why),
     };
-    let observed = Observed {
+    let mut observed = Observed {
         node: &request.node,
         before: request.before,
         outages: &request.outages,
-        servers: request.peers.len(),
+        others: None,
         k3s: &k3s,
         etcd: &scene.etcd,
     };
+    let others = if needs_another(&observed) { Some(others(scene).await) } else { None };
+    observed.others = others.as_ref();
     judge(&observed, config)
+}
+
+/// Does it hang on another server of the cluster whether this one may stop?
+fn needs_another(observed: &Observed<'_>) -> bool {
+    let external = |view: &K3sView| matches!(view.datastore, Some(K3sDatastore::External { .. }));
+    observed.before && !accepted(observed) && observed.k3s.as_ref().is_ok_and(external)
+}
+
+async fn others(scene: &Scene<'_>) -> Result<Vec<Server>, Verdict> {
+    let bound = kubernetes::in_cluster(scene, &scene.request.node).await?;
+    let seen = servers::others(&*bound.api, &bound.node).await;
+    seen.map_err(|fault| Verdict::Unknown(format!("which other servers answer is not known: {fault}")))
 }
 
 /// The first thing that is not as it must be, else clear.
@@ -126,11 +142,40 @@ fn external(observed: &Observed<'_>, kind: &str, config: &K3sDatastoreCheck) -> 
              say in the plan who does (`with: {{externalDatastoreBackedUpBy: \"…\"}}`)"
         ));
     }
-    if observed.servers > 1 {
-        // The database serves the other servers; whether it is well is what they answer.
+    if !needs_another(observed) {
         return Verdict::Clear;
     }
-    alone(observed, "it is the only server of this stage")
+    match observed.others {
+        Some(Ok(others)) if others.is_empty() => alone(observed, "the cluster has no other server"),
+        Some(Ok(others)) => another_answers(node, others),
+        Some(Err(unclear)) => unclear.clone(),
+        None => Verdict::Unknown(format!("the servers beside {node} were not asked")),
+    }
+}
+
+/// The database serves the other servers; whether they serve is what they answer.
+fn another_answers(node: &NodeName, others: &[Server]) -> Verdict {
+    let mut silent = Vec::new();
+    for server in others {
+        match &server.says {
+            Says::Ready(_) => return Verdict::Clear,
+            Says::Silent(why) => silent.push(format!("{} ({})", server.node, why.join("; "))),
+            Says::NoEndpoint => {}
+        }
+    }
+    let accept = format!("or accept in the plan that nobody serves meanwhile (`outage: {{{OUTAGE}: 5m}}`)");
+    if !silent.is_empty() {
+        return Verdict::Waiting(format!(
+            "no server but {node} answers for the control plane: {}; start one (systemctl status k3s there), {accept}",
+            silent.join(", ")
+        ));
+    }
+    let names: Vec<&str> = others.iter().map(|server| server.node.as_str()).collect();
+    Verdict::Refused(format!(
+        "nobody can tell whether a server but {node} answers: the cluster has no endpoint of {}; add it again with \
+         one of each server (drydock cluster add NAME --replace … --server https://HOST:6443), {accept}",
+        names.join(", ")
+    ))
 }
 
 /// Nobody else serves while this one is down.
@@ -218,12 +263,16 @@ mod tests {
         (1..=n).map(|i| (node(i), Ok(view(i)))).collect()
     }
 
+    fn server(node: &str, says: Says) -> Server {
+        Server { node: node.into(), says }
+    }
+
     /// Judged at the gate of the first server.
     fn gate(k3s: &Result<K3sView, String>, servers: usize, outages: &[&str]) -> Verdict {
         let outages: Vec<String> = outages.iter().map(|name| (*name).to_string()).collect();
         let etcd = etcd(servers);
         let observed =
-            Observed { node: &node(1), before: true, outages: &outages, servers, k3s, etcd: &etcd };
+            Observed { node: &node(1), before: true, outages: &outages, others: None, k3s, etcd: &etcd };
         judge(&observed, &config())
     }
 
@@ -259,7 +308,7 @@ mod tests {
     fn a_server_that_has_come_back_needs_no_accepted_outage() {
         let (k3s, etcd) = (Ok(view(K3sDatastore::Sqlite {})), BTreeMap::new());
         let observed =
-            Observed { node: &node(1), before: false, outages: &[], servers: 1, k3s: &k3s, etcd: &etcd };
+            Observed { node: &node(1), before: false, outages: &[], others: None, k3s: &k3s, etcd: &etcd };
         assert_eq!(judge(&observed, &config()), Verdict::Clear);
     }
 
@@ -274,8 +323,14 @@ mod tests {
         let mut etcd = etcd(1);
         etcd.get_mut(&node(1)).unwrap().as_mut().unwrap().alarms = Ok(vec!["CORRUPT on 1".into()]);
         let (k3s, outages) = (Ok(view(embedded_etcd())), ["controlPlane".to_string()]);
-        let observed =
-            Observed { node: &node(1), before: true, outages: &outages, servers: 1, k3s: &k3s, etcd: &etcd };
+        let observed = Observed {
+            node: &node(1),
+            before: true,
+            outages: &outages,
+            others: None,
+            k3s: &k3s,
+            etcd: &etcd,
+        };
         refused(&judge(&observed, &config()), &["CORRUPT"]);
     }
 
@@ -283,16 +338,60 @@ mod tests {
     fn an_external_datastore_is_refused_until_the_plan_says_who_saves_it() {
         let k3s = Ok(view(K3sDatastore::External { kind: "mysql".into() }));
         refused(&gate(&k3s, 2, &[]), &["mysql", "externalDatastoreBackedUpBy"]);
+        let well = Ok(vec![server("k3s-2", Says::Ready("https://10.0.0.12:6443".into()))]);
+        assert_eq!(external("the DBA team, nightly", Some(&well)), Verdict::Clear);
+        refused(&external("  ", Some(&well)), &["externalDatastoreBackedUpBy"]);
+    }
+
+    /// Judged at the gate of the first server, whose datastore is somebody else's.
+    fn external(who: &str, others: Option<&Result<Vec<Server>, Verdict>>) -> Verdict {
+        let k3s = Ok(view(K3sDatastore::External { kind: "mysql".into() }));
         let etcd = BTreeMap::new();
-        let said = |who: &str, servers| {
-            let config = K3sDatastoreCheck { external_datastore_backed_up_by: Some(who.into()), ..config() };
-            let observed =
-                Observed { node: &node(1), before: true, outages: &[], servers, k3s: &k3s, etcd: &etcd };
-            judge(&observed, &config)
+        let config = K3sDatastoreCheck { external_datastore_backed_up_by: Some(who.into()), ..config() };
+        let observed =
+            Observed { node: &node(1), before: true, outages: &[], others, k3s: &k3s, etcd: &etcd };
+        judge(&observed, &config)
+    }
+
+    #[test]
+    fn with_an_external_datastore_one_other_server_that_answers_is_enough_and_must_be_there() {
+        let of = |others: &[Server]| external("the DBA team", Some(&Ok(others.to_vec())));
+        let ready = server("k3s-3", Says::Ready("https://10.0.0.13:6443".into()));
+        let silent = server("k3s-2", Says::Silent(vec!["https://10.0.0.12:6443: connection refused".into()]));
+        let unseen = server("k3s-4", Says::NoEndpoint);
+        assert_eq!(of(&[silent.clone(), ready, unseen.clone()]), Verdict::Clear);
+        let Verdict::Waiting(why) = of(&[silent, unseen.clone()]) else {
+            panic!("it went down as the last one")
         };
-        refused(&said("  ", 2), &["externalDatastoreBackedUpBy"]);
-        assert_eq!(said("the DBA team, nightly", 2), Verdict::Clear);
-        refused(&said("the DBA team, nightly", 1), &["only server", "controlPlane"]);
+        for words in
+            ["k3s-2 (https://10.0.0.12:6443: connection refused)", "systemctl status k3s", "controlPlane"]
+        {
+            assert!(why.contains(words), "{words}: {why}");
+        }
+        refused(
+            &of(&[unseen]),
+            &["no endpoint of k3s-4", "drydock cluster add NAME --replace", "controlPlane"],
+        );
+        refused(&of(&[]), &["no other server", "outage: {controlPlane: 5m}"]);
+    }
+
+    #[test]
+    fn servers_that_were_not_seen_are_not_taken_for_ones_that_answer() {
+        assert!(matches!(external("the DBA team", None), Verdict::Unknown(_)));
+        let unclear = Verdict::Unknown("the cluster says nothing".into());
+        assert_eq!(external("the DBA team", Some(&Err(unclear.clone()))), unclear);
+    }
+
+    #[test]
+    fn an_accepted_outage_asks_for_no_other_server() {
+        let k3s = Ok(view(K3sDatastore::External { kind: "mysql".into() }));
+        let (etcd, outages) = (BTreeMap::new(), [OUTAGE.to_string()]);
+        let config = K3sDatastoreCheck { external_datastore_backed_up_by: Some("us".into()), ..config() };
+        for (before, outages) in [(true, &outages[..]), (false, &[])] {
+            let observed = Observed { node: &node(1), before, outages, others: None, k3s: &k3s, etcd: &etcd };
+            assert!(!needs_another(&observed));
+            assert_eq!(judge(&observed, &config), Verdict::Clear);
+        }
     }
 
     #[test]

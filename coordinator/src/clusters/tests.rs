@@ -81,6 +81,18 @@ async fn a_client_is_made_once_and_anew_when_the_cluster_was_added_again() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_is_restored_is_spoken_to_as_before_it_was_replaced() {
+    let (clusters, _registry, _dir) = scene();
+    assert_eq!(clusters.kept(&name("prod")).unwrap(), None);
+    clusters.add(adding("prod", "old"), NOW_MS).unwrap();
+    let before = clusters.kept(&name("prod")).unwrap().unwrap();
+    clusters.add(Adding { replace: true, ..adding("prod", "new") }, NOW_MS + 1).unwrap();
+    clusters.restore(&before).unwrap();
+    assert_eq!(*clusters.open(&name("prod")).unwrap().credentials, credentials("old"));
+    assert_eq!(clusters.kept(&name("prod")).unwrap(), Some(before));
+}
+
+#[tokio::test]
 async fn what_cannot_be_used_is_not_kept() {
     let (clusters, registry, _dir) = scene();
     let mut bad = adding("prod", "t");

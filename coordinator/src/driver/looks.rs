@@ -1,5 +1,7 @@
 //! Looks: what is asked, and what the driver adds to the answer.
 
+use std::collections::BTreeSet;
+
 use drydock_core::{
     Now,
     inventory::Seen,
@@ -44,15 +46,20 @@ fn identity(node: &NodeRun) -> (NodeName, NodeKey) {
     (node.name.clone(), node.key)
 }
 
-/// What failed before is what failed before anything of the run was done. It is noted at the first gate whose stage has
-/// a check that will ask for it.
+/// What failed before is noted at the first gate whose stage has a check that will ask for it.
 fn notes_failures(run: &Run, node: &NodeRun) -> bool {
     let stage = run.stage_of(node);
     let spec = &stage.recipe.spec;
     let soaks = stage.waves.iter().flat_map(|wave| &wave.soak_checks);
     let mut checks = spec.gate.iter().chain(&spec.returned).chain(soaks);
-    let untouched = run.nodes.iter().all(|other| !other.marked && !run.change_was_sent(other));
-    untouched && checks.any(|check| matches!(check, Check::KubernetesCluster(_)))
+    checks.any(|check| matches!(check, Check::KubernetesCluster(_)))
+}
+
+/// What failed before is what failed before anything was done to a cluster: of which cluster each of these is a Node, the
+/// look finds out.
+fn changed(run: &Run) -> BTreeSet<NodeKey> {
+    let touched = run.nodes.iter().filter(|node| node.marked || run.change_was_sent(node));
+    touched.map(|node| node.key).collect()
 }
 
 /// Is there anything to ask an agent, or does the driver know the answer itself?
@@ -104,6 +111,7 @@ pub(crate) fn look_request(run: &Run, index: usize, round: u64, checks: Vec<Chec
         began_unix_ms: run.started.wall_ms,
         failed_before: run.failed_before.clone(),
         notes_failures: before && notes_failures(run, node),
+        changed: changed(run),
         keys: run.nodes.iter().filter(|other| other.stage == node.stage).map(identity).collect(),
     })
 }

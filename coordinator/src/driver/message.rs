@@ -1,6 +1,6 @@
 //! What the driver is told, and what it wants done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use drydock_core::{
     inventory::Seen,
@@ -309,9 +309,11 @@ pub struct LookRequest {
     pub began_unix_ms: u64,
     /// See [`drydock_core::run::Run::failed_before`].
     pub failed_before: BTreeMap<ClusterName, Vec<String>>,
-    /// No node of the run was changed yet, and a check of the stage will have to know what failed before: it is looked at
-    /// now, whatever the checks of this very look are.
+    /// The node has not left yet, and a check of the stage will have to know what failed before: it is looked at now,
+    /// whatever the checks of this very look are, unless a Node of the same cluster is among those that were `changed`.
     pub notes_failures: bool,
+    /// Nodes that the run has marked or changed, this one included, whatever became of them.
+    pub changed: BTreeSet<NodeKey>,
     /// The identities of the stage's nodes.
     pub keys: BTreeMap<NodeName, NodeKey>,
 }

@@ -17,7 +17,7 @@ use super::{
     words, yaml,
 };
 
-/// Shipped in the binary, by name.
+/// Shipped in the binary, by name. The one place that says which: a test holds it against the directory.
 const BUILT_IN: [(&str, &str); 8] = [
     ("drydock-agent", include_str!("../../recipes/drydock-agent.yaml")),
     ("etcd", include_str!("../../recipes/etcd.yaml")),
@@ -55,6 +55,11 @@ pub struct ParameterInfo {
     pub required: bool,
     /// The value when it is not given, where that is a text or number.
     pub default: Option<String>,
+}
+
+/// What the recipes in this build are called, in the order of their names.
+pub fn built_in() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|(name, _)| *name)
 }
 
 /// The recipes in this build, by name.
@@ -95,12 +100,12 @@ pub fn load_recipe(reference: &str, base: &Path) -> Result<RecipeInfo, Diagnosti
 
 /// `did you mean …?` for the name of a recipe.
 pub(super) fn suggestion(name: &str) -> Option<String> {
-    words::suggestion(name, BUILT_IN.iter().map(|(name, _)| *name))
+    words::suggestion(name, built_in())
 }
 
 /// What can stand under `recipe:`.
 pub(super) fn known() -> String {
-    let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+    let names: Vec<_> = built_in().collect();
     format!("built in: {}; the path of a file begins with ./ or ../ or /", names.join(", "))
 }
 

@@ -5,9 +5,9 @@
 //! must be those that the node's own agent reports.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use drydock_core::moves::{self, ForcedPod, Move};
@@ -29,7 +29,7 @@ use drydock_kubernetes::{
     objects::{Node, Pod, Uid},
 };
 use drydock_types::{
-    FleetId, NodeKey, NodeName, RunId, Verdict,
+    ClusterName, FleetId, NodeKey, NodeName, RunId, Verdict,
     probe::{HostFacts, Observation, Probe},
 };
 use tokio::sync::watch;
@@ -71,6 +71,12 @@ pub trait Bindings: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When it is bound to none, or its cluster is not known any more; with what to do about it.
     async fn of(self: Arc<Self>, key: NodeKey, name: &NodeName) -> Result<Bound, String>;
+
+    /// Is any of these machines a Node of this cluster?
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    async fn any_of(self: Arc<Self>, cluster: &str, keys: &BTreeSet<NodeKey>) -> Result<bool, String>;
 }
 
 #[async_trait]
@@ -80,6 +86,13 @@ impl Bindings for Clusters {
         let (binding, opened) = self.opened_for(key, name).await?;
         let (cluster, node) = (binding.cluster.to_string(), binding.kube_node);
         Ok(Bound { cluster, node, api: opened.client, own_pod })
+    }
+
+    async fn any_of(self: Arc<Self>, cluster: &str, keys: &BTreeSet<NodeKey>) -> Result<bool, String> {
+        let cluster = ClusterName::parse(cluster).map_err(|why| why.to_string())?;
+        let rows = tokio::task::spawn_blocking(move || self.bindings_of(&cluster)).await;
+        let rows = rows.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
+        Ok(rows.iter().any(|row| keys.contains(&row.key)))
     }
 }
 
@@ -233,7 +246,7 @@ const fn words(config: &moves::KubernetesDrain) -> Words {
 }
 
 /// Pure: what the kubelet and the agent report of the machine they run on. After a restart of the machine a kubelet that
-/// has not reported since still tells of the boot before.
+/// has not reported since still tells of the boot before: that is waited for, and another machine is refused.
 pub(crate) fn same_machine(name: &NodeName, facts: &HostFacts, node: &Node) -> Verdict {
     let info = &node.status.node_info;
     let of = node.name();

@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use drydock_core::{
-    recipe::Check,
+    plan::PlanNode,
+    recipe::{Check, KubernetesSkew, Part},
     run::{CheckResult, Run, SoakLook},
     step::would_send,
     view::FoundView,
 };
 use drydock_types::{
-    NodeName, Section, SectionKind, Sha256,
+    ClusterName, Label, NodeName, Section, SectionKind, Sha256, Verdict,
     probe::{EtcdView, Foreseen, Observation, Probe, Rehearsed},
 };
 
@@ -21,6 +22,9 @@ const WITHIN: Duration = Duration::from_secs(30);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// What one agent may say of one section.
 const MOST: usize = 64;
+
+/// Whose answer is about servers that an earlier stage may take on.
+const SKEW: Check = Check::KubernetesSkew(KubernetesSkew { of: Part::Kubelet });
 
 /// What was seen at a node.
 #[derive(Debug)]
@@ -45,15 +49,25 @@ impl Looked {
         self.blockers.push(found);
     }
 
-    /// What is not clear keeps the gate shut, or holds the run.
-    fn verdicts(&mut self, results: Vec<CheckResult>, when: &str) {
+    /// What is not clear keeps the gate shut, or holds the run; but for what an earlier stage of the plan sees to.
+    fn verdicts(&mut self, results: Vec<CheckResult>, when: &str, earlier: Option<&Label>) {
         for result in results {
             let Some(why) = result.verdict.reason().map(ToString::to_string) else { continue };
             let told = self.blockers.iter().any(|found| found.what == why);
-            if !told {
-                let next =
-                    format!("{when} this must be clear: see to it, or leave the node out (nodes.exclude)");
-                self.block(&result.check, why, next);
+            match earlier.filter(|_| is_seen_to_by_servers(&result)) {
+                _ if told => {}
+                Some(stage) => {
+                    let what = format!("as of now: {why}");
+                    let next = format!("stage {stage} goes first and sees to that; asked again {when}");
+                    let found = self.found(&result.check, what, next);
+                    self.warnings.push(found);
+                }
+                None => {
+                    let next = format!(
+                        "{when} this must be clear: see to it, or leave the node out (nodes.exclude)"
+                    );
+                    self.block(&result.check, why, next);
+                }
             }
         }
     }
@@ -82,6 +96,11 @@ impl Looked {
     }
 }
 
+/// Is it an answer that is another one as soon as servers have gone before? One that could not be judged never is.
+fn is_seen_to_by_servers(result: &CheckResult) -> bool {
+    result.check == SKEW.name() && matches!(result.verdict, Verdict::Refused(_))
+}
+
 /// Looks at a node: what the coordinator itself knows of it, what its gate would say, what must hold when it
 /// is back and while it soaks (before a change too: it would not come back better), what its agent would
 /// refuse.
@@ -89,6 +108,7 @@ pub(super) async fn look(
     app: &App,
     run: &Run,
     index: usize,
+    bound: &BTreeMap<NodeName, ClusterName>,
     etcd: &BTreeMap<NodeName, Result<EtcdView, String>>,
 ) -> Looked {
     let node = &run.nodes[index];
@@ -100,7 +120,7 @@ pub(super) async fn look(
     let known =
         app.driver.with(move |driver, now| (driver.in_the_way(&name, key, &component, &to, now), Vec::new()));
     match known.await {
-        Ok(known) => looked.verdicts(known, "before it leaves service"),
+        Ok(known) => looked.verdicts(known, "before it leaves service", None),
         Err(error) => looked.block("coordinator", error.to_string(), "try again".to_string()),
     }
     if run.plan.stages[node.stage].node(&node.name).is_some_and(|planned| planned.seen.is_none()) {
@@ -135,7 +155,9 @@ pub(super) async fn look(
                 request.moves.clear();
             }
             let (results, _) = checks::look_with(&app.sessions, &*app.carrier, &request, etcd.clone()).await;
-            looked.verdicts(results, when);
+            let mine = bound.get(&node.name);
+            let same = |server: &PlanNode| mine.is_some() && bound.get(&server.name) == mine;
+            looked.verdicts(results, when, run.plan.takes_them_there(node.stage, same));
         }
     }
     for kind in [SectionKind::Stage, SectionKind::Protect, SectionKind::Apply] {
@@ -159,4 +181,33 @@ async fn ask(app: &App, looked: &mut Looked, kind: SectionKind, section: Section
         format!("what its agent would refuse of the {} section could not be seen: {said}", kind.as_str());
     let next = format!("see to drydock-agent on {}, and rehearse again", looked.node);
     looked.block(kind.as_str(), what, next);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(check: &str, verdict: Verdict) -> Vec<CheckResult> {
+        vec![CheckResult { check: check.to_string(), verdict }]
+    }
+
+    #[test]
+    fn what_an_earlier_stage_sees_to_is_a_warning_and_nothing_else_is() {
+        let servers = Label::parse("servers").unwrap();
+        let ahead = || Verdict::Refused("a kubelet of v2 would be ahead of it: servers first".to_string());
+        let told = |check: &str, verdict: Verdict, earlier: Option<&Label>| {
+            let mut looked = Looked::of(NodeName::parse("a-1").unwrap());
+            looked.verdicts(answered(check, verdict), "before it leaves service", earlier);
+            (looked.blockers.len(), looked.warnings)
+        };
+        let (blockers, warnings) = told("kubernetesSkew", ahead(), Some(&servers));
+        assert_eq!((blockers, warnings.len()), (0, 1));
+        assert!(warnings[0].what.contains("ahead of it"), "{warnings:?}");
+        assert!(warnings[0].next.contains("stage servers goes first"), "{warnings:?}");
+        assert_eq!(told("kubernetesSkew", ahead(), None), (1, Vec::new()), "nobody sees to it");
+        let unknown = Verdict::Unknown("no endpoint answers".to_string());
+        assert_eq!(told("kubernetesSkew", unknown, Some(&servers)), (1, Vec::new()), "nobody could judge");
+        assert_eq!(told("kubernetesNode", ahead(), Some(&servers)), (1, Vec::new()), "no other check's");
+        assert_eq!(told("kubernetesSkew", Verdict::Clear, Some(&servers)), (0, Vec::new()));
+    }
 }

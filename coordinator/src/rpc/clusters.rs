@@ -1,4 +1,10 @@
 //! What operators say of Kubernetes clusters, checked.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `marked` | what is marked on Nodes while what is known of their cluster changes |
+
+mod marked;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,6 +13,7 @@ use drydock_proto::operator::{AddClusterRequest, BindNodeRequest, ClusterRequest
 use drydock_types::{ClusterName, NodeKey, NodeName};
 use tonic::Status;
 
+use self::marked::{Replacing, not_marked, still_not_marked};
 use super::{App, gone, operators::refused, store_failed, views::invalid};
 use crate::{
     clusters::{
@@ -75,16 +82,21 @@ pub(super) async fn add(app: &Arc<App>, asked: AddClusterRequest, by: String) ->
     let app = Arc::clone(app);
     whole(async move {
         let (of, who) = (name.clone(), by.clone());
-        let view = work(&app, move |clusters| {
-            let credentials = match asked.in_cluster {
-                true => Clusters::own_pod(&asked.servers)?,
-                false => Clusters::credentials(&of, &asked.credentials)?,
-            };
-            let context = heard::text(&asked.context);
-            let adding = Adding { name: of, context, credentials, replace: asked.replace, by: who };
-            clusters.add(adding, wall_ms())
+        let (context, replace) = (heard::text(&asked.context), asked.replace);
+        let credentials = work(&app, move |_| match asked.in_cluster {
+            true => Clusters::own_pod(&asked.servers),
+            false => Clusters::credentials(&of, &asked.credentials),
         })
         .await?;
+        let replacing = match replace {
+            true => Replacing::begin(&app, &name, &credentials).await?,
+            false => None,
+        };
+        let adding = Adding { name: name.clone(), context, credentials, replace, by: who };
+        let view = work(&app, move |clusters| clusters.add(adding, wall_ms())).await?;
+        if let Some(replacing) = replacing {
+            replacing.end(&app).await?;
+        }
         let endpoints = view.endpoints.clone();
         let text = format!("{by} added the cluster {name} ({})", endpoints.join(", "));
         let event = FleetEvent::ClusterAdded { cluster: name, endpoints };
@@ -124,6 +136,7 @@ pub(super) async fn remove(
 ) -> Result<ClusterView, Status> {
     let (name, app) = (name(&asked.name)?, Arc::clone(app));
     whole(async move {
+        marked::none_of(&app, &name).await?;
         let of = name.clone();
         let view = work(&app, move |clusters| {
             let view = clusters.show(&of)?;
@@ -179,44 +192,8 @@ pub(super) async fn bind(app: &Arc<App>, asked: BindNodeRequest, by: String) -> 
 }
 
 /// Of which cluster each machine is a Node.
-pub(super) async fn bound(app: &Arc<App>) -> Result<BTreeMap<NodeName, ClusterName>, Status> {
+pub(crate) async fn bound(app: &Arc<App>) -> Result<BTreeMap<NodeName, ClusterName>, Status> {
     work(app, Clusters::bound).await
-}
-
-/// What is marked there now is taken back at the Node that the machine is said to be: until then it stays that one.
-/// What the machine is said to be now, where the word would change that.
-async fn not_marked(
-    app: &Arc<App>,
-    key: NodeKey,
-    node: &NodeName,
-    cluster: Option<&ClusterName>,
-    kube_node: &str,
-) -> Result<Option<BindingRow>, Status> {
-    let kube_node = if kube_node.is_empty() { node.as_str() } else { kube_node };
-    let now = work(app, move |clusters| clusters.binding(key)).await?;
-    let now = now.filter(|now| cluster != Some(&now.cluster) || now.kube_node != kube_node);
-    let marked = app.driver.with(move |driver, _| (driver.marked_by(key), Vec::new())).await.map_err(gone)?;
-    match (marked, &now) {
-        (Some(run), Some(now)) => Err(marked_there(run, now)),
-        _ => Ok(now),
-    }
-}
-
-/// A run may have marked the Node while the word was being written: then it is as it was.
-async fn still_not_marked(app: &Arc<App>, key: NodeKey, before: Option<BindingRow>) -> Result<(), Status> {
-    let Some(before) = before else { return Ok(()) };
-    let marked = app.driver.with(move |driver, _| (driver.marked_by(key), Vec::new())).await.map_err(gone)?;
-    let Some(run) = marked else { return Ok(()) };
-    let row = before.clone();
-    work(app, move |clusters| clusters.bind(&row)).await?;
-    Err(marked_there(run, &before))
-}
-
-fn marked_there(run: u64, now: &BindingRow) -> Status {
-    let BindingRow { node, cluster, kube_node, .. } = now;
-    Status::failed_precondition(format!(
-        "run {run} has cordoned the Node {kube_node} of the cluster {cluster} for {node}, and would look for its mark elsewhere from now on: drydock why {run} says how it is given back; uncordoned by hand it is told by drydock node release {node} --marks"
-    ))
 }
 
 async fn key(app: &Arc<App>, node: &NodeName) -> Result<NodeKey, Status> {

@@ -1,8 +1,8 @@
 //! The recipes in the binary.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
-use drydock_coordinator::files::{builtin_recipes, load_recipe};
+use drydock_coordinator::files::{built_in, builtin_recipes, load_recipe};
 use drydock_core::recipe::Recipe;
 use drydock_types::{ComponentName, Millis, Step, section::ArtifactLabel, step::UndoGuard};
 
@@ -22,19 +22,13 @@ fn names(steps: &[Step]) -> Vec<&'static str> {
 fn every_built_in_recipe_can_be_read_and_is_listed_under_its_own_name() {
     let list = builtin_recipes();
     let names: Vec<_> = list.iter().map(|recipe| recipe.name.as_str()).collect();
-    assert_eq!(
-        names,
-        [
-            "drydock-agent",
-            "etcd",
-            "k3s-agent",
-            "k3s-images",
-            "k3s-server",
-            "nothing",
-            "reboot",
-            "systemd-binary"
-        ]
-    );
+    assert_eq!(names, built_in().collect::<Vec<_>>());
+    // A file that nobody names would be shipped to nobody.
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+    let files = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
+    let files: BTreeSet<String> =
+        files.map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(files.iter().map(String::as_str).collect::<Vec<_>>(), names);
     for recipe in list {
         assert!(recipe.summary.len() > 20 && recipe.source.contains("kind: Recipe"), "{}", recipe.name);
     }
@@ -106,7 +100,7 @@ fn a_k3s_server_is_checked_saved_drained_changed_and_seen_and_goes_back_where_it
     );
     let unit = spec.detect.unit.unwrap();
     assert_eq!(spec.can_undo, [UndoGuard::K3sMayGoBack { unit }]);
-    assert!(spec.versions.one_minor_at_a_time);
+    assert!(spec.versions.one_minor_at_a_time && spec.versions.no_return_over_minor);
     let drydock_core::moves::Move::KubernetesDrain(drain) = &spec.drain[0];
     let refuse = drydock_core::moves::Word::Refuse;
     assert_eq!([drain.bare_pods, drain.empty_dir, drain.local_volumes, drain.nowhere_else], [refuse; 4]);
@@ -174,9 +168,10 @@ fn the_plans_of_the_k3s_guide_compile() {
     }
     let (bundle, _) = desk.compile(plan).unwrap();
     assert_eq!(bundle.stages.len(), 2);
-    let first = "      artifact: {path: ./k3s}              #";
-    assert_eq!(plan.matches(first).count(), 1);
-    let single = plan.replace(first, &format!("{alone}{first}"));
+    // What it says of a server alone takes the place of what the servers' stage says.
+    let with = "      with: {emptyDir: allow}              #";
+    assert_eq!(plan.matches(with).count(), 1);
+    let single = plan.replace(with, &format!("{alone}      #"));
     desk.compile(&single).unwrap();
     let (bundle, _) = desk.compile(plan.replace("  stages:\n", &format!("  stages:\n{images}"))).unwrap();
     assert_eq!(bundle.stages.len(), 3);

@@ -87,6 +87,13 @@ impl Step {
         }
     }
 
+    /// Does the step secure what lies on its own node, and not what a whole cluster has in common? Then no other node's is
+    /// as good: each K3s server with SQLite is a cluster of its own, and any of them has a token and keys.
+    #[must_use]
+    pub const fn secures_its_node(&self) -> bool {
+        matches!(self, Self::BackupK3s(_))
+    }
+
     /// Does the step only look? Such a step may stand under `verify` and is never undone.
     #[must_use]
     pub const fn only_looks(&self) -> bool {
@@ -248,7 +255,7 @@ impl K3sRole {
 pub struct BackupK3s {
     /// The server's unit: `k3s.service`.
     pub unit: UnitName,
-    /// A verified backup of this run that is younger is good enough.
+    /// A verified backup of this node by this run that is younger is good enough; another node's never is.
     #[serde(default = "fifteen_minutes")]
     pub max_age: Millis,
     /// How long taking and copying it may take.

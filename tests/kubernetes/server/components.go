@@ -37,10 +37,6 @@ func (s *settings) apiServerArgs() []string {
 		"--tls-cert-file=" + files.serving + ".crt",
 		"--tls-private-key-file=" + files.serving + ".key",
 		"--client-ca-file=" + files.clientCA + ".crt",
-		"--etcd-servers=" + s.ownEtcd(),
-		"--etcd-cafile=" + files.etcdCA + ".crt",
-		"--etcd-certfile=" + files.etcdCli + ".crt",
-		"--etcd-keyfile=" + files.etcdCli + ".key",
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
@@ -52,6 +48,7 @@ func (s *settings) apiServerArgs() []string {
 		"--shutdown-watch-termination-grace-period=" + s.watchGrace.String(),
 		"--v=" + strconv.Itoa(s.verbosity),
 	}
+	args = append(args, s.storage().args()...)
 	if s.address.IsLoopback() {
 		// An Endpoints object may not hold loopback. Nothing in such a cluster looks for it: its pods are simulated.
 		args = append(args, "--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none")

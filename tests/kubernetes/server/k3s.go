@@ -16,9 +16,10 @@ import (
 // with the file of github.com/k3s-io/k3s that has it.
 //
 // Never tried here, because K3s itself is none of this: its supervisor (a joiner here reads a Secret by the API, and an
-// agent signs its own certificate), SQLite and other datastores through kine, its containerd, CNI, kube-proxy, service
-// load balancer, Helm controller and packaged manifests, secrets encryption, snapshots by `k3s etcd-snapshot`,
-// cluster-reset, certificate rotation, rootless mode, SELinux, and its start when the token is another one.
+// agent signs its own certificate), MySQL, PostgreSQL and NATS through kine, moving SQLite into etcd, several servers over
+// one external datastore, its containerd, CNI, kube-proxy, service load balancer, Helm controller and packaged manifests,
+// secrets encryption, snapshots by `k3s etcd-snapshot`, cluster-reset, certificate rotation, rootless mode, SELinux, and
+// the rotation of its token.
 const (
 	// cmd/k3s/main.go, pkg/datadir: where everything lies unless --data-dir says otherwise.
 	k3sDataDir = "/var/lib/rancher/k3s"

@@ -26,6 +26,7 @@ type k3sTold struct {
 	names, apiArgs, managerArgs    []string
 	kubeletArgs                    []string
 	runtime                        string
+	datastore                      storage
 	// Not a flag: where systemd waits to hear that it is ready.
 	notify string
 }
@@ -50,6 +51,12 @@ func parseK3s(command string, words []string) (*k3sTold, error) {
 		}
 		flags.BoolVar(&told.clusterInit, "cluster-init", begins, "")
 		flags.BoolVar(&told.disableAgent, "disable-agent", false, "")
+		store := &told.datastore
+		for name, value := range map[string]*string{
+			"endpoint": &store.endpoint, "cafile": &store.ca, "certfile": &store.cert, "keyfile": &store.key,
+		} {
+			flags.StringVar(value, "datastore-"+name, os.Getenv("K3S_DATASTORE_"+strings.ToUpper(name)), "")
+		}
 		flags.StringVarP(&told.kubeconfig, "write-kubeconfig", "o", "/etc/rancher/k3s/k3s.yaml", "")
 		flags.StringArrayVar(&told.names, "tls-san", nil, "")
 		flags.StringArrayVar(&told.apiArgs, "kube-apiserver-arg", nil, "")
@@ -121,10 +128,6 @@ func (t *k3sTold) complete(command string) error {
 			return err
 		}
 		t.nodeIP = address
-	}
-	_, err := os.Stat(filepath.Join(t.serverDir(), "db", "etcd"))
-	if command == "server" && !t.clusterInit && t.url == "" && err != nil {
-		return errors.New("without --cluster-init and --server K3s would use SQLite, which is not here")
 	}
 	return nil
 }

@@ -19,7 +19,6 @@ import (
 	"strings"
 	"time"
 
-	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -165,15 +164,7 @@ func (j *joining) join(t *k3sTold, s *settings) error {
 	if err != nil {
 		return err
 	}
-	config, err := transport.TLSInfo{
-		CertFile: s.files.etcdCli + ".crt", KeyFile: s.files.etcdCli + ".key", TrustedCAFile: s.files.etcdCA + ".crt",
-	}.ClientConfig()
-	if err != nil {
-		return err
-	}
-	endpoint := "https://" + net.JoinHostPort(other.Hostname(), "2379")
-	j.etcd, err = clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, TLS: config, DialTimeout: askWithin})
-	if err != nil {
+	if j.etcd, err = s.member("https://" + net.JoinHostPort(other.Hostname(), "2379")).client(); err != nil {
 		return err
 	}
 	peer := s.peerURL()

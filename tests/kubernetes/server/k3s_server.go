@@ -42,14 +42,17 @@ func (t *k3sTold) server() error {
 	if s.address == nil {
 		return fmt.Errorf("--node-ip %q is no IP address", t.nodeIP)
 	}
-	for _, dir := range []string{filepath.Join(dir, "cred"), s.files.etcdData} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
+	if err := os.MkdirAll(filepath.Join(dir, "cred"), 0o700); err != nil {
+		return err
 	}
 	joined := &joining{}
-	if err := t.firstStart(s, joined); err != nil {
+	if err := t.chooseDatastore(s); err != nil {
 		return err
+	}
+	if s.kine == nil && s.external == nil {
+		if err := t.firstStart(s, joined); err != nil {
+			return err
+		}
 	}
 	if err := prepare(s); err != nil {
 		return err
@@ -65,6 +68,9 @@ func (t *k3sTold) server() error {
 
 // The member's name, and what is to be known of the cluster before it exists here.
 func (t *k3sTold) firstStart(s *settings, joined *joining) error {
+	if err := os.MkdirAll(s.files.etcdData, 0o700); err != nil {
+		return err
+	}
 	// pkg/etcd/etcd.go (setName): the host's name and eight random digits, kept beside the data.
 	file := filepath.Join(s.files.etcdData, "name")
 	name, err := os.ReadFile(file)
@@ -147,6 +153,14 @@ func (t *k3sTold) writeAdmin(s *settings) error {
 }
 
 func (t *k3sTold) isUp(ctx context.Context, s *settings) error {
+	store, err := s.storage().client()
+	if err != nil {
+		return err
+	}
+	err = saveBootstrap(ctx, store, t.secret(), s.files)
+	if err := errors.Join(err, store.Close()); err != nil {
+		return err
+	}
 	if err := publish(ctx, s); err != nil {
 		return err
 	}

@@ -8,20 +8,24 @@
 //
 // Called `k3s` it has K3s's command line and files: see k3s.go.
 //
-//	| file          | what                                                        |
-//	|---------------|-------------------------------------------------------------|
-//	| serve.go      | the order of starting and of ending; what is said when ready |
-//	| settings.go   | the flags of `serve`, checked                                |
-//	| components.go | which flags the Kubernetes programs are started with         |
-//	| etcd.go       | the embedded member                                          |
-//	| pki.go        | authorities, certificates, keys                              |
-//	| kubeconfig.go | who is let in, and the command that writes a file for it     |
-//	| k3s.go        | K3s's shape: what of it is here, how it unpacks itself       |
-//	| k3s_flags.go  | its flags, environment and configuration file                |
-//	| k3s_server.go | its directories, tokens and start                            |
-//	| k3s_join.go   | how a server or an agent is let into a cluster               |
-//	| k3s_agent.go  | an agent, and its balancer over the servers                  |
-//	| k3s_node.go   | a kubelet: played, or the real one                           |
+//	| file             | what                                                         |
+//	|------------------|--------------------------------------------------------------|
+//	| serve.go         | the order of starting and of ending; what is said when ready |
+//	| settings.go      | the flags of `serve`, checked                                |
+//	| components.go    | which flags the Kubernetes programs are started with         |
+//	| datastore.go     | what the API server keeps its objects in, and a client of it |
+//	| etcd.go          | the embedded member                                          |
+//	| kine.go          | SQLite in its place, by kine                                 |
+//	| pki.go           | authorities, certificates, keys                              |
+//	| kubeconfig.go    | who is let in, and the command that writes a file for it     |
+//	| k3s.go           | K3s's shape: what of it is here, how it unpacks itself       |
+//	| k3s_flags.go     | its flags, environment and configuration file                |
+//	| k3s_server.go    | its directories, tokens and start                            |
+//	| k3s_datastore.go | which datastore it takes                                     |
+//	| k3s_bootstrap.go | what it keeps there for a server that is set up from it      |
+//	| k3s_join.go      | how a server or an agent is let into a cluster               |
+//	| k3s_agent.go     | an agent, and its balancer over the servers                  |
+//	| k3s_node.go      | a kubelet: played, or the real one                           |
 package main
 
 import (

@@ -48,7 +48,7 @@ func serve(words []string) error {
 
 // What a way of starting a server does in between.
 type hooks struct {
-	// The member runs, and nothing else.
+	// The datastore runs, and nothing else.
 	member func(context.Context) error
 	// The API server answers, controller-manager and scheduler are started.
 	ready func(context.Context) error
@@ -65,12 +65,12 @@ func (s *settings) run(then hooks) error {
 	}
 	stop := api.Context().Done()
 
-	member, err := startEtcd(s, stop)
+	store, err := s.startDatastore(stop)
 	if err != nil {
 		return err
 	}
-	// Last, when nothing writes any more. With several members it hands its leadership on first.
-	defer member.Close()
+	// Last, when nothing writes any more. One of several members of etcd hands its leadership on first.
+	defer store.close()
 	if then.member != nil {
 		if err := then.member(api.Context()); err != nil {
 			return err
@@ -93,8 +93,8 @@ func (s *settings) run(then hooks) error {
 	select {
 	case err = <-apiEnded:
 		return named("API server", err)
-	case err = <-member.Err():
-		return named("etcd", err)
+	case err = <-store.ended:
+		return err
 	// These two end when they lose their API server or their lease, and mostly take the process with them.
 	case err = <-managerEnded:
 		err = fmt.Errorf("controller-manager ended: %v", err)

@@ -15,17 +15,20 @@ import (
 
 // What `serve` was told.
 type settings struct {
-	name        string
-	state       string
-	files       files
-	address     net.IP
-	bindAll     bool
-	names       list
-	apiPort     int
-	etcdPort    int
-	peerPort    int
-	members     string
-	joins       bool
+	name     string
+	state    string
+	files    files
+	address  net.IP
+	bindAll  bool
+	names    list
+	apiPort  int
+	etcdPort int
+	peerPort int
+	members  string
+	joins    bool
+	// In place of a member of etcd: an SQLite database, or what somebody else runs.
+	kine        *kineFiles
+	external    *storage
 	tokens      string
 	leaderElect bool
 	watchGrace  time.Duration

@@ -1,16 +1,19 @@
 //! A client with all rights, apart from Drydock's own: it asks, and it watches.
 
 use std::{
+    convert::Infallible,
     fs,
     path::Path,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{Method, Request, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
+use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -19,6 +22,7 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::Value;
+use tokio::task::AbortHandle;
 
 use crate::{Error, Result};
 
@@ -46,7 +50,33 @@ pub struct Answer {
 pub struct Admin {
     url: String,
     token: Option<String>,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, BoxBody<Bytes, Infallible>>,
+}
+
+/// A request whose body never ends: it is at work at the server until this is dropped. The server itself ends it after
+/// a minute.
+#[derive(Debug)]
+pub struct Begun(AbortHandle);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What it has to say it never says.
+struct Unfinished;
+
+impl Body for Unfinished {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
 }
 
 impl Admin {
@@ -184,6 +214,15 @@ impl Admin {
         }
     }
 
+    /// Begins to create something at `path` and never says what: of the requests that the server does at once for this
+    /// user it is one, until it is dropped.
+    #[must_use]
+    pub fn begin(&self, path: &str) -> Begun {
+        let (admin, path) = (self.clone(), path.to_owned());
+        let asked = async move { admin.send_body(Method::POST, &path, Unfinished.boxed()).await.map(drop) };
+        Begun(tokio::spawn(asked).abort_handle())
+    }
+
     async fn want(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         let request = format!("{method} {path}");
         let answer = self.ask(method, path, body).await?;
@@ -260,6 +299,16 @@ impl Admin {
         path: &str,
         body: Option<&Value>,
     ) -> Result<http::Response<Incoming>, String> {
+        let body = Full::new(body.map(Value::to_string).unwrap_or_default().into());
+        self.send_body(method, path, body.boxed()).await
+    }
+
+    async fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        body: BoxBody<Bytes, Infallible>,
+    ) -> Result<http::Response<Incoming>, String> {
         let kind = if method == Method::PATCH { MERGE_PATCH } else { "application/json" };
         let mut request = Request::builder();
         if let Some(token) = &self.token {
@@ -271,7 +320,7 @@ impl Admin {
             .header(header::CONTENT_TYPE, kind)
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, "drydock-test-admin")
-            .body(Full::new(body.map(Value::to_string).unwrap_or_default().into()))
+            .body(body)
             .map_err(|error| error.to_string())?;
         self.client.request(request).await.map_err(|error| with_causes(&error))
     }

@@ -81,6 +81,16 @@ pub fn budget(name: &str, app: &str, mut spec: Value) -> Value {
 /// another of the same user is at work: paths to create at, with what. One at a time is always let through.
 #[must_use]
 pub fn throttled(user: &str) -> [(&'static str, Value); 2] {
+    throttled_in(user, "*", "*")
+}
+
+/// The same of evictions alone.
+#[must_use]
+pub fn throttled_evictions(user: &str) -> [(&'static str, Value); 2] {
+    throttled_in(user, "create", "pods/eviction")
+}
+
+fn throttled_in(user: &str, verb: &str, resource: &str) -> [(&'static str, Value); 2] {
     let api = "flowcontrol.apiserver.k8s.io/v1";
     let level = json!({
         "apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": {"name": "none-at-all"},
@@ -89,17 +99,16 @@ pub fn throttled(user: &str) -> [(&'static str, Value); 2] {
             "limitResponse": {"type": "Reject"},
         }},
     });
-    let everything = json!({
+    let rule = json!({
         "subjects": [{"kind": "User", "user": {"name": user}}],
         "resourceRules": [{
-            "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true,
+            "verbs": [verb], "apiGroups": ["*"], "resources": [resource], "namespaces": ["*"], "clusterScope": true,
         }],
-        "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
     });
     let schema = json!({
         "apiVersion": api, "kind": "FlowSchema", "metadata": {"name": "none-at-all"},
         "spec": {
-            "matchingPrecedence": 2, "priorityLevelConfiguration": {"name": "none-at-all"}, "rules": [everything],
+            "matchingPrecedence": 2, "priorityLevelConfiguration": {"name": "none-at-all"}, "rules": [rule],
         },
     });
     [

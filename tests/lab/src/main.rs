@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use drydock_lab::{EtcdCluster, Lab, LabOptions, cache, etcd_binary, lab, scenarios::Scenario};
+use drydock_lab::scenarios::{Datastore, Scenario};
+use drydock_lab::{EtcdCluster, Lab, LabOptions, cache, etcd_binary, lab};
 
 /// Real Debian nodes with real systemd on this machine, for trying upgrades.
 #[derive(Debug, Parser)]
@@ -78,6 +79,9 @@ enum Command {
         /// One server and two agents in place of three and two.
         #[arg(long)]
         one_server: bool,
+        /// Where the one server keeps the cluster's state; three have a member of etcd each.
+        #[arg(long, requires = "one_server", default_value = "sqlite")]
+        datastore: Datastore,
     },
     /// Print the path of a newer etcd server: Debian 13's 3.5, or a version built by Go.
     EtcdBinary {
@@ -188,8 +192,8 @@ fn run(command: Command) -> Result<ExitCode> {
             };
             scenarios.iter().try_for_each(|scenario| scenario.play())?;
         }
-        Command::Kubernetes { one_server: false } => Scenario::Kubernetes.play()?,
-        Command::Kubernetes { one_server: true } => Scenario::OneServer.play()?,
+        Command::Kubernetes { one_server: false, .. } => Scenario::Kubernetes.play()?,
+        Command::Kubernetes { one_server: true, datastore } => Scenario::OneServer(datastore).play()?,
         Command::Operate => Scenario::Operate.play()?,
         Command::EtcdBinary { version } => {
             let cache = cache::Cache::open()?;

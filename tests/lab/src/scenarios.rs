@@ -21,6 +21,8 @@ mod upgrade;
 
 use anyhow::{Context, Result};
 
+pub use kubernetes::Datastore;
+
 /// A scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
@@ -50,15 +52,15 @@ pub enum Scenario {
     Agents,
     /// A cluster in K3s's shape, upgraded while it is used; wants Go.
     Kubernetes,
-    /// The same with one server only, whose outage the plan accepts.
-    OneServer,
+    /// The same with one server only, whose outage the plan accepts, and its state in one of K3s's datastores.
+    OneServer(Datastore),
     /// Agent and reverter are killed at every write and every unit of a revert; wants an agent with failpoints.
     RevertPoints,
 }
 
 impl Scenario {
     /// All, the main one first.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Upgrade,
         Self::Kills,
         Self::BetweenRenameAndRestart,
@@ -72,12 +74,14 @@ impl Scenario {
         Self::CutOff,
         Self::Agents,
         Self::Kubernetes,
-        Self::OneServer,
+        Self::OneServer(Datastore::Sqlite),
+        Self::OneServer(Datastore::Etcd),
+        Self::OneServer(Datastore::External),
         Self::RevertPoints,
     ];
 
     /// So many of them, from the first on, want nothing but the ordinary programs.
-    pub const ORDINARY: usize = Self::ALL.len() - 3;
+    pub const ORDINARY: usize = Self::ALL.len() - 5;
 
     /// What `--variant` calls it.
     #[must_use]
@@ -96,7 +100,9 @@ impl Scenario {
             Self::CutOff => "cut-off",
             Self::Agents => "agents",
             Self::Kubernetes => "kubernetes",
-            Self::OneServer => "one-server",
+            Self::OneServer(Datastore::Sqlite) => "one-server-sqlite",
+            Self::OneServer(Datastore::Etcd) => "one-server-etcd",
+            Self::OneServer(Datastore::External) => "one-server-external",
             Self::RevertPoints => "revert-points",
         }
     }
@@ -122,7 +128,7 @@ impl Scenario {
             Self::CutOff => confirm::cut_off::play(),
             Self::Agents => confirm::agents::play(),
             Self::Kubernetes => kubernetes::play(),
-            Self::OneServer => kubernetes::one_server(),
+            Self::OneServer(datastore) => kubernetes::one_server(datastore),
             Self::RevertPoints => confirm::points::play(),
         };
         let verdict = if played.is_ok() { "holds" } else { "DOES NOT HOLD" };

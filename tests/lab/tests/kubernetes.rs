@@ -3,7 +3,7 @@
 //! `cargo test -p drydock-lab --test kubernetes -- --ignored --nocapture --test-threads=1`
 
 use anyhow::Result;
-use drydock_lab::scenarios::Scenario;
+use drydock_lab::scenarios::{Datastore, Scenario};
 
 #[test]
 #[ignore = "boots nodes and builds a control plane: needs root and Go"]
@@ -14,11 +14,28 @@ fn servers_then_agents_are_upgraded_while_the_cluster_is_used_and_a_blocking_bud
     Scenario::Kubernetes.play()
 }
 
-#[test]
-#[ignore = "boots nodes and builds a control plane: needs root and Go"]
-fn one_server_alone_is_upgraded_only_where_the_plan_accepts_the_outage() -> Result<()> {
+fn one_server(datastore: Datastore) -> Result<()> {
     if !drydock_test_cluster::here_with_all("DRYDOCK_LAB_ALL") {
         return Ok(());
     }
-    Scenario::OneServer.play()
+    Scenario::OneServer(datastore).play()
+}
+
+#[test]
+#[ignore = "boots nodes and builds a control plane: needs root and Go"]
+fn one_server_over_sqlite_goes_down_only_where_the_plan_accepts_it_and_its_backup_is_restored() -> Result<()>
+{
+    one_server(Datastore::Sqlite)
+}
+
+#[test]
+#[ignore = "boots nodes and builds a control plane: needs root and Go"]
+fn one_server_over_its_own_etcd_goes_down_only_where_the_plan_accepts_it() -> Result<()> {
+    one_server(Datastore::Etcd)
+}
+
+#[test]
+#[ignore = "boots nodes and builds a control plane: needs root and Go"]
+fn one_server_over_a_datastore_of_others_wants_the_plan_to_say_who_saves_it() -> Result<()> {
+    one_server(Datastore::External)
 }

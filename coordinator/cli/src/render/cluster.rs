@@ -115,13 +115,17 @@ pub(crate) fn test(view: &ClusterTestView, now: u64, canvas: Canvas) -> Page {
         fields.push(("Bound", nodes(&view.cluster)));
     }
     page.fields(&fields, canvas);
-    if !seen.missing_for_canary.is_empty() {
+    let optional = [
+        ("Only plans with the check nodeCanary need:", &seen.missing_for_canary, "canary.yaml"),
+        ("Only run force, and plans with atDeadline: force, need:", &seen.missing_for_force, "force.yaml"),
+    ];
+    for (only, missing, file) in optional.into_iter().filter(|(_, missing, _)| !missing.is_empty()) {
         page.gap();
-        page.line(Line::painted("  Only plans with the check nodeCanary need:", Paint::Dim));
-        for missing in &seen.missing_for_canary {
-            page.hanging(Line::of("    "), &missing.to_string(), Paint::Dim, canvas);
+        page.hanging(Line::of("  "), only, Paint::Dim, canvas);
+        for one in missing {
+            page.hanging(Line::of("    "), &one.to_string(), Paint::Dim, canvas);
         }
-        page.line(Line::of("    kubectl apply -f deploy/kubernetes/canary.yaml"));
+        page.line(Line::of(format!("    kubectl apply -f deploy/kubernetes/{file}")));
     }
     page.gap();
     if seen.findings.is_empty() {
@@ -187,6 +191,7 @@ mod tests {
             valid_until_unix_s: None,
             missing: Vec::new(),
             missing_for_canary: Vec::new(),
+            missing_for_force: Vec::new(),
             findings: Vec::new(),
         }
     }
@@ -218,6 +223,32 @@ Cluster prod   as system:serviceaccount:drydock:coordinator
 ✓ Nothing is missing.
 ";
         assert_eq!(test(&view, START, FILE).to_text(FILE), want);
+    }
+
+    #[test]
+    fn the_right_to_force_is_no_finding_and_is_shown_with_what_it_is_for() {
+        let missing = Missing {
+            purpose: Purpose::Force,
+            verb: "delete".into(),
+            resource: "pods".into(),
+            namespace: None,
+            to: "delete pods that cannot be evicted, where somebody has said so".into(),
+            said: String::new(),
+        };
+        let survey = Survey { missing_for_force: vec![missing], ..survey() };
+        let view = ClusterTestView { cluster: cluster(), survey };
+        let text = test(&view, START, FILE).to_text(FILE);
+        let want = "
+
+  Only run force, and plans with atDeadline: force, need:
+    cannot delete pods: needed to delete pods that cannot be evicted, where somebody has said so (force)
+    kubectl apply -f deploy/kubernetes/force.yaml
+
+✓ Nothing is missing.
+";
+        assert!(text.ends_with(want), "{text}");
+        let narrow = test(&view, START, NARROW).to_text(NARROW);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 60), "{narrow}");
     }
 
     #[test]

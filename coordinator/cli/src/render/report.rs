@@ -14,6 +14,7 @@ pub(crate) fn markdown(view: &RunView) -> String {
     title(view, to, &mut out);
     summary(view, &mut out);
     decisions(view, &mut out);
+    failed_before(view, &mut out);
     for stage in &view.stages {
         for wave in &stage.waves {
             let _ =
@@ -138,6 +139,19 @@ fn decisions(view: &RunView, out: &mut String) {
     }
 }
 
+/// What failed in clusters before anything was changed: whoever looks for a cause later does not look for it here.
+fn failed_before(view: &RunView, out: &mut String) {
+    for before in &view.failed_before {
+        let _ = writeln!(out, "\n## Failing in the cluster {} before this run\n", before.cluster);
+        if before.said.is_empty() {
+            out.push_str("Nothing.\n");
+        }
+        for said in &before.said {
+            let _ = writeln!(out, "- {said}");
+        }
+    }
+}
+
 fn table(nodes: &[RunNodeView], out: &mut String) {
     out.push_str("| node | end | before | after | planned | actual | out of service | note |\n");
     out.push_str("|---|---|---|---|---|---|---|---|\n");
@@ -212,8 +226,9 @@ fn events(view: &RunView, out: &mut String) {
 mod tests {
     use drydock_core::{
         observe::{Gap, Observed},
-        view::{AmendmentView, ApprovalView},
+        view::{AmendmentView, ApprovalView, FailedBeforeView},
     };
+    use drydock_types::ClusterName;
 
     use super::*;
     use crate::render::samples;
@@ -276,6 +291,33 @@ Point of no return: when",
     }
 
     #[test]
+    fn a_report_names_what_failed_before_the_run_and_is_not_its_doing() {
+        let mut view = samples::done_run();
+        assert!(!markdown(&view).contains("before this run"));
+        let failed = |cluster: &str, said: &[&str]| FailedBeforeView {
+            cluster: ClusterName::parse(cluster).unwrap(),
+            said: said.iter().map(ToString::to_string).collect(),
+        };
+        let said =
+            ["pod shop/queue-0 for 3 d: the image registry.example/queue:7 is not there", "and 4 more"];
+        view.failed_before = vec![failed("prod", &said), failed("test", &[])];
+        let text = markdown(&view);
+        let want = "
+## Failing in the cluster prod before this run
+
+- pod shop/queue-0 for 3 d: the image registry.example/queue:7 is not there
+- and 4 more
+
+## Failing in the cluster test before this run
+
+Nothing.
+
+## etcd / members: etcd to 3.5.16
+";
+        assert!(text.contains(want), "{text}");
+    }
+
+    #[test]
     fn a_report_says_for_how_long_nobody_outside_had_an_answer_and_what_was_not_measured() {
         let mut view = samples::done_run();
         let seen = |whole: Result<u64, &str>| Observed {
@@ -284,6 +326,7 @@ Point of no return: when",
             whole: whole
                 .map(|longest_ms| Gap { longest_ms, asked: 90, answered: 80 })
                 .map_err(ToString::to_string),
+            lost: whole.is_err(),
             parts: Vec::new(),
         };
         let nodes = &mut view.stages[0].waves[0].nodes;

@@ -202,6 +202,7 @@ pub(crate) fn run() -> RunView {
         undoes: None,
         undone_by: Vec::new(),
         handed_out: vec!["apply on ctl-3".into()],
+        failed_before: vec![],
         stages: vec![RunStageView {
             name: label("etcd"),
             component: component(),

@@ -10,7 +10,7 @@ use alloc::{
     vec::Vec,
 };
 
-use drydock_types::{NodeName, Step, section::ArtifactLabel};
+use drydock_types::{NodeName, Step, Version, section::ArtifactLabel};
 
 use super::{Plan, PlanNode, PlanStage, PlanWave};
 use crate::{
@@ -109,12 +109,39 @@ fn node_view(stage: &PlanStage, wave: &PlanWave, node: &PlanNode) -> PlanNodeVie
     }
 }
 
-/// Said before the last node of the stage's last wave, while going back is still possible.
+/// Said in the wave in which it is passed.
 #[must_use]
 pub(crate) fn point_of_no_return(stage: &PlanStage, wave: &PlanWave) -> Option<String> {
-    if !stage.recipe.spec.versions.no_return_after_last_member {
+    let rules = &stage.recipe.spec.versions;
+    if rules.no_return_over_minor {
+        return no_return_over_minor(stage, wave);
+    }
+    if !rules.no_return_after_last_member {
         return None;
     }
+    no_return_after_last_member(stage, wave)
+}
+
+/// Before the first node that goes over a minor: each of them is past it by itself.
+fn no_return_over_minor(stage: &PlanStage, wave: &PlanWave) -> Option<String> {
+    let rises = |node: &PlanNode| {
+        let from = node.seen.as_ref().and_then(Seen::answered).map(Version::minor);
+        from.filter(|from| node.skip.is_none() && *from < stage.to.minor())
+    };
+    let first = stage.waves.iter().find(|wave| wave.nodes.iter().any(|node| rises(node).is_some()));
+    if first.is_none_or(|first| first.name != wave.name) {
+        return None;
+    }
+    let (node, (old_major, old_minor)) = wave.nodes.iter().find_map(|node| Some((node, rises(node)?)))?;
+    let (major, minor) = stage.to.minor();
+    Some(format!(
+        "when the first node (as foreseen {}) is upgraded to {major}.{minor}, neither it nor any after it can go back to {old_major}.{old_minor} except from its backup",
+        node.name
+    ))
+}
+
+/// Before the last node of the stage's last wave, while going back is still possible.
+fn no_return_after_last_member(stage: &PlanStage, wave: &PlanWave) -> Option<String> {
     let to_do = |wave: &&PlanWave| wave.nodes.iter().any(|node| node.skip.is_none());
     if stage.waves.iter().rfind(to_do).is_none_or(|last| last.name != wave.name) {
         return None;

@@ -432,6 +432,35 @@ fn there_is_no_point_of_no_return_within_a_minor_or_where_the_recipe_knows_none(
 }
 
 #[test]
+fn where_no_node_goes_back_over_a_minor_the_point_is_before_the_first_that_rises() {
+    let names = |nodes: &[&str]| wave(nodes[0], named(nodes));
+    let mut bundle = bundle(vec![stage("etcd", vec![names(&["ctl-1"]), names(&["ctl-2", "ctl-3"])])]);
+    let rules = &mut bundle.stages[0].recipe.spec.versions;
+    (rules.no_return_after_last_member, rules.no_return_over_minor) = (false, true);
+    let said = |fleet: &Inventory| {
+        let report = plan(&bundle, fleet).unwrap().1;
+        report.stages[0].waves.iter().map(|wave| wave.point_of_no_return.clone()).collect::<Vec<_>>()
+    };
+    let mut fleet = inventory(3);
+    let first = said(&fleet);
+    assert_eq!(
+        first[0].as_deref(),
+        Some(
+            "when the first node (as foreseen ctl-1) is upgraded to 3.5, neither it nor any after it can go back to 3.4 except from its backup"
+        )
+    );
+    assert_eq!(first[1], None, "it is passed once");
+    // Within the minor already: the next one is the first that rises.
+    see(&mut fleet, "ctl-1", Seen { version: Some(Ok(version("3.5.1"))), ..seen_old(Role::Follower) });
+    let later = said(&fleet);
+    assert!(later[0].is_none() && later[1].as_ref().is_some_and(|said| said.contains("ctl-2")), "{later:?}");
+    for of in ["ctl-2", "ctl-3"] {
+        see(&mut fleet, of, Seen { version: Some(Ok(version("3.5.1"))), ..seen_old(Role::Follower) });
+    }
+    assert_eq!(said(&fleet), [None, None]);
+}
+
+#[test]
 fn an_estimate_counts_the_nodes_that_are_worked_on_and_needs_a_time_for_every_stage() {
     let mut fleet = inventory(3);
     assert_eq!(plan(&usual(), &fleet).unwrap().1.estimate, None);

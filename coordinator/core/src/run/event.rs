@@ -149,7 +149,7 @@ pub enum Event {
         /// What each observer has seen.
         seen: Vec<Observed>,
     },
-    /// What failed in a Kubernetes cluster before any node of the run was changed: not the run's doing. Counts once
+    /// What failed in a Kubernetes cluster before the run changed any of its Nodes: not the run's doing. Counts once
     /// for each cluster.
     FailedBefore {
         /// Drydock's name of the cluster.

@@ -108,6 +108,9 @@ pub struct NodeRun {
     /// Protect sections that were done here in this attempt. A later one is another effect: under the same
     /// id the agent would only tell of the old one again.
     pub protections: u32,
+    /// When the last of them was sent, on the fleet's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected_at_ms: Option<u64>,
     /// What is not clear.
     pub waiting: Option<Waiting>,
     /// What ran when it was last looked at.
@@ -258,6 +261,7 @@ impl NodeRun {
             hosts_coordinator: false,
             then: None,
             protections: 0,
+            protected_at_ms: None,
             waiting: None,
             from: node.seen.as_ref().and_then(Seen::answered).cloned(),
             seen: node.seen.clone(),

@@ -89,7 +89,10 @@ run_and_head! {
     pub protected_at_ms: BTreeMap<usize, u64>,
     /// What it waits for before a further node leaves service, while that is no node's own business.
     pub waiting: Option<RunWaiting>,
-    /// What failed in each Kubernetes cluster before any node of this run was changed, each by its digest.
+    /// What failed in each Kubernetes cluster before this run changed any of its Nodes, each by its digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub failed_before: BTreeMap<ClusterName, Vec<String>>,
+    /// The same for people, one line a cause: a report shows it however long the record has become.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed_before_said: BTreeMap<ClusterName, Vec<String>>,
 }

@@ -106,6 +106,7 @@ fn done(run: &mut Run, index: usize, kind: SectionKind, sent_ms: u64, now: Now) 
             node.enter(Phase::Rechecking, now);
             node.protections = node.protections.saturating_add(1);
             // As old as its section: an outcome can come long after the snapshot.
+            node.protected_at_ms = Some(sent_ms);
             run.protected_at_ms.insert(stage, sent_ms);
         }
         SectionKind::Apply | SectionKind::Undo => enter_returning(run, index, now),

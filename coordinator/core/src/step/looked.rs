@@ -361,8 +361,8 @@ fn let_others_go_first(run: &mut Run, answer: &Looked<'_>, now: Now) -> bool {
 fn open(run: &mut Run, index: usize, purpose: LookFor, now: Now, effects: &mut Vec<Effect>) {
     let node = &run.nodes[index];
     let stage = run.stage_of(node);
-    let protected = run.protected_at_ms.get(&node.stage);
-    let fresh = protected.is_some_and(|at| now.clock_ms.saturating_sub(*at) < protect_max_age(stage).0);
+    let fresh =
+        run.protected_at(node).is_some_and(|at| now.clock_ms.saturating_sub(at) < protect_max_age(stage).0);
     // The snapshot of before the change is what a way back would need; one of now says nothing new.
     let protects = run.plan.undoes.is_none() && !stage.recipe.spec.protect.is_empty();
     let needs_protection = protects && purpose == LookFor::Gate && !fresh;

@@ -1,12 +1,14 @@
 //! What was measured from outside while a node was changed, and whether the plan accepts it.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
+
+use drydock_types::{Millis, NodeName};
 
 use super::hold::{HoldBecause, hold};
 use crate::{
     Now,
     hold_kind::HoldKind,
-    observe::{Gap, Observed, Observer},
+    observe::{Observed, Observer},
     run::Run,
     view::Phase,
 };
@@ -31,24 +33,23 @@ pub(super) fn measured(run: &mut Run, index: usize, round: u64, seen: &[Observed
     }
 }
 
-/// Holds where a node that is well again had nobody answer for longer than its recipe allows. What was not measured, for the
-/// coordinator was started anew meanwhile, holds nothing: the figure is absent, and the node is well.
+/// Holds where a node that is well again had nobody answer for longer than its recipe allows, or nobody could ask: whether
+/// the bound was kept is not known then. A figure that went with a coordinator's memory holds nothing: nobody will ever know
+/// it, and the node is well.
 pub(super) fn too_long(run: &mut Run, index: usize, now: Now) -> bool {
     let node = &run.nodes[index];
     let observers = &run.stage_of(node).recipe.spec.observe;
-    let Some((of, gap, longest)) = node.observed.iter().find_map(|seen| exceeds(observers, seen)) else {
+    let Some((of, reason)) = node.observed.iter().find_map(|seen| exceeds(observers, seen, &node.name))
+    else {
         return false;
     };
     if node.gap_accepted {
         return false;
     }
-    let (name, was) = (&node.name, drydock_types::Millis(gap.longest_ms));
+    let name = &node.name;
     let because = HoldBecause {
         kind: HoldKind::GapTooLong,
-        reason: format!(
-            "{} did not answer for {was} while {name} was changed, and the recipe allows {longest}",
-            of.what
-        ),
+        reason,
         happened: of.line(),
         state_now: format!("{name} is changed and well; nobody else leaves service"),
         resume_at: Phase::Returning,
@@ -59,11 +60,26 @@ pub(super) fn too_long(run: &mut Run, index: usize, now: Now) -> bool {
     true
 }
 
+/// What was not kept to, in words.
 fn exceeds<'a>(
     observers: &[Observer],
     seen: &'a Observed,
-) -> Option<(&'a Observed, Gap, drydock_types::Millis)> {
-    let gap = seen.whole.as_ref().ok()?;
+    node: &NodeName,
+) -> Option<(&'a Observed, String)> {
     let allowed = observers.iter().filter(|of| of.name() == seen.observer).map(Observer::max_gap).min()?;
-    (gap.longest_ms > allowed.0).then_some((seen, *gap, allowed))
+    let what = &seen.what;
+    let reason = match &seen.whole {
+        Ok(gap) if gap.longest_ms <= allowed.0 => return None,
+        Ok(gap) => {
+            let was = Millis(gap.longest_ms);
+            format!(
+                "{what} did not answer for {was} while {node} was changed, and the recipe allows {allowed}"
+            )
+        }
+        Err(_) if seen.lost => return None,
+        Err(why) => format!(
+            "for how long {what} did not answer while {node} was changed could not be measured ({why}), and the recipe allows {allowed}"
+        ),
+    };
+    Some((seen, reason))
 }

@@ -3,7 +3,7 @@
 use alloc::{string::String, vec::Vec};
 
 use drydock_types::{
-    ComponentName, Label, NodeName, RunId, Sha256, Version,
+    ClusterName, ComponentName, Label, NodeName, RunId, Sha256, Version,
     outcome::{Evidence, Failure, StepReport},
 };
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,9 @@ view! {
         pub approvals: Vec<ApprovalView>,
         /// Sections handed out and not ended: `apply on ctl-2`.
         pub handed_out: Vec<String>,
+        /// What failed in clusters before any node of it was changed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub failed_before: Vec<FailedBeforeView>,
         /// Stages in order.
         pub stages: Vec<RunStageView>,
         /// What it waits for, while it does.
@@ -92,6 +95,16 @@ view! {
         pub estimate: Option<EstimateView>,
         /// Events so far, oldest first, one line each; the last 200.
         pub log: Vec<EventLineView>,
+    }
+}
+
+view! {
+    /// What failed in a Kubernetes cluster before any node of a run was changed: not its doing.
+    pub struct FailedBeforeView {
+        /// Which cluster.
+        pub cluster: ClusterName,
+        /// What, one line a cause; empty: nothing.
+        pub said: Vec<String>,
     }
 }
 

@@ -5,29 +5,58 @@
 use drydock_types::Sha256;
 use serde_json::{Value, json};
 
-use super::{CANARY_NAMESPACE, Canary, LABEL};
+use super::{CANARY_NAMESPACE, Canary, LABEL, is_ours};
+use crate::objects::Meta;
 
-/// The longest name that a pod may have.
-const MOST_NAME: usize = 253;
+/// The longest name: that of a DNS label, for it is the name of the pod's host too.
+const MOST_NAME: usize = 63;
+/// How much of a canary's digest its name has, in hexadecimal digits; its label has [`IN_LABEL`] of them.
+const IN_NAME: usize = 16;
+/// See [`IN_NAME`].
+const IN_LABEL: usize = 32;
+/// The label of every canary with its run.
+const RUN: &str = "drydock/canary-run";
+/// The label of every canary with its digest.
+const DIGEST: &str = "drydock/canary-digest";
 /// Looks for a name by what its image has for it.
 const RESOLVES: &str = "getent hosts \"$1\" || nslookup \"$1\"";
 
 impl Canary {
-    /// Its name: the same for whoever asks again.
+    /// Its name: the same for whoever asks the same again, and another one for whatever else is asked.
     pub(super) fn name(&self) -> String {
-        let short = |text: &str| text.chars().take(8).collect::<String>();
-        let asked_by = self
-            .asked_by
-            .as_ref()
-            .map_or_else(String::new, |by| format!("-{}", short(&Sha256::of(by.as_bytes()).to_string())));
-        let end = format!("-{}{}{asked_by}", self.when.word(), self.of_run());
-        let node: String = self.node.chars().take(MOST_NAME - end.len() - "canary-".len()).collect();
+        let end = format!("-{}-{}", self.when.word(), self.digest(IN_NAME));
+        let most = MOST_NAME - end.len() - "canary-".len();
+        // A Node's name may have dots, which a label has not. What is lost here is in the digest.
+        let node: String = self.node.chars().map(|c| if c == '.' { '-' } else { c }).take(most).collect();
         format!("canary-{node}{end}")
     }
 
-    /// What the names of all canaries of its run have.
-    pub(super) fn of_run(&self) -> String {
-        format!("-{}", self.run.to_string().chars().take(8).collect::<String>())
+    /// Of all that tells it from another one, so many hexadecimal digits.
+    fn digest(&self, digits: usize) -> String {
+        let Self { fleet, run, node, node_uid, when, asked_by, image, command, resolve, within } = self;
+        let all = json!([
+            fleet.to_string(),
+            run.to_string(),
+            node,
+            node_uid,
+            when.word(),
+            asked_by,
+            image,
+            command,
+            resolve,
+            u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
+        ]);
+        Sha256::of(all.to_string().as_bytes()).to_string().chars().take(digits).collect()
+    }
+
+    /// Is it this canary's, whatever it is called?
+    pub(super) fn is_it(&self, meta: &Meta) -> bool {
+        is_ours(meta) && meta.labels.get(DIGEST) == Some(&self.digest(IN_LABEL))
+    }
+
+    /// Is it one of this run?
+    pub(super) fn is_of_its_run(&self, meta: &Meta) -> bool {
+        meta.labels.get(RUN) == Some(&self.run.to_string())
     }
 
     /// Does it end by itself, rather than being ready for as long as it is there?
@@ -69,10 +98,12 @@ pub(super) fn json(canary: &Canary) -> Value {
             "namespace": CANARY_NAMESPACE,
             "labels": {
                 LABEL: canary.fleet.to_string(),
+                RUN: canary.run.to_string(),
+                DIGEST: canary.digest(IN_LABEL),
                 "app.kubernetes.io/name": "drydock-canary",
                 "app.kubernetes.io/managed-by": "drydock",
             },
-            "annotations": {"drydock/run": canary.run.to_string(), "drydock/when": canary.when.word()},
+            "annotations": {"drydock/when": canary.when.word()},
             // Not its controller: nothing makes another one. Where the Node is deleted the cluster takes this along.
             "ownerReferences": [{
                 "apiVersion": "v1", "kind": "Node", "name": canary.node, "uid": canary.node_uid,

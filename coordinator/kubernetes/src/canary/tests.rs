@@ -26,7 +26,7 @@ fn resolving() -> Canary {
 
 fn pod(status: &Value) -> Pod {
     serde_json::from_value(json!({
-        "metadata": {"name": "canary-k3s-2-before-02020202", "namespace": "drydock-canary", "uid": "u", "resourceVersion": "1",
+        "metadata": {"name": "canary-k3s-2", "namespace": "drydock-canary", "uid": "u", "resourceVersion": "1",
             "labels": {"drydock/canary": "x"}, "creationTimestamp": "2026-11-21T19:59:00Z"},
         "spec": {"nodeName": "k3s-2", "containers": [{"name": "canary", "image": "registry.k8s.io/pause:3.10"}]},
         "status": status,
@@ -77,22 +77,100 @@ fn a_drain_passes_a_canary_over_and_nothing_else_that_calls_itself_one() {
     assert!(of("shop", "drydock/canary") && of("drydock-canary", "app"));
 }
 
-#[test]
-fn each_look_that_has_a_canary_has_one_of_its_own_name() {
-    let names = [
+/// Canaries that are not each other's, all on one Node but for the last.
+fn of_all_kinds() -> Vec<Canary> {
+    let words = |command: &[&str]| command.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    // Of the same minute: the beginning of a run's id is its time.
+    let mut of_the_same_minute = [2; 16];
+    of_the_same_minute[15] = 3;
+    vec![
         canary(),
         Canary { when: When::After, ..canary() },
         Canary { when: When::Soak, ..canary() },
         Canary { when: When::Soak, asked_by: Some("k3s-3".to_owned()), ..canary() },
-        Canary { run: RunId([3; 16]), ..canary() },
+        Canary { run: RunId(of_the_same_minute), ..canary() },
+        Canary { fleet: FleetId([3; 16]), ..canary() },
+        Canary { node_uid: "uid-of-another-one".to_owned(), ..canary() },
+        Canary { image: "busybox:1.37".to_owned(), ..canary() },
+        Canary { command: words(&["true"]), ..canary() },
+        Canary { command: words(&["sh", "-c", "exit 1"]), ..canary() },
+        Canary { command: words(&["sh", "-c exit 1"]), ..canary() },
+        Canary { within: Duration::from_secs(121), ..canary() },
+        resolving(),
         Canary { node: "k3s-3".to_owned(), ..canary() },
     ]
-    .map(|canary| canary.name());
-    assert_eq!(names[0], "canary-k3s-2-before-02020202");
+}
+
+#[test]
+fn whatever_is_asked_otherwise_has_a_canary_of_its_own_name() {
+    let all = of_all_kinds();
+    let names: std::collections::BTreeSet<String> = all.iter().map(Canary::name).collect();
+    assert_eq!(names.len(), all.len(), "{names:?}");
+    assert_eq!(canary().name(), canary().name());
+    assert!(canary().name().starts_with("canary-k3s-2-before-"), "{}", canary().name());
+}
+
+#[test]
+fn a_canarys_name_is_a_dns_label_whatever_its_nodes_is() {
+    let of = |node: &str| Canary { node: node.to_owned(), ..canary() }.name();
+    let long = "n".repeat(250);
+    let names = [
+        of("k3s-2.shop.example"),
+        of("k3s-2-shop.example"),
+        of(&format!("{long}a")),
+        of(&format!("{long}b")),
+    ];
     let apart: std::collections::BTreeSet<&String> = names.iter().collect();
     assert_eq!(apart.len(), names.len(), "{names:?}");
-    let long = Canary { node: "n".repeat(253), ..canary() }.name();
-    assert!(long.len() <= 253 && long.ends_with("-before-02020202"), "{long}");
+    for name in &names {
+        let fine = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        assert!(fine && name.len() <= 63, "{name}");
+    }
+}
+
+#[test]
+fn a_canary_is_known_by_its_digest_and_no_other_one_is() {
+    let all = of_all_kinds();
+    let meta = |canary: &Canary| {
+        let mut meta = pod::json(canary)["metadata"].clone();
+        meta["uid"] = json!("u");
+        meta["resourceVersion"] = json!("1");
+        serde_json::from_value::<Meta>(meta).unwrap()
+    };
+    for (at, canary) in all.iter().enumerate() {
+        let its: Vec<usize> = (0..all.len()).filter(|&of| canary.is_it(&meta(&all[of]))).collect();
+        assert_eq!(its, [at]);
+    }
+    assert!(canary().is_of_its_run(&meta(&resolving())));
+    assert!(!canary().is_of_its_run(&meta(&all[4])), "a run of the same minute is another one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_of_one_check_is_not_anothers() {
+    let cluster = Cluster::default();
+    let now = when::unix_s("2026-11-21T20:00:00Z").unwrap();
+    answered(&cluster, &canary(), &canary().name(), now);
+    let other = Canary { command: vec!["false".to_owned()], ..canary() };
+    let verdict = fly(&cluster, &other, || now).await;
+    // This cluster makes no pods: it is asked to, and that is what counts here.
+    assert_ne!(verdict, Verdict::Clear);
+    assert!(cluster.asked().iter().any(|asked| asked.verb == "POST"), "its own was not made");
+    assert!(
+        cluster.object(Resource::Pods, CANARY_NAMESPACE, &canary().name()).is_some(),
+        "another check waits for that one"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_under_a_canarys_name_that_is_another_one_is_neither_believed_nor_taken_away() {
+    let cluster = Cluster::default();
+    let now = when::unix_s("2026-11-21T20:00:00Z").unwrap();
+    let other = Canary { command: vec!["true".to_owned()], ..canary() };
+    answered(&cluster, &other, &canary().name(), now);
+    let verdict = fly(&cluster, &canary(), || now).await;
+    let next = format!("kubectl -n drydock-canary delete pod {}", canary().name());
+    assert!(matches!(&verdict, Verdict::Refused(why) if why.contains(&next)), "{verdict:?}");
+    assert!(!cluster.asked().iter().any(|asked| asked.verb == "DELETE"));
 }
 
 #[test]
@@ -144,21 +222,60 @@ fn what_it_waits_for_is_told_as_of_any_pod_that_does_not_start() {
 
 #[test]
 fn what_is_left_behind_is_told_by_its_age() {
-    let meta = pod(&json!({})).metadata;
-    let made = when::of(meta.creation_timestamp.as_ref()).unwrap();
-    assert!(!is_left_behind(&meta, made + LEFT_AFTER_S));
-    assert!(is_left_behind(&meta, made + LEFT_AFTER_S + 1));
+    let mut of_an_hour = pod(&json!({"phase": "Succeeded"}));
+    let made = when::of(of_an_hour.metadata.creation_timestamp.as_ref()).unwrap();
+    let left_after = |pod: &Pod, s| is_left_behind(pod, made + s);
+    assert!(!left_after(&of_an_hour, UNSAID_S + LEFT_AFTER_S));
+    assert!(left_after(&of_an_hour, UNSAID_S + LEFT_AFTER_S + 1));
+    // Its own word on how long it may run counts.
+    of_an_hour.spec.active_deadline_seconds = Some(3600);
+    assert!(!left_after(&of_an_hour, 3600 + LEFT_AFTER_S));
+    assert!(left_after(&of_an_hour, 3600 + LEFT_AFTER_S + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn finished_pods_of_a_coordinator_that_died_are_taken_away_by_the_next_canary_and_nobody_elses() {
+    let now = when::unix_s("2026-11-21T20:00:00Z").unwrap();
+    let cluster = Cluster::default();
+    let put = |canary: &Canary, age: i64, phase: &str| {
+        let mut there = pod::json(canary);
+        there["metadata"]["uid"] = json!(format!("uid-{}", canary.name()));
+        there["metadata"]["creationTimestamp"] =
+            json!(jiff::Timestamp::from_second(now - age).unwrap().to_string());
+        there["status"] = json!({"phase": phase});
+        cluster.put(Resource::Pods, there);
+        canary.name()
+    };
+    let of = |run: u8, node: &str| Canary { run: RunId([run; 16]), node: node.to_owned(), ..canary() };
+    let long = 180 + LEFT_AFTER_S;
+    let finished = put(&of(7, "k3s-3"), long + 1, "Succeeded");
+    let on_this_node = put(&of(8, "k3s-2"), 30, "Failed");
+    // Another run is waiting for this one, on another Node.
+    let young = put(&of(9, "k3s-3"), long, "Running");
+    let anothers = put(&Canary { fleet: FleetId([9; 16]), ..of(10, "k3s-4") }, 10 * long, "Succeeded");
+    drop(fly(&cluster, &canary(), || now).await);
+    let told = |name: &str| {
+        let pod = cluster.object(Resource::Pods, CANARY_NAMESPACE, name);
+        pod.is_none_or(|pod| !pod["metadata"]["deletionTimestamp"].is_null())
+    };
+    let taken = [&finished, &on_this_node, &young, &anothers].map(|name| told(name));
+    assert_eq!(taken, [true, true, false, false]);
+}
+
+/// A canary that has answered, made at that time.
+fn answered(cluster: &Cluster, canary: &Canary, name: &str, made: i64) {
+    let mut there = pod::json(canary);
+    there["metadata"]["name"] = json!(name);
+    there["metadata"]["uid"] = json!("uid-of-that-time");
+    there["metadata"]["creationTimestamp"] = json!(jiff::Timestamp::from_second(made).unwrap().to_string());
+    there["status"] = json!({"phase": "Succeeded", "podIP": "10.42.1.9"});
+    cluster.put(Resource::Pods, there);
 }
 
 /// A canary that has answered, made so many seconds ago, and what a look at it says.
 async fn looked_at(cluster: &Cluster, canary: &Canary, age: i64) -> Verdict {
     let now = when::unix_s("2026-11-21T20:00:00Z").unwrap();
-    let mut there = pod::json(canary);
-    there["metadata"]["uid"] = json!("uid-of-that-time");
-    there["metadata"]["creationTimestamp"] =
-        json!(jiff::Timestamp::from_second(now - age).unwrap().to_string());
-    there["status"] = json!({"phase": "Succeeded", "podIP": "10.42.1.9"});
-    cluster.put(Resource::Pods, there);
+    answered(cluster, canary, &canary.name(), now - age);
     fly(cluster, canary, || now).await
 }
 

@@ -1,6 +1,11 @@
 //! One endpoint: a request, a watch, and when it is worth trying again.
 
-use std::{fmt, future::Future, sync::Mutex, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures_util::Stream;
 use http::{HeaderMap, Request as HttpRequest, Response, StatusCode, header};
@@ -10,6 +15,7 @@ use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use jiff::{Timestamp, fmt::rfc2822};
 use kube_client::{Config, client::ConfigExt as _, config::AuthInfo};
 use tokio::time::Instant;
 use tower::{
@@ -32,6 +38,8 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 /// For how long an endpoint goes to the end of the row: at first, and at most.
 const REST: Duration = Duration::from_secs(2);
 const REST_MOST: Duration = Duration::from_secs(30);
+/// A clock that was heard of longer ago can have been set since.
+const CLOCK_COUNTS: Duration = Duration::from_secs(60);
 /// The longest answer, in bytes. Lists are asked for in pages.
 const MOST_BODY: usize = 32 << 20;
 
@@ -66,11 +74,19 @@ struct Rest {
     last: Duration,
 }
 
+/// What a server's clock said beside ours, and when that was.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    ahead_s: i64,
+    heard: Instant,
+}
+
 /// An endpoint.
 pub(super) struct End {
     url: Endpoint,
     https: Https,
     rest: Mutex<Rest>,
+    clock: Mutex<Option<Clock>>,
 }
 
 impl fmt::Debug for End {
@@ -84,15 +100,29 @@ impl End {
         let unusable = |why: String| ClientError::Unusable { endpoint: endpoint.clone(), why };
         let config = config(endpoint, credentials).map_err(unusable)?;
         let https = https(&config).map_err(|why| unusable(why::chain(&why)))?;
-        Ok(Self { url: endpoint.clone(), https, rest: Mutex::default() })
+        Ok(Self { url: endpoint.clone(), https, rest: Mutex::default(), clock: Mutex::default() })
     }
 
     pub(super) const fn url(&self) -> &Endpoint {
         &self.url
     }
 
-    fn rest_state(&self) -> std::sync::MutexGuard<'_, Rest> {
-        self.rest.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn rest_state(&self) -> MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far the server's clock is before this machine's, where it said so lately.
+    pub(super) fn clock_ahead_s(&self) -> Option<i64> {
+        let clock = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.filter(|clock| clock.heard.elapsed() < CLOCK_COUNTS).map(|clock| clock.ahead_s)
+    }
+
+    fn hear_clock(&self, headers: &HeaderMap) {
+        let says = text(headers, &header::DATE).and_then(|date| rfc2822::parse(date).ok());
+        let Some(says) = says else { return };
+        let ahead_s = says.timestamp().as_second().saturating_sub(Timestamp::now().as_second());
+        let clock = Clock { ahead_s, heard: Instant::now() };
+        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
     }
 
     pub(super) fn is_resting(&self) -> bool {
@@ -115,6 +145,7 @@ impl End {
         let http = http_request(request)?;
         in_time(request.within, async {
             let response = self.send(http).await?;
+            self.hear_clock(response.headers());
             answer(response).await
         })
         .await

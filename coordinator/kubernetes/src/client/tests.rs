@@ -45,6 +45,25 @@ async fn the_first_endpoint_answers_and_no_other_is_asked() {
 }
 
 #[tokio::test]
+async fn how_far_a_server_s_clock_is_off_is_told_by_its_answer() {
+    let ca = Ca::new();
+    let says = |ahead_s: i64| {
+        let at = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + ahead_s).unwrap();
+        at.to_zoned(jiff::tz::TimeZone::UTC).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    };
+    let date = says(-7200);
+    let (true_one, behind) = (good(&ca).await, Server::start(&ca, move |_| Reply::Dated(date.clone())).await);
+    let client = client(&ca, &[&true_one.url, &behind.url]);
+    assert_eq!(client.clock_ahead_s(), None, "nobody has said anything yet");
+    get(&client).await.unwrap();
+    let ahead = client.clock_ahead_s().unwrap();
+    assert!(ahead.abs() < 60, "{ahead}");
+    client.each("/readyz", LONG).await;
+    let ahead = client.clock_ahead_s().unwrap();
+    assert!((-7260..=-7140).contains(&ahead), "{ahead}");
+}
+
+#[tokio::test]
 async fn requests_have_the_token_and_the_form_that_their_method_wants() {
     let ca = Ca::new();
     let server = good(&ca).await;

@@ -39,6 +39,14 @@ pub enum Fault {
     /// A list without an end.
     #[error("the list {0} has no end")]
     Endless(String),
+    /// A list whose end did not come in the time that whoever asked has.
+    #[error("the list {list} was not at its end after {within:?}")]
+    Late {
+        /// Its path.
+        list: String,
+        /// How long it was waited for.
+        within: Duration,
+    },
 }
 
 impl Fault {
@@ -47,7 +55,7 @@ impl Fault {
     pub const fn is_final(&self) -> bool {
         match self {
             Self::Refused { refusal, .. } => refusal.is_final(),
-            Self::Unreached(_) | Self::Starting(_) => false,
+            Self::Unreached(_) | Self::Starting(_) | Self::Late { .. } => false,
             Self::Endless(_) => true,
         }
     }
@@ -64,7 +72,7 @@ impl Fault {
         match self {
             Self::Unreached(unreached) => unreached.may_have_taken_effect,
             Self::Refused { refusal, .. } => refusal.may_have_taken_effect(),
-            Self::Starting(_) | Self::Endless(_) => false,
+            Self::Starting(_) | Self::Endless(_) | Self::Late { .. } => false,
         }
     }
 
@@ -73,7 +81,7 @@ impl Fault {
     pub const fn after(&self) -> Option<Duration> {
         match self {
             Self::Refused { refusal, .. } | Self::Starting(refusal) => refusal.after(),
-            Self::Unreached(_) | Self::Endless(_) => None,
+            Self::Unreached(_) | Self::Endless(_) | Self::Late { .. } => None,
         }
     }
 }

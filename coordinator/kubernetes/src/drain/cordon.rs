@@ -1,5 +1,5 @@
-//! Our cordon: `unschedulable` and our mark in one merge-patch, guarded by the Node's resourceVersion; and the taking
-//! back of ours and nobody else's.
+//! Our cordon: `unschedulable`, our mark and what was ready before in one merge-patch, guarded by the Node's
+//! resourceVersion; and the taking back of ours and nobody else's.
 //!
 //! A merge-patch with a resourceVersion is one atomic compare-and-set. Not server-side apply: with enough rights that
 //! would *make* a Node that is gone. Where a patch was not answered, the Node is read again before anything is
@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
-    Finding, Order,
+    Finding, Kind, Order, Weight,
     ask::{self, Fault},
     hands, judge,
     look::node_path,
@@ -18,7 +18,10 @@ use super::{
 use crate::{
     answer::Refusal,
     api::{Api, Method, Request},
-    mark::{self, Found, Mark, Marker},
+    mark::{
+        self, Found, Marker,
+        before::{self, Before},
+    },
     objects::Node,
 };
 
@@ -37,6 +40,9 @@ pub enum NotCordoned {
     Gone,
     /// A person uncordoned it while our mark stood: that word stands until somebody says "again".
     Uncordoned,
+    /// Our mark stands, and what was ready before does not beside it, or cannot be read: why. Pods may have been evicted
+    /// since, so that it cannot be counted now, until somebody says "again".
+    Forgotten(String),
     /// The cluster does not say. Our mark may stand.
     Faulted(Box<Fault>),
 }
@@ -58,21 +64,33 @@ pub enum Released {
     NodeGone,
 }
 
-/// Cordons the Node with our mark. Done already: nothing is sent. `seen` is the Node as it was just read.
+/// What a patch changes of a Node. What is `None` is left as it is.
+#[derive(Default)]
+struct Change {
+    mark: Option<Value>,
+    before: Option<Value>,
+    unschedulable: Option<bool>,
+}
+
+/// Cordons the Node with our mark, and remembers beside it what was ready before, where replacements are waited for. Done
+/// already: nothing is sent. `seen` is the Node as it was just read; `ready` what was just counted, of which only that is
+/// written which does not stand there.
 ///
 /// # Errors
 /// See [`NotCordoned`].
-pub async fn cordon(api: &dyn Api, order: &Order, seen: Option<&Node>) -> Result<Node, NotCordoned> {
+pub async fn cordon(
+    api: &dyn Api,
+    order: &Order,
+    seen: Option<&Node>,
+    ready: Option<&Before>,
+) -> Result<Node, NotCordoned> {
     let mut node = match seen {
         Some(node) => node.clone(),
         None => read(api, order).await?,
     };
     for tried in 0..TRIES {
-        let mark = match what_stands(order, &node)? {
-            Standing::Cordoned => return Ok(node),
-            Standing::ToCordon(mark) => mark,
-        };
-        match patch(api, &node, Some(&mark), Some(true)).await {
+        let Some(change) = to_cordon(order, &node, ready)? else { return Ok(node) };
+        match patch(api, &node, change).await {
             Ok(node) => return Ok(node),
             Err(fault) if lost(&fault) => pause(tried).await,
             Err(fault) if fault.is_gone() => return Err(NotCordoned::Gone),
@@ -83,13 +101,8 @@ pub async fn cordon(api: &dyn Api, order: &Order, seen: Option<&Node>) -> Result
     Err(NotCordoned::Faulted(Box::new(stale())))
 }
 
-enum Standing {
-    Cordoned,
-    ToCordon(Mark),
-}
-
-/// What is to be done to a Node as it was read.
-fn what_stands(order: &Order, node: &Node) -> Result<Standing, NotCordoned> {
+/// What is to be done to a Node as it was read, where something is.
+fn to_cordon(order: &Order, node: &Node, ready: Option<&Before>) -> Result<Option<Change>, NotCordoned> {
     if node.metadata.uid != order.uid {
         return Err(NotCordoned::Blocked(vec![judge::another_node(order, &node.metadata.uid)]));
     }
@@ -97,13 +110,62 @@ fn what_stands(order: &Order, node: &Node) -> Result<Standing, NotCordoned> {
     if !hands.is_empty() {
         return Err(NotCordoned::Blocked(hands));
     }
-    match mark::found(node, &order.marker) {
-        Found::Ours(_) if node.spec.unschedulable => Ok(Standing::Cordoned),
-        Found::Ours(_) if !order.again => Err(NotCordoned::Uncordoned),
-        // As it stands now, whatever a mark of ours says that is on it already: who had cordoned it before us has taken
-        // that back too, and afterwards it takes pods as it does now.
-        _ => Ok(Standing::ToCordon(order.marker.mark(&order.node, node.spec.unschedulable))),
+    let ours = matches!(mark::found(node, &order.marker), Found::Ours(_));
+    if ours && !node.spec.unschedulable && !order.again {
+        return Err(NotCordoned::Uncordoned);
     }
+    let before = match ready {
+        Some(ready) => to_remember(order, node, ours, ready)?.map(Value::String),
+        None => None,
+    };
+    if ours && node.spec.unschedulable {
+        return Ok(before.map(|before| Change { before: Some(before), ..Change::default() }));
+    }
+    // As it stands now, whatever a mark of ours says that is on it already: who had cordoned it before us has taken
+    // that back too, and afterwards it takes pods as it does now.
+    let mark = order.marker.mark(&order.node, node.spec.unschedulable);
+    let mark = if ready.is_some() { mark.with_before() } else { mark };
+    Ok(Some(Change { mark: Some(Value::String(mark.text())), before, unschedulable: Some(true) }))
+}
+
+/// What is to stand beside the mark, where that is not what stands there.
+fn to_remember(
+    order: &Order,
+    node: &Node,
+    ours: bool,
+    ready: &Before,
+) -> Result<Option<String>, NotCordoned> {
+    let (stands, why) = match before::found(node, order.marker.run) {
+        before::Found::Stands(before) => (Some(before), String::new()),
+        before::Found::None => (None, "its annotation is not there".to_owned()),
+        before::Found::Illegible(why) => (None, format!("its annotation cannot be read: {why}")),
+    };
+    if stands.is_none() && ours && !order.again {
+        return Err(NotCordoned::Forgotten(why));
+    }
+    let wanted = stands.clone().unwrap_or_else(|| Before::nothing(order.marker.run)).with(ready);
+    if stands.as_ref() == Some(&wanted) {
+        return Ok(None);
+    }
+    let text = wanted.text();
+    if text.len() > before::MOST_BYTES {
+        return Err(NotCordoned::Blocked(vec![too_long(order, wanted.controllers().len(), text.len())]));
+    }
+    Ok(Some(text))
+}
+
+fn too_long(order: &Order, controllers: usize, bytes: usize) -> Finding {
+    Finding::new(
+        Weight::Refused,
+        Kind::Unseen,
+        format!(
+            "the pods on the Node {} are of {controllers} controllers: to remember how many of each were ready takes an \
+             annotation of {bytes} bytes, and {} are the most",
+            order.node,
+            before::MOST_BYTES
+        ),
+        "move some of them off by hand, or say `waitForReplacements: false` in the plan",
+    )
 }
 
 /// Takes our cordon back, where it is ours, and leaves the Node as it was found. Safe to repeat. `seen` is the Node as
@@ -146,7 +208,10 @@ pub async fn release(
             (true, true) => (None, Released::LeftCordoned),
             (false, _) => (None, Released::MarkRemoved),
         };
-        match patch(api, &node, None, unschedulable).await {
+        // Whosever it is: beside our mark nobody else's can be waited for.
+        let before = node.metadata.annotations.contains_key(before::KEY).then_some(Value::Null);
+        let change = Change { mark: Some(Value::Null), before, unschedulable };
+        match patch(api, &node, change).await {
             Ok(_) => return Ok(released),
             Err(fault) if lost(&fault) => {
                 if fault.leaves_doubt() {
@@ -185,18 +250,15 @@ async fn read(api: &dyn Api, order: &Order) -> Result<Node, NotCordoned> {
     })
 }
 
-/// One merge-patch: the mark (or its removal), and `unschedulable` where it changes.
-async fn patch(
-    api: &dyn Api,
-    node: &Node,
-    mark: Option<&Mark>,
-    unschedulable: Option<bool>,
-) -> Result<Node, Fault> {
-    let mark = mark.map_or(Value::Null, |mark| Value::String(mark.text()));
+/// One merge-patch, over this very version of the Node.
+async fn patch(api: &dyn Api, node: &Node, change: Change) -> Result<Node, Fault> {
+    let annotations = [(mark::KEY, change.mark), (before::KEY, change.before)];
+    let annotations: Map<String, Value> =
+        annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
     let mut body = json!({
-        "metadata": {"resourceVersion": node.metadata.resource_version, "annotations": {mark::KEY: mark}},
+        "metadata": {"resourceVersion": node.metadata.resource_version, "annotations": annotations},
     });
-    match unschedulable {
+    match change.unschedulable {
         Some(true) => body["spec"] = json!({"unschedulable": true}),
         // Left out is what a Node is that was never cordoned.
         Some(false) => body["spec"] = json!({"unschedulable": null}),

@@ -21,6 +21,8 @@ pub(super) struct Target {
     pub(super) sub: Option<String>,
     /// `spec.nodeName` of the field selector.
     node: Option<String>,
+    /// Key and value of the label selector, which here is always one equality.
+    label: Option<(String, String)>,
     limit: usize,
     from: usize,
     pub(super) version: String,
@@ -44,12 +46,15 @@ impl Target {
             query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)
         };
         let selector = value("fieldSelector").map(|text| text.replace("%3D", "="));
+        let label = value("labelSelector").map(|text| text.replace("%3D", "=").replace("%2F", "/"));
+        let label = label.and_then(|text| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())));
         Some(Self {
             resource: Resource::of(rest.first()?)?,
             namespace,
             name: rest.get(1).map(|name| (*name).to_owned()),
             sub: rest.get(2).map(|sub| (*sub).to_owned()),
             node: selector.and_then(|text| text.strip_prefix("spec.nodeName=").map(str::to_owned)),
+            label,
             limit: value("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX),
             from: value("continue").and_then(|from| from.parse().ok()).unwrap_or(0),
             version: value("resourceVersion").unwrap_or_default(),
@@ -60,6 +65,7 @@ impl Target {
     fn matches(&self, object: &Value) -> bool {
         self.namespace.as_ref().is_none_or(|namespace| object["metadata"]["namespace"] == namespace.as_str())
             && self.node.as_ref().is_none_or(|node| object["spec"]["nodeName"] == node.as_str())
+            && self.label.as_ref().is_none_or(|(k, value)| object["metadata"]["labels"][k] == value.as_str())
     }
 
     pub(super) fn selects(&self, change: &Change) -> bool {

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     objects::{Claim, Scaled, Workload},
-    observe::{Observed, Readyz},
-    pods::{self, Seems},
-    problem::{Kind, Member, Problem, Weight, by_cause},
+    observe::{MOST_KEPT, Observed, Readyz},
+    pods::{self, Failing, Seems},
+    problem::{CLOCKS_S, Kind, Member, Problem, Weight, by_cause},
     root, when,
 };
 use crate::{
@@ -33,13 +33,14 @@ const PRESSURES: [(&str, &str); 4] = [
 pub fn judge(seen: &Observed, now_unix_s: i64) -> Vec<Problem> {
     let mut all: Vec<Problem> = seen.api.iter().filter_map(api).collect();
     all.extend(seen.unseen.iter().map(|(what, fault)| unseen(what, fault)));
+    all.extend(no_such_node(seen));
+    all.extend(seen.counted.not_kept().map(not_judged));
+    all.extend(seen.clock_ahead_s.and_then(|ahead| clocks(ahead, now_unix_s)));
     all.extend(seen.nodes.iter().flat_map(node));
     let down: BTreeSet<&str> = seen.nodes.iter().filter(|node| !node.is_ready()).map(Node::name).collect();
     let ours = our_cordons(&seen.nodes);
-    let mut explained: BTreeSet<(String, PodName)> = BTreeSet::new();
+    let told = told_of(&seen.failing);
     for failing in &seen.failing {
-        let workload = failing.pod.workload();
-        explained.insert((workload.kind.clone(), workload.name.clone()));
         // Its Node is told of, and it is the Node's matter.
         if down.contains(failing.pod.spec.node_name.as_str()) {
             continue;
@@ -56,13 +57,7 @@ pub fn judge(seen: &Observed, now_unix_s: i64) -> Vec<Problem> {
     }
     let waited_for = claims_of_failing(seen);
     all.extend(seen.claims.iter().filter_map(|of| claim(of, &waited_for, now_unix_s)));
-    for (kind, scaled) in &seen.workloads {
-        let name =
-            PodName { namespace: scaled.metadata.namespace.clone(), name: scaled.metadata.name.clone() };
-        if !explained.contains(&((*kind).to_owned(), name)) {
-            all.extend(workload(kind, scaled, down.len()));
-        }
-    }
+    all.extend(seen.workloads.iter().filter_map(|(kind, scaled)| short(kind, scaled, &told, down.len())));
     all.extend(seen.left.iter().map(left_behind));
     by_cause(all)
 }
@@ -104,12 +99,62 @@ fn unseen(what: &str, fault: &Fault) -> Problem {
     of_all(Kind::Unseen, weight, format!("the {what} could not be listed: {fault}"), next)
 }
 
+/// Where there are no Nodes nothing fails, and nothing is well: the list of another cluster, or of a server that lost its
+/// data, looks so.
+fn no_such_node(seen: &Observed) -> Option<Problem> {
+    let read = seen.api.iter().any(|server| server.said.is_ok())
+        && !seen.unseen.iter().any(|(what, _)| *what == "nodes");
+    let of = seen.bound.as_deref().filter(|name| !seen.nodes.iter().any(|node| node.name() == *name));
+    let (what, next) = match of {
+        _ if !read => return None,
+        _ if seen.nodes.is_empty() => (
+            "the cluster has no Node at all: nothing in it can be judged".to_owned(),
+            "see whether its credentials lead where they should: drydock cluster test",
+        ),
+        Some(name) => (
+            format!("the cluster has no Node {}, which it is asked for", root::cut(name)),
+            "see kubectl get nodes, and which Node the machine is: drydock node bind",
+        ),
+        None => return None,
+    };
+    Some(of_all(Kind::Unseen, Weight::Unknown, what, next))
+}
+
+/// What was not kept was not judged: nobody knows whether it is news.
+fn not_judged((what, many): (&str, usize)) -> Problem {
+    let root = format!("{many} more {what} were not judged: more than {MOST_KEPT} are not well");
+    let next = "repair what most of them have in common, or name in the check's ignoreNamespaces what is not to count";
+    of_all(Kind::Unseen, Weight::Unknown, root, next)
+}
+
+/// What is a run's doing is told by times that the cluster wrote and one that the coordinator did.
+fn clocks(ahead_s: i64, now: i64) -> Option<Problem> {
+    if ahead_s.abs() <= CLOCKS_S {
+        return None;
+    }
+    let root = format!(
+        "the API server's clock says {}, and the coordinator's {}: how old a failure is cannot be told",
+        when::text(now.saturating_add(ahead_s)),
+        when::text(now)
+    );
+    let next = "set the clock of whichever is wrong, and keep it so: timedatectl there";
+    Some(of_all(Kind::Unseen, Weight::Unknown, root, next))
+}
+
 fn of_node(node: &Node, kind: Kind, condition: Option<&Condition>, what: String, next: String) -> Problem {
+    // A Node that never reported has not done so since it was made.
+    let since_unix_s = match condition {
+        Some(condition) => when::of(condition.last_transition_time.as_ref()),
+        None => when::of(node.metadata.creation_timestamp.as_ref()),
+    };
+    // A Node that recovers and fails anew has failed anew: no drain puts another one in its place, so that what was noted
+    // is the one failure that began then, and covers none after it.
+    let key = |since| format!("{}|{}|{since}", condition.map_or("Ready", |of| &of.kind), node.name());
     let member = Member {
         name: node.name().to_owned(),
         node: node.name().to_owned(),
-        key: format!("{}|{}", condition.map_or("Ready", |of| &of.kind), node.name()),
-        since_unix_s: condition.and_then(|of| when::of(of.last_transition_time.as_ref())),
+        key: since_unix_s.map(key).unwrap_or_default(),
+        since_unix_s,
         unbroken: true,
     };
     Problem { kind, weight: Weight::Stops, subject: String::new(), root: what, next, members: vec![member] }
@@ -193,7 +238,29 @@ fn claim(claim: &Claim, waited_for: &BTreeMap<PodName, String>, now: i64) -> Opt
     Some(Problem { kind: Kind::Claim, weight, subject: String::new(), root, next, members: vec![member] })
 }
 
-fn workload(kind: &'static str, scaled: &Scaled, nodes_down: usize) -> Option<Problem> {
+/// How many pods each workload lacks that say themselves why.
+fn told_of(failing: &[Failing]) -> BTreeMap<Workload, i64> {
+    let mut told = BTreeMap::new();
+    for Failing { pod, seems } in failing {
+        let workload = pod.workload();
+        // A ReplicaSet has made another one in place of a pod that is to go; of the others it is the same pod's place.
+        let replaced =
+            *seems == Seems::Terminating && !matches!(workload.kind.as_str(), "StatefulSet" | "DaemonSet");
+        let ready = pod.condition("Ready").is_some_and(|condition| condition.status == "True");
+        if !replaced && !ready {
+            *told.entry(workload).or_default() += 1;
+        }
+    }
+    told
+}
+
+/// A workload that lacks more pods than say themselves why, or that says itself why it lacks them.
+fn short(
+    kind: &'static str,
+    scaled: &Scaled,
+    told: &BTreeMap<Workload, i64>,
+    nodes_down: usize,
+) -> Option<Problem> {
     let (meta, status) = (&scaled.metadata, &scaled.status);
     let name = PodName { namespace: meta.namespace.clone(), name: meta.name.clone() };
     let of = Workload { kind: kind.to_owned(), name };
@@ -201,28 +268,26 @@ fn workload(kind: &'static str, scaled: &Scaled, nodes_down: usize) -> Option<Pr
         "DaemonSet" => (status.number_ready, status.desired_number_scheduled),
         _ => (status.ready_replicas, scaled.spec.replicas),
     };
+    let lacks = wants.saturating_sub(has);
     let condition = |kind: &str, is: &str| {
         status.conditions.iter().find(|condition| condition.kind == kind && condition.status == is)
     };
-    let short = format!("{of} has {has} of {wants} pods ready");
     let cannot = condition("ReplicaFailure", "True");
-    let late = condition("Progressing", "False");
-    let rolls = status.observed_generation < meta.generation
-        || (kind != "DaemonSet" && status.updated_replicas < wants);
-    let (weight, root) = match (cannot, late) {
-        (Some(cannot), _) => (Weight::Stops, format!("{short}: {}", root::cut(&cannot.message))),
-        (None, Some(late)) => (Weight::Stops, format!("{short}: {}", root::cut(&late.message))),
-        (None, None) if rolls => (Weight::Note, format!("{short}: it is being rolled out")),
+    let says_why = cannot.or_else(|| condition("Progressing", "False"));
+    if says_why.is_none() && told.get(&of).is_some_and(|told| *told >= lacks) {
+        return None;
+    }
+    let short = format!("{of} has {has} of {wants} pods ready");
+    let (weight, root) = match says_why {
+        Some(why) => (Weight::Stops, format!("{short}: {}", root::cut(&why.message))),
+        None if is_rolled_out(kind, scaled) => (Weight::Note, format!("{short}: it is being rolled out")),
         // One pod of it stands on each Node that is away.
-        (None, None)
-            if kind == "DaemonSet"
-                && usize::try_from(wants.saturating_sub(has)).is_ok_and(|less| less <= nodes_down) =>
-        {
+        None if kind == "DaemonSet" && usize::try_from(lacks).is_ok_and(|less| less <= nodes_down) => {
             (Weight::Note, format!("{short}: a Node is not Ready"))
         }
-        (None, None) => (Weight::Stops, short),
+        None => (Weight::Stops, short),
     };
-    let since = cannot.or(late).or_else(|| condition("Available", "False"));
+    let since = says_why.or_else(|| condition("Available", "False"));
     let member = Member {
         name: of.name.to_string(),
         node: String::new(),
@@ -232,6 +297,27 @@ fn workload(kind: &'static str, scaled: &Scaled, nodes_down: usize) -> Option<Pr
     };
     let next = format!("kubectl -n {} describe {} {}", of.name.namespace, kind.to_lowercase(), of.name.name);
     Some(Problem { kind: Kind::Workload, weight, subject: String::new(), root, next, members: vec![member] })
+}
+
+/// Are its pods being exchanged for those of another template?
+fn is_rolled_out(kind: &str, scaled: &Scaled) -> bool {
+    let status = &scaled.status;
+    if status.observed_generation < scaled.metadata.generation {
+        return true;
+    }
+    match kind {
+        "Deployment" => status.updated_replicas < scaled.spec.replicas,
+        "StatefulSet" => {
+            // Counted are only pods that are there, so that one that is missing looks like one that is not yet updated:
+            // the revisions tell. They stay apart where somebody else deletes the pods, or only some may be exchanged.
+            let strategy = &scaled.spec.update_strategy;
+            let kept = strategy.rolling_update.partition;
+            status.current_revision != status.update_revision
+                && strategy.kind != "OnDelete"
+                && (kept == 0 || status.current_replicas > kept)
+        }
+        _ => false,
+    }
 }
 
 fn left_behind(pod: &super::objects::Pod) -> Problem {

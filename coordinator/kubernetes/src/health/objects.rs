@@ -97,6 +97,8 @@ impl std::fmt::Display for Workload {
 pub struct PodSpec {
     /// Where it runs; empty while it waits for a node.
     pub node_name: String,
+    /// For how long its kubelet lets it run, in seconds; none: for ever.
+    pub active_deadline_seconds: Option<i64>,
     /// Which nodes it may get.
     #[serde(deserialize_with = "null_is_default")]
     pub affinity: Affinity,
@@ -241,10 +243,7 @@ pub struct Event {
     /// In words.
     #[serde(default)]
     pub message: String,
-    /// When it was seen first (RFC 3339), where it is counted.
-    #[serde(default)]
-    pub first_timestamp: Option<String>,
-    /// When it was seen last, where it is counted.
+    /// When it was seen last (RFC 3339), where it is counted.
     #[serde(default)]
     pub last_timestamp: Option<String>,
     /// When it was, where it is not.
@@ -328,16 +327,40 @@ pub struct Scaled {
 
 /// `spec` of a workload.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ScaledSpec {
     /// How many pods; not of a DaemonSet.
     pub replicas: i64,
+    /// Of a StatefulSet: how its pods are exchanged.
+    #[serde(deserialize_with = "null_is_default")]
+    pub update_strategy: UpdateStrategy,
+}
+
+/// `updateStrategy` of a StatefulSet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UpdateStrategy {
+    /// `RollingUpdate`, or `OnDelete`: a pod is exchanged when somebody deletes it.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How far.
+    #[serde(deserialize_with = "null_is_default")]
+    pub rolling_update: RollingUpdate,
+}
+
+/// `rollingUpdate` of a StatefulSet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct RollingUpdate {
+    /// So many pods, from the first, stay as they are.
+    #[serde(deserialize_with = "null_is_default")]
+    pub partition: i64,
 }
 
 impl Default for ScaledSpec {
     fn default() -> Self {
         // The server's own default, which it writes out: this is only for what it leaves out.
-        Self { replicas: 1 }
+        Self { replicas: 1, update_strategy: UpdateStrategy::default() }
     }
 }
 
@@ -351,6 +374,12 @@ pub struct ScaledStatus {
     pub ready_replicas: i64,
     /// Of a Deployment or StatefulSet: pods as it wants them now.
     pub updated_replicas: i64,
+    /// Of a StatefulSet: pods as it wanted them before.
+    pub current_replicas: i64,
+    /// Of a StatefulSet: which template those have.
+    pub current_revision: String,
+    /// Of a StatefulSet: which template all are to have.
+    pub update_revision: String,
     /// Of a DaemonSet: on how many nodes it should run.
     pub desired_number_scheduled: i64,
     /// Of a DaemonSet: on how many it does, ready.

@@ -1,8 +1,9 @@
 //! The reads: a handful of lists in pages, of which only what is unwell is kept.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     objects::{Claim, Event, Pod, Scaled},
@@ -16,8 +17,10 @@ use crate::{
     objects::{Meta, Node},
 };
 
-/// More pods that are not well are counted, and not kept: their causes are those of the others.
-const MOST_KEPT: usize = 5000;
+/// Of each list, more that is not well is counted and not kept. More Nodes no cluster has.
+pub(super) const MOST_KEPT: usize = 5000;
+/// How long all of it may take. Whoever has less time leaves earlier.
+const ALL_WITHIN: Duration = Duration::from_secs(60);
 /// Events that are asked for: warnings about pods. Which of them count, [`super::root::kind_of_event`] says.
 const EVENTS: &str = "/api/v1/events?fieldSelector=involvedObject.kind%3DPod%2Ctype%3DWarning";
 
@@ -40,6 +43,10 @@ pub struct Observed {
     pub left: Vec<Pod>,
     /// What could not be seen: what, and why.
     pub unseen: Vec<(&'static str, Fault)>,
+    /// A Node that must be there, for a machine is bound to it; none where nobody asks for one.
+    pub bound: Option<String>,
+    /// How far the API server's clock is before the coordinator's, in seconds, where it said.
+    pub clock_ahead_s: Option<i64>,
     /// How much was looked at.
     pub counted: Counted,
 }
@@ -53,8 +60,51 @@ pub struct Counted {
     pub claims: usize,
     /// Deployments, StatefulSets and DaemonSets.
     pub workloads: usize,
+    /// Nodes that were not kept.
+    pub more_nodes: usize,
     /// Pods that are not well and were not kept.
     pub more_failing: usize,
+    /// Claims that are not bound and were not kept.
+    pub more_claims: usize,
+    /// Workloads that lack pods and were not kept.
+    pub more_workloads: usize,
+}
+
+impl Counted {
+    /// What was not kept, and so is not judged: what, and how much of it.
+    pub fn not_kept(&self) -> impl Iterator<Item = (&'static str, usize)> + use<> {
+        let Self { more_nodes, more_failing, more_claims, more_workloads, .. } = *self;
+        let all = [
+            ("Nodes (of whatever state)", more_nodes),
+            ("pods", more_failing),
+            ("claims", more_claims),
+            ("workloads", more_workloads),
+        ];
+        all.into_iter().filter(|(_, many)| *many > 0)
+    }
+}
+
+/// What is kept of a list.
+struct Kept<T> {
+    /// How much it has in all.
+    all: usize,
+    kept: Vec<T>,
+    /// What would have been kept, had there been less of it.
+    more: usize,
+}
+
+impl<T> Kept<T> {
+    const fn new() -> Self {
+        Self { all: 0, kept: Vec::new(), more: 0 }
+    }
+
+    fn keep(&mut self, item: T) {
+        if self.kept.len() < MOST_KEPT {
+            self.kept.push(item);
+        } else {
+            self.more += 1;
+        }
+    }
 }
 
 /// What an API server says of its readiness.
@@ -80,27 +130,48 @@ pub async fn observe(api: &dyn Api, api_said: Vec<Readyz>, ignore: &[String], no
     if seen.api.iter().all(|server| server.said.is_err()) {
         return seen;
     }
+    seen.clock_ahead_s = api.clock_ahead_s();
+    let until = Instant::now() + ALL_WITHIN;
     let (nodes, pods, claims, deployments, stateful, daemons) = tokio::join!(
-        ask::list::<Node>(api, "/api/v1/nodes"),
-        pods(api, ignore, now),
-        lists::<Claim>(api, "/api/v1/persistentvolumeclaims", ignore, unbound),
-        lists::<Scaled>(api, "/apis/apps/v1/deployments", ignore, lacks_replicas),
-        lists::<Scaled>(api, "/apis/apps/v1/statefulsets", ignore, lacks_replicas),
-        lists::<Scaled>(api, "/apis/apps/v1/daemonsets", ignore, lacks_daemons),
+        in_time(until, "/api/v1/nodes", lists::<Node>(api, "/api/v1/nodes", &[], |_| true)),
+        in_time(until, "/api/v1/pods", pods(api, "/api/v1/pods", ignore, now)),
+        in_time(
+            until,
+            "/api/v1/persistentvolumeclaims",
+            lists(api, "/api/v1/persistentvolumeclaims", ignore, unbound)
+        ),
+        in_time(
+            until,
+            "/apis/apps/v1/deployments",
+            lists(api, "/apis/apps/v1/deployments", ignore, lacks_replicas)
+        ),
+        in_time(
+            until,
+            "/apis/apps/v1/statefulsets",
+            lists(api, "/apis/apps/v1/statefulsets", ignore, lacks_replicas)
+        ),
+        in_time(
+            until,
+            "/apis/apps/v1/daemonsets",
+            lists(api, "/apis/apps/v1/daemonsets", ignore, lacks_daemons)
+        ),
     );
     match nodes {
-        Ok((nodes, _)) => seen.nodes = nodes,
+        Ok(nodes) => (seen.nodes, seen.counted.more_nodes) = (nodes.kept, nodes.more),
         Err(fault) => seen.unseen.push(("nodes", fault)),
     }
     match pods {
-        Ok(Pods { all, failing, more_failing, left }) => {
-            (seen.failing, seen.left) = (failing, left);
-            (seen.counted.pods, seen.counted.more_failing) = (all, more_failing);
+        Ok((pods, left)) => {
+            (seen.failing, seen.left) = (pods.kept, left);
+            (seen.counted.pods, seen.counted.more_failing) = (pods.all, pods.more);
         }
         Err(fault) => seen.unseen.push(("pods", fault)),
     }
     match claims {
-        Ok((all, claims)) => (seen.counted.claims, seen.claims) = (all, claims),
+        Ok(claims) => {
+            seen.claims = claims.kept;
+            (seen.counted.claims, seen.counted.more_claims) = (claims.all, claims.more);
+        }
         Err(fault) => seen.unseen.push(("claims", fault)),
     }
     for (kind, what, listed) in [
@@ -109,21 +180,34 @@ pub async fn observe(api: &dyn Api, api_said: Vec<Readyz>, ignore: &[String], no
         ("DaemonSet", "daemonsets", daemons),
     ] {
         match listed {
-            Ok((all, short)) => {
-                seen.counted.workloads += all;
-                seen.workloads.extend(short.into_iter().map(|scaled| (kind, scaled)));
+            Ok(short) => {
+                seen.counted.workloads += short.all;
+                seen.counted.more_workloads += short.more;
+                seen.workloads.extend(short.kept.into_iter().map(|scaled| (kind, scaled)));
             }
             Err(fault) => seen.unseen.push((what, fault)),
         }
     }
     // Only where something fails that its own status may not explain.
     if !seen.failing.is_empty() {
-        match events(api, &seen.failing).await {
+        match in_time(until, EVENTS, events(api, EVENTS, &seen.failing)).await {
             Ok(events) => seen.events = events,
             Err(fault) => seen.unseen.push(("events", fault)),
         }
     }
     seen
+}
+
+/// A list, while there is time: a server can be slow with each of its pages.
+async fn in_time<T>(
+    until: Instant,
+    path: &'static str,
+    list: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    match timeout_at(until, list).await {
+        Ok(listed) => listed,
+        Err(_) => Err(Fault::Late { list: path.to_owned(), within: ALL_WITHIN }),
+    }
 }
 
 async fn readyz(api: &dyn Api) -> Readyz {
@@ -135,19 +219,18 @@ async fn readyz(api: &dyn Api) -> Readyz {
     Readyz { endpoint: String::new(), said }
 }
 
-struct Pods {
-    all: usize,
-    failing: Vec<Failing>,
-    more_failing: usize,
-    left: Vec<Pod>,
-}
-
-async fn pods(api: &dyn Api, ignore: &[String], now: i64) -> Result<Pods, Fault> {
-    let mut pods = Pods { all: 0, failing: Vec::new(), more_failing: 0, left: Vec::new() };
-    ask::each(api, "/api/v1/pods", |pod: Pod| {
+/// Pods that are not well, and canaries that nobody took away.
+async fn pods(
+    api: &dyn Api,
+    path: &str,
+    ignore: &[String],
+    now: i64,
+) -> Result<(Kept<Failing>, Vec<Pod>), Fault> {
+    let (mut pods, mut left) = (Kept::new(), Kept::new());
+    ask::each(api, path, |pod: Pod| {
         if canary::is_ours(&pod.metadata) {
-            if canary::is_left_behind(&pod.metadata, now) {
-                pods.left.push(pod);
+            if canary::is_left_behind(&pod, now) {
+                left.keep(pod);
             }
             return;
         }
@@ -156,14 +239,11 @@ async fn pods(api: &dyn Api, ignore: &[String], now: i64) -> Result<Pods, Fault>
         }
         pods.all += 1;
         if let Some(seems) = pods::look(&pod, now) {
-            match pods.failing.len() < MOST_KEPT {
-                true => pods.failing.push(Failing { pod, seems }),
-                false => pods.more_failing += 1,
-            }
+            pods.keep(Failing { pod, seems });
         }
     })
     .await?;
-    Ok(pods)
+    Ok((pods, left.kept))
 }
 
 /// What a list has that is not as it should be, and how much it has in all.
@@ -172,23 +252,29 @@ async fn lists<T: DeserializeOwned + HasMeta>(
     path: &str,
     ignore: &[String],
     is_unwell: fn(&T) -> bool,
-) -> Result<(usize, Vec<T>), Fault> {
-    let (mut all, mut unwell) = (0, Vec::new());
+) -> Result<Kept<T>, Fault> {
+    let mut found = Kept::new();
     ask::each(api, path, |item: T| {
         if ignore.contains(&item.meta().namespace) {
             return;
         }
-        all += 1;
+        found.all += 1;
         if is_unwell(&item) {
-            unwell.push(item);
+            found.keep(item);
         }
     })
     .await?;
-    Ok((all, unwell))
+    Ok(found)
 }
 
 trait HasMeta {
     fn meta(&self) -> &Meta;
+}
+
+impl HasMeta for Node {
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
 }
 
 impl HasMeta for Claim {
@@ -215,15 +301,21 @@ fn lacks_daemons(scaled: &Scaled) -> bool {
     scaled.status.number_ready < scaled.status.desired_number_scheduled
 }
 
-/// What was said lately of pods that are not well.
-async fn events(api: &dyn Api, failing: &[Failing]) -> Result<BTreeMap<String, Vec<Event>>, Fault> {
+/// What was said lately of pods that are not well: of each and of each kind the newest, for nothing else is read of them.
+async fn events(
+    api: &dyn Api,
+    path: &str,
+    failing: &[Failing],
+) -> Result<BTreeMap<String, Vec<Event>>, Fault> {
     let mut events: BTreeMap<String, Vec<Event>> =
         failing.iter().map(|failing| (failing.pod.metadata.uid.clone(), Vec::new())).collect();
-    ask::each(api, EVENTS, |event: Event| {
-        if root::kind_of_event(&event.reason).is_some()
-            && let Some(of) = events.get_mut(&event.involved_object.uid)
-        {
-            of.push(event);
+    ask::each(api, path, |event: Event| {
+        let kind = root::kind_of_event(&event.reason);
+        let Some(of) = events.get_mut(&event.involved_object.uid).filter(|_| kind.is_some()) else { return };
+        match of.iter_mut().find(|there| root::kind_of_event(&there.reason) == kind) {
+            Some(there) if there.last_unix_s() > event.last_unix_s() => {}
+            Some(there) => *there = event,
+            None => of.push(event),
         }
     })
     .await?;

@@ -12,7 +12,7 @@ use super::when;
 
 /// Two clocks are compared: the cluster's, which wrote the times, and the coordinator's, by which the run began.
 /// In seconds.
-const CLOCKS_S: i64 = 60;
+pub(super) const CLOCKS_S: i64 = 60;
 /// So many names stand in a line.
 const MOST_NAMED: usize = 3;
 /// So many causes stand in a verdict.
@@ -97,14 +97,15 @@ pub enum Weight {
 }
 
 /// One of those whom it concerns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// `shop/cart-5f7`, or a Node's name.
     pub name: String,
     /// On which Node; empty where it is on none.
     pub node: String,
     /// What fails, whatever the names of the pods in which it does: a pod that was replaced and fails as before is no news.
+    /// Of what nobody replaces (a Node, a pod that does not end) it is this one failure and none after it. Empty where
+    /// nothing tells one failure from the next.
     pub key: String,
     /// Since when, in seconds since 1970.
     pub since_unix_s: Option<i64>,
@@ -113,8 +114,7 @@ pub struct Member {
 }
 
 /// Something that is the matter, by its root cause.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// What.
     pub kind: Kind,
@@ -215,9 +215,9 @@ pub struct Known<'a> {
 impl Known<'_> {
     /// Did it fail before the run began?
     fn was_there(&self, member: &Member) -> bool {
-        let noted = self.before.is_some_and(|before| before.contains(&digest(&member.key)));
+        let noted = |before: &[String]| !member.key.is_empty() && before.contains(&digest(&member.key));
         let older = |since: i64| since < self.began_unix_s.saturating_sub(CLOCKS_S);
-        noted || (member.unbroken && member.since_unix_s.is_some_and(older))
+        self.before.is_some_and(noted) || (member.unbroken && member.since_unix_s.is_some_and(older))
     }
 }
 
@@ -276,8 +276,8 @@ fn said(mut all: Vec<String>) -> String {
 #[must_use]
 pub fn keys(problems: &[Problem]) -> Vec<String> {
     let stops = problems.iter().filter(|problem| problem.weight == Weight::Stops);
-    let keys: BTreeSet<String> =
-        stops.flat_map(|problem| &problem.members).map(|member| digest(&member.key)).collect();
+    let keyed = stops.flat_map(|problem| &problem.members).filter(|member| !member.key.is_empty());
+    let keys: BTreeSet<String> = keyed.map(|member| digest(&member.key)).collect();
     keys.into_iter().take(MOST_KEYS).collect()
 }
 

@@ -1,6 +1,7 @@
 //! What is found in pods, events and workloads of the forms that real clusters have.
 
 mod causes;
+mod observed;
 mod roots;
 mod verdicts;
 
@@ -85,7 +86,7 @@ pub(super) fn event(of: &str, reason: &str, message: &str, age: i64) -> Event {
         "metadata": {"name": format!("{of}.17a"), "namespace": "shop"},
         "involvedObject": {"kind": "Pod", "namespace": "shop", "name": of, "uid": format!("uid-{of}")},
         "reason": reason, "message": message, "type": "Warning", "count": 4711,
-        "firstTimestamp": ago(age + DAY), "lastTimestamp": ago(age),
+        "lastTimestamp": ago(age),
         "source": {"component": "kubelet", "host": "k3s-2"},
     }))
     .unwrap()

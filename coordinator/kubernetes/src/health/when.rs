@@ -12,6 +12,13 @@ pub fn of(text: Option<&String>) -> Option<i64> {
     unix_s(text?)
 }
 
+/// Seconds since 1970 as people read them: `2026-11-21T20:00:00Z`.
+#[must_use]
+pub fn text(unix_s: i64) -> String {
+    jiff::Timestamp::from_second(unix_s)
+        .map_or_else(|_| format!("{unix_s} s after 1970"), |at| at.to_string())
+}
+
 /// An age of so many seconds: `40 s`, `12 min`, `5 h`, `41 d`.
 #[must_use]
 pub fn age(seconds: i64) -> String {

@@ -72,6 +72,22 @@ async fn every_mark_is_listed_with_what_it_says_and_what_cannot_be_read_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_mark_on_a_node_that_cannot_be_read_otherwise_is_listed_as_illegible() {
+    let cluster = cluster();
+    for name in ["k-1", "k-4"] {
+        cluster.change(Resource::Nodes, "", name, |node| node["status"]["conditions"] = json!("many"));
+    }
+    let found = list(&cluster).await.unwrap();
+    let names: Vec<&str> = found.iter().map(|one| one.kube_node.as_str()).collect();
+    assert_eq!(names, ["k-1", "k-2", "k-3", "k-5"], "and one without a mark is not");
+    let first = &found[0];
+    assert!(first.cordoned && first.mark.is_none());
+    assert!(first.illegible.as_ref().is_some_and(|why| why.contains("its Node is of a form")), "{first:?}");
+    assert_eq!(first.since.as_deref(), Some("2026-11-21T03:00:00Z"));
+    assert_eq!(one(&cluster, "k-1").await.unwrap().as_ref(), Some(first));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_mark_says_is_taken_back_and_nothing_else() {
     let cluster = cluster();
     let (said, released) = release(&cluster, "k-1").await.unwrap();
@@ -90,6 +106,23 @@ async fn what_the_mark_says_is_taken_back_and_nothing_else() {
         node
     });
     assert_eq!(release(&cluster, "k-6").await.unwrap().1, Released::MarkRemoved);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_beside_the_mark_is_ours_and_is_taken_off_with_it() {
+    let cluster = cluster();
+    let ready = mark::before::Before::nothing(RunId([2; 16])).text();
+    for (name, ready) in [("k-1", ready.as_str()), ("k-2", "nobody can read this")] {
+        cluster.change(Resource::Nodes, "", name, |node| {
+            node["metadata"]["annotations"][mark::before::KEY] = json!(ready);
+        });
+    }
+    assert!(list(&cluster).await.unwrap()[..2].iter().all(|marked| marked.hands.is_empty()));
+    for name in ["k-1", "k-2"] {
+        release(&cluster, name).await.unwrap();
+        let node = cluster.object(Resource::Nodes, "", name).unwrap();
+        assert_eq!(node["metadata"]["annotations"], json!({}), "{name}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

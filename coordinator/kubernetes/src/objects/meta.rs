@@ -13,8 +13,9 @@ use super::null_is_default;
 pub type Uid = String;
 
 /// Annotations that are read: all others are skipped, for there are kilobytes of them on an object.
-const KEPT: [&str; 8] = [
+const KEPT: [&str; 9] = [
     crate::mark::KEY,
+    crate::mark::before::KEY,
     "kubernetes.io/config.mirror",
     "weave.works/kured-reboot-in-progress",
     "weave.works/kured-node-lock",

@@ -47,6 +47,16 @@ pub struct NodeStatus {
     /// What pods may have of it together.
     #[serde(default)]
     pub allocatable: Amounts,
+    /// How it is reached: addresses and names.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub addresses: Vec<Address>,
+}
+
+/// One of `status.addresses`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Address {
+    /// `10.0.0.11`, `k3s-1`.
+    pub address: String,
 }
 
 /// One of `status.conditions`, of a Node or a Pod.

@@ -131,7 +131,7 @@ struct Resources {
     requests: Amounts,
 }
 
-/// `status`.
+/// `status`. How its containers are is read by whoever judges what fails ([`crate::health`]).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
@@ -140,51 +140,6 @@ pub struct PodStatus {
     /// `Ready`, `PodScheduled`, …
     #[serde(deserialize_with = "null_is_default")]
     pub conditions: Vec<Condition>,
-    /// In one word: `Evicted`.
-    pub reason: String,
-    /// In words.
-    pub message: String,
-    /// How its containers are.
-    #[serde(deserialize_with = "null_is_default")]
-    pub container_statuses: Vec<ContainerStatus>,
-    /// How its init containers are.
-    #[serde(deserialize_with = "null_is_default")]
-    pub init_container_statuses: Vec<ContainerStatus>,
-}
-
-/// How a container is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ContainerStatus {
-    /// Its name.
-    pub name: String,
-    /// It answers as it should.
-    pub ready: bool,
-    /// How often it was started again.
-    pub restart_count: u64,
-    /// What it is at.
-    #[serde(deserialize_with = "null_is_default")]
-    pub state: ContainerState,
-}
-
-/// What a container is at.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct ContainerState {
-    /// It does not run.
-    pub waiting: Option<Because>,
-    /// It has ended.
-    pub terminated: Option<Because>,
-}
-
-/// Why.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Because {
-    /// `CrashLoopBackOff`, `ImagePullBackOff`, …
-    pub reason: String,
-    /// In words.
-    pub message: String,
 }
 
 /// A pod's name with its namespace, as people write it: `shop/cart-5f7`.
@@ -232,6 +187,17 @@ impl Pod {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.status.conditions.iter().any(|condition| condition.kind == "Ready" && condition.status == "True")
+    }
+
+    /// The scheduler has looked for a node for it and found none.
+    #[must_use]
+    pub fn fits_nowhere(&self) -> bool {
+        let says_so = |condition: &Condition| {
+            condition.kind == "PodScheduled"
+                && condition.status == "False"
+                && condition.reason == "Unschedulable"
+        };
+        self.spec.node_name.is_empty() && self.status.conditions.iter().any(says_so)
     }
 
     /// What the scheduler sets aside for it: its containers together with those init containers that stay, or the

@@ -8,6 +8,7 @@ use std::{cmp::Ordering, time::Duration};
 use drydock_types::Version;
 use serde::Deserialize;
 
+use super::servers::is_server;
 use crate::{answer, api::Api, drain::ask, objects::Node};
 
 /// What is about to be changed.
@@ -84,44 +85,59 @@ pub fn in_the_way(
     Ok(None)
 }
 
-/// Asks every server through every endpoint, and, where a server changes, about every kubelet. What stands in the way.
+/// Asks every server through every endpoint, and about every kubelet. What stands in the way of this Node's change.
+///
+/// Endpoints do not name every server: one alone, or a balancer, is whichever answers. So each Node that has a server
+/// says its version too, by the kubelet beside it.
 ///
 /// # Errors
 /// When an endpoint or the cluster does not say it, or it cannot be read.
-pub async fn see(api: &dyn Api, changing: Changing, to: &str) -> Result<Option<String>, String> {
+pub async fn see(api: &dyn Api, changing: Changing, node: &str, to: &str) -> Result<Option<String>, String> {
     #[derive(Deserialize)]
     struct Version {
         #[serde(rename = "gitVersion")]
         git: String,
     }
+    let mut nodes: Vec<(String, String, bool)> = Vec::new();
+    let take = |node: Node| {
+        let beside = is_server(&node);
+        nodes.push((node.metadata.name, node.status.node_info.kubelet_version, beside));
+    };
+    // As of this moment: what some server remembers can be from before the last change.
+    let (listed, said) =
+        tokio::join!(ask::each(api, "/api/v1/nodes", take), api.through_each("/version", WITHIN));
     let mut servers = Vec::new();
-    for (endpoint, answer) in api.through_each("/version", WITHIN).await {
+    for (endpoint, answer) in said {
         let version =
             answer.and_then(|answer| answer::read::<Version>(&answer).map_err(|why| why.to_string()));
         let version = version.map_err(|why| format!("{endpoint} does not say its version: {why}"))?;
         servers.push((endpoint, version.git));
     }
-    let mut nodes: Vec<(String, String, bool)> = Vec::new();
-    if changing == Changing::Server {
-        let take = |node: Node| {
-            let beside = SERVERS.iter().any(|label| node.metadata.labels.contains_key(*label));
-            nodes.push((node.name().to_owned(), node.status.node_info.kubelet_version, beside));
-        };
-        ask::each(api, "/api/v1/nodes?resourceVersion=0", take).await.map_err(|fault| fault.to_string())?;
-    }
+    listed.map_err(|fault| fault.to_string())?;
     // One that has never reported runs nothing that could be too new or too old.
     let known = nodes.iter().filter(|(_, version, _)| !version.is_empty());
     let kubelets: Vec<Kubelet<'_>> = known
         .map(|(node, version, beside_server)| Kubelet { node, version, beside_server: *beside_server })
         .collect();
+    servers.extend(by_their_kubelets(changing, node, &kubelets));
     in_the_way(changing, to, &servers, &kubelets)
+}
+
+/// The servers that have a Node, each with its kubelet's version. Where the kubelet of such a Node goes up alone, after
+/// its server, it is not held up by itself and those that are to follow it.
+fn by_their_kubelets(changing: Changing, node: &str, kubelets: &[Kubelet<'_>]) -> Vec<(String, String)> {
+    let beside = kubelets.iter().filter(|kubelet| kubelet.beside_server);
+    if changing == Changing::Kubelet && beside.clone().any(|kubelet| kubelet.node == node) {
+        return Vec::new();
+    }
+    let said = |kubelet: &Kubelet<'_>| {
+        (format!("the server on {} (by its kubelet)", kubelet.node), kubelet.version.to_owned())
+    };
+    beside.map(said).collect()
 }
 
 /// How long each server may take to say its version.
 const WITHIN: Duration = Duration::from_secs(3);
-
-/// Nodes with one of these labels have a server beside their kubelet.
-const SERVERS: [&str; 2] = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
 
 /// How many minors a kubelet may be older than a server.
 const OLDEST: u32 = 3;
@@ -170,7 +186,14 @@ fn minor(version: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use futures_util::stream::BoxStream;
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::api::{Answer, Line, Request, Unreached};
 
     #[test]
     fn versions_that_may_be_together_are_no_finding() {
@@ -261,5 +284,102 @@ mod tests {
         let server = [("https://a:6443".to_owned(), "v1.34.1+rke2r1".to_owned())];
         let why = in_the_way(Changing::Kubelet, "1.34.1+k3s1", &server, &[]).unwrap_err();
         assert!(why.contains("no order"), "{why}");
+    }
+
+    /// Servers of which only one is ever heard: behind a balancer, or because no other one was named.
+    struct Behind {
+        version: &'static str,
+        nodes: Value,
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl Behind {
+        fn new(version: &'static str, nodes: &[(&str, &str, bool)]) -> Self {
+            let node = |(name, kubelet, server): &(&str, &str, bool)| {
+                let label = "node-role.kubernetes.io/control-plane";
+                let labels = if *server { json!({label: "true"}) } else { json!({}) };
+                json!({
+                    "metadata": {"name": name, "uid": name, "resourceVersion": "1", "labels": labels},
+                    "status": {"nodeInfo": {"kubeletVersion": kubelet}},
+                })
+            };
+            let nodes = nodes.iter().map(node).collect();
+            Self { version, nodes, asked: Mutex::default() }
+        }
+
+        async fn way(&self, changing: Changing, node: &str, to: &str) -> String {
+            see(self, changing, node, to).await.unwrap().unwrap_or_default()
+        }
+    }
+
+    #[async_trait]
+    impl Api for Behind {
+        async fn call(&self, request: Request) -> Result<Answer, Unreached> {
+            let body = match request.path.as_str() {
+                "/version" => json!({"gitVersion": self.version}),
+                _ => json!({"metadata": {"resourceVersion": "7"}, "items": self.nodes}),
+            };
+            self.asked.lock().unwrap().push(request.path);
+            let content_type = "application/json".to_owned();
+            Ok(Answer { status: 200, retry_after: None, content_type, body: body.to_string().into_bytes() })
+        }
+
+        async fn watch(
+            &self,
+            _: String,
+            _: Duration,
+        ) -> Result<Result<BoxStream<'static, Line>, Answer>, Unreached> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_no_endpoint_names_is_judged_by_the_kubelet_beside_it() {
+        let nodes = [
+            ("k3s-1", "v1.34.1+k3s1", true),
+            ("k3s-2", "v1.33.4+k3s1", true),
+            ("k3s-3", "v1.33.4+k3s1", false),
+        ];
+        let cluster = Behind::new("v1.34.1+k3s1", &nodes);
+        let way = cluster.way(Changing::Kubelet, "k3s-3", "1.34.1+k3s1").await;
+        assert!(way.starts_with("the server on k3s-2 (by its kubelet) serves v1.33.4+k3s1"), "{way}");
+        assert!(way.contains("servers first"), "{way}");
+        let way = cluster.way(Changing::Server, "k3s-1", "1.35.0+k3s1").await;
+        assert!(
+            way.contains("the server on k3s-2 (by its kubelet) serves v1.33.4+k3s1, more than one"),
+            "{way}"
+        );
+        // The one that is about to follow is in nobody's way, its own neither.
+        assert_eq!(cluster.way(Changing::Server, "k3s-2", "1.34.1+k3s1").await, "");
+    }
+
+    #[tokio::test]
+    async fn what_an_endpoint_says_counts_beside_what_the_nodes_say() {
+        let nodes = [("k3s-1", "v1.34.1+k3s1", true), ("k3s-3", "v1.33.4+k3s1", false)];
+        let way = Behind::new("v1.33.4+k3s1", &nodes).way(Changing::Kubelet, "k3s-3", "1.34.1+k3s1").await;
+        assert!(way.starts_with("the API serves v1.33.4+k3s1"), "{way}");
+        let way = Behind::new("v1.34.1+k3s1", &nodes).way(Changing::Kubelet, "k3s-3", "1.34.1+k3s1").await;
+        assert_eq!(way, "");
+    }
+
+    #[tokio::test]
+    async fn a_kubelet_that_goes_up_after_the_server_beside_it_does_not_wait_for_itself() {
+        let nodes = [("cp-1", "v1.33.4", true), ("cp-2", "v1.33.4", true), ("w-1", "v1.33.4", false)];
+        let cluster = Behind::new("v1.34.1", &nodes);
+        assert_eq!(cluster.way(Changing::Kubelet, "cp-1", "1.34.1").await, "");
+        let way = cluster.way(Changing::Kubelet, "w-1", "1.34.1").await;
+        assert!(way.contains("the server on cp-1 (by its kubelet) serves v1.33.4"), "{way}");
+    }
+
+    #[tokio::test]
+    async fn nodes_are_read_as_of_this_moment() {
+        let cluster = Behind::new("v1.34.1", &[("cp-1", "v1.34.1", true)]);
+        for changing in [Changing::Server, Changing::Kubelet] {
+            assert_eq!(cluster.way(changing, "w-1", "1.34.1").await, "");
+        }
+        let asked = cluster.asked.into_inner().unwrap();
+        let lists: Vec<_> = asked.iter().filter(|path| path.starts_with("/api/v1/nodes")).collect();
+        assert_eq!(lists.len(), 2, "{asked:?}");
+        assert!(!lists.iter().any(|path| path.contains("resourceVersion")), "{asked:?}");
     }
 }

@@ -67,13 +67,18 @@ async fn where_nobody_answers_that_is_said_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn missing_rights_are_findings_and_those_of_the_canary_are_apart() {
+async fn missing_rights_are_findings_and_those_of_the_canary_and_of_force_are_apart() {
     let ca = Ca::new();
     let server = server(&ca, "v1.33.4", 200, false).await;
     let seen = seen(&ca, &[&server.url]).await;
     assert!(seen.findings.iter().any(|found| found.starts_with("cannot patch nodes: needed to cordon")));
     assert!(!seen.findings.iter().any(|found| found.contains("nodeCanary")), "{:?}", seen.findings);
     assert_eq!(seen.missing_for_canary.len(), 5);
+    assert!(!seen.findings.iter().any(|found| found.contains("(force)")), "{:?}", seen.findings);
+    let [force] = &seen.missing_for_force[..] else { panic!("{:?}", seen.missing_for_force) };
+    assert!(
+        force.to_string().starts_with("cannot delete pods: needed to delete pods that cannot be evicted")
+    );
 }
 
 #[test]
@@ -86,6 +91,7 @@ fn credentials_that_end_are_a_finding_before_they_do() {
         valid_until_unix_s: None,
         missing: Vec::new(),
         missing_for_canary: Vec::new(),
+        missing_for_force: Vec::new(),
         findings: Vec::new(),
     };
     let until = |until_unix_s: i64| Some(Validity { from_unix_s: 0, until_unix_s });

@@ -351,7 +351,7 @@ async fn canary_of(scene: &Scene, node: &str) -> Canary {
         image: "simulated".to_owned(),
         command: Vec::new(),
         resolve: None,
-        within: Duration::from_secs(2),
+        within: SOON,
     }
 }
 
@@ -406,7 +406,8 @@ async fn a_canary_finds_the_missing_socket(scene: &mut Scene) {
     scene.cluster.stop_kwok();
     let admin = scene.cluster.admin();
     let pods = format!("/api/v1/namespaces/{CANARY_NAMESPACE}/pods");
-    let canary = canary_of(scene, "node-2").await;
+    // Nothing starts it, however long it is given.
+    let canary = Canary { within: Duration::from_secs(2), ..canary_of(scene, "node-2").await };
     let (verdict, ()) = tokio::join!(canary::fly(&scene.client, &canary, now), async {
         let pod = admin.until("the canary", &pods, SOON, |all| all.first().cloned()).await.unwrap();
         let said = "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox \"8f2c0e1b7a91\": plugin type=\"kube-ovn\" failed (add): RPC failed; request ip return 500 Post \"http://dummy/api/v1/add\": dial unix /run/openvswitch/kube-ovn-daemon.sock: connect: no such file or directory";

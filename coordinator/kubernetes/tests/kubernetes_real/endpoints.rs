@@ -11,6 +11,8 @@ use drydock_kubernetes::{
 use drydock_test_cluster::{Cluster, Settings, here};
 use serde_json::json;
 
+use super::{Scene, servers};
+
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// Longer than a busy machine takes, shorter than anybody waits for a frozen one.
 const WITHIN: Duration = Duration::from_secs(4);
@@ -60,7 +62,10 @@ async fn of_three_servers_a_frozen_and_a_stopped_one_are_passed_over_and_nothing
     if !here() {
         return;
     }
-    let mut cluster = Cluster::start(Settings { servers: 3, nodes: 0, ..Settings::default() }).await.unwrap();
+    let mut scene = Scene::of(Settings { servers: 3, ..Settings::default() }).await;
+    servers::a_request_that_hangs_is_looked_after_through_another_server(&mut scene).await;
+    let Scene { mut cluster, .. } = scene;
+    cluster.stop_kwok();
     let ours = client(&cluster);
     made(&ours, "first").await;
     let asked = ours.sent();

@@ -1,16 +1,17 @@
 //! `kubernetesCluster`: nothing fails in the node's cluster that did not fail before the run.
 //!
-//! What failed before is noted at the first gate of a run, while none of its nodes was changed: by what fails, not by its
-//! age alone, for a pod in a crash loop has no age that tells. What is noted stands on record, and holds nobody. Where
-//! nothing could be noted, only what has failed without a break since before the run began is not its doing.
+//! What failed before is noted at the first gate of a run in each cluster, while no Node of that cluster was changed: by
+//! what fails, not by its age alone, for a pod in a crash loop has no age that tells. What is noted stands on record, and
+//! holds nobody. Where nothing could be noted, only what has failed without a break since before the run began is not its
+//! doing.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use drydock_core::recipe::{Already, Check, KubernetesCluster};
 use drydock_kubernetes::health::{self, Known, Problem, Weight};
 use drydock_types::{ClusterName, NodeName, Verdict};
 
-use super::{bound, in_time, now_unix_s};
+use super::{in_cluster, now_unix_s};
 use crate::{checks::Scene, driver::FailedBefore, moves::kubernetes_drain::Bound};
 
 /// More causes than this are not told one by one in the record.
@@ -18,23 +19,20 @@ const MOST_SAID: usize = 20;
 
 /// Observes and judges.
 pub(crate) async fn verdict(scene: &Scene<'_>, node: &NodeName, config: &KubernetesCluster) -> Verdict {
-    in_time(async {
-        let bound = match bound(scene, node).await {
-            Ok(bound) => bound,
-            Err(unknown) => return unknown,
-        };
-        let (problems, now) = observed(&bound, config).await;
-        let noted = noted(scene, &bound, &problems, now);
-        if config.already_failing == Already::Refuse {
-            return health::verdict(&problems, None, now);
-        }
-        let before = noted.as_deref().or_else(|| known(scene, &bound));
-        let began_unix_s = i64::try_from(scene.request.began_unix_ms / 1000).unwrap_or(i64::MAX);
-        // A rehearsal has no run yet: all that fails would have failed before it.
-        let began_unix_s = if scene.request.rehearses { now } else { began_unix_s };
-        health::verdict(&problems, Some(Known { began_unix_s, before }), now)
-    })
-    .await
+    let bound = match in_cluster(scene, node).await {
+        Ok(bound) => bound,
+        Err(unknown) => return unknown,
+    };
+    let (problems, now) = observed(&bound, config).await;
+    let noted = noted(scene, &bound, &problems, now).await;
+    if config.already_failing == Already::Refuse {
+        return health::verdict(&problems, None, now);
+    }
+    let before = noted.as_deref().or_else(|| known(scene, &bound));
+    let began_unix_s = i64::try_from(scene.request.began_unix_ms / 1000).unwrap_or(i64::MAX);
+    // A rehearsal has no run yet: all that fails would have failed before it.
+    let began_unix_s = if scene.request.rehearses { now } else { began_unix_s };
+    health::verdict(&problems, Some(Known { began_unix_s, before }), now)
 }
 
 /// Notes what fails already where no check of this very look does: a check of the soak will ask for it.
@@ -44,19 +42,20 @@ pub(crate) async fn note(scene: &Scene<'_>) {
         return;
     }
     let noting = async {
-        let Ok(bound) = bound(scene, &scene.request.node).await else { return Verdict::Clear };
+        let Ok(bound) = in_cluster(scene, &scene.request.node).await else { return Verdict::Clear };
         if known(scene, &bound).is_none() {
             let (problems, now) = observed(&bound, &KubernetesCluster::default()).await;
-            drop(noted(scene, &bound, &problems, now));
+            drop(noted(scene, &bound, &problems, now).await);
         }
         Verdict::Clear
     };
-    drop(in_time(noting).await);
+    drop(scene.in_time(noting).await);
 }
 
 async fn observed(bound: &Bound, config: &KubernetesCluster) -> (Vec<Problem>, i64) {
     let now = now_unix_s();
-    let seen = health::observe(&*bound.api, Vec::new(), &config.ignore_namespaces, now).await;
+    let mut seen = health::observe(&*bound.api, Vec::new(), &config.ignore_namespaces, now).await;
+    seen.bound = Some(bound.node.clone());
     (health::judge(&seen, now), now)
 }
 
@@ -66,11 +65,11 @@ fn known<'a>(scene: &'a Scene<'_>, bound: &Bound) -> Option<&'a [String]> {
 }
 
 /// Notes what fails now, where that is what failed before, and where everything could be seen.
-fn noted(scene: &Scene<'_>, bound: &Bound, problems: &[Problem], now: i64) -> Option<Vec<String>> {
+async fn noted(scene: &Scene<'_>, bound: &Bound, problems: &[Problem], now: i64) -> Option<Vec<String>> {
     let whole = problems.iter().all(|problem| problem.weight <= Weight::Stops);
     // A rehearsal's are kept by nobody, and yet are what its verdicts go by.
     let notes = scene.request.notes_failures || scene.request.rehearses;
-    if !notes || !whole || known(scene, bound).is_some() {
+    if !notes || !whole || known(scene, bound).is_some() || !is_untouched(scene, bound).await {
         return None;
     }
     let keys = health::keys(problems);
@@ -88,13 +87,22 @@ fn noted(scene: &Scene<'_>, bound: &Bound, problems: &[Problem], now: i64) -> Op
     Some(keys)
 }
 
+/// Has nothing of the run been done to this cluster yet? What it did to others is no reason to note nothing here.
+async fn is_untouched(scene: &Scene<'_>, bound: &Bound) -> bool {
+    let changed = &scene.request.changed;
+    let Some(bindings) = scene.clusters.as_ref().filter(|_| !changed.is_empty()) else { return true };
+    // What cannot be read is no proof.
+    Arc::clone(bindings).any_of(&bound.cluster, changed).await == Ok(false)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::{collections::BTreeSet, time::Duration};
 
     use async_trait::async_trait;
     use drydock_core::moves::Move;
     use drydock_kubernetes::api::{Answer, Api, Line, Request, Unreached};
+    use drydock_proto::tls::peer::Shown;
     use drydock_types::{Epoch, Fence, InstanceId, NodeKey};
     use futures_util::stream::BoxStream;
     use serde_json::json;
@@ -104,12 +112,15 @@ mod tests {
         checks::{look_and_note, tests::request},
         driver::LookRequest,
         link::Sessions,
-        moves::{Carrier, Errand, NotMoved, kubernetes_drain::Bindings},
+        moves::{
+            Carrier, Errand, NotMoved,
+            kubernetes_drain::{Bindings, tests::sessions},
+        },
     };
 
     use super::*;
 
-    /// A cluster in which one Node is not Ready, and which says nothing where a path begins with this.
+    /// A cluster in which the node's Node is not Ready, and which says nothing where a path begins with this.
     #[derive(Debug, Clone, Copy)]
     struct Mute(&'static str);
 
@@ -117,10 +128,13 @@ mod tests {
     impl Api for Mute {
         async fn call(&self, request: Request) -> Result<Answer, Unreached> {
             let node = json!({"metadata": {"name": "k3s-1", "uid": "u", "resourceVersion": "1"}, "status": {
-                "conditions": [{"type": "Ready", "status": "False", "message": "PLEG is not healthy"}]}});
+                "nodeInfo": {"machineID": "m", "bootID": "b"},
+                "conditions": [{"type": "Ready", "status": "False", "message": "PLEG is not healthy",
+                    "lastTransitionTime": "2026-11-21T20:00:00Z"}]}});
             let body = match request.path.as_str() {
                 path if path.starts_with(self.0) => std::future::pending().await,
                 "/readyz" => json!("ok"),
+                "/api/v1/nodes/k3s-1" => node,
                 path if path.starts_with("/api/v1/nodes?") => {
                     json!({"metadata": {"resourceVersion": "7"}, "items": [node]})
                 }
@@ -145,6 +159,13 @@ mod tests {
             let (cluster, node) = ("shop".to_owned(), "k3s-1".to_owned());
             Ok(Bound { cluster, node, api: self, own_pod: None })
         }
+
+        async fn any_of(self: Arc<Self>, cluster: &str, keys: &BTreeSet<NodeKey>) -> Result<bool, String> {
+            match cluster {
+                "shop" => Ok(keys.contains(&OF_SHOP)),
+                other => Err(format!("nobody knows {other}")),
+            }
+        }
     }
 
     #[async_trait]
@@ -163,16 +184,30 @@ mod tests {
         }
     }
 
+    /// A machine that is another Node of the cluster, and one that is of another cluster.
+    const OF_SHOP: NodeKey = drydock_types::Sha256([7; 32]);
+    const ELSEWHERE: NodeKey = drydock_types::Sha256([8; 32]);
+
     /// A look at the first gate with a check of the cluster, which is not the one that would note what fails.
     async fn looked(cluster: Mute) -> (Vec<drydock_core::run::CheckResult>, Option<FailedBefore>) {
+        looked_after(cluster, &[]).await
+    }
+
+    /// The same, after the run has changed these.
+    async fn looked_after(
+        cluster: Mute,
+        changed: &[NodeKey],
+    ) -> (Vec<drydock_core::run::CheckResult>, Option<FailedBefore>) {
         let check = json!({"kubernetesCondition": {"group": "helm.toolkit.fluxcd.io", "version": "v2",
             "kind": "HelmRelease", "selector": "", "condition": {"type": "Ready"}}});
+        let name = NodeName::parse("k3s-1").unwrap();
         let request = LookRequest {
             checks: vec![serde_json::from_value(check).unwrap()],
             notes_failures: true,
-            ..request(&NodeName::parse("k3s-1").unwrap())
+            changed: changed.iter().copied().collect(),
+            ..request(&name)
         };
-        let sessions = Sessions::new(Fence { epoch: Epoch(1), instance: InstanceId([1; 16]) });
+        let (sessions, _agent) = sessions(&name, request.key, Epoch(1));
         // So long the reducer waits; the clock is the test's own.
         let look = timeout(Duration::from_secs(30), look_and_note(&sessions, &cluster, &request));
         let (results, _, failing) = look.await.expect("the reducer has begun another look by now");
@@ -187,11 +222,52 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_look_that_nobody_answers_at_all_shares_one_deadline_among_its_checks() {
+        let name = NodeName::parse("k3s-1").unwrap();
+        let checks = json!([
+            {"etcdQuorum": {}},
+            {"k3sDatastore": {"unit": "k3s.service"}},
+            {"kubernetesCluster": {}},
+            {"kubernetesNode": {}},
+            {"kubernetesSkew": {"of": "server"}},
+            {"nodeCanary": {"image": "registry.k8s.io/pause:3.10"}},
+        ]);
+        let request = request(&name);
+        let moves = json!([{"kubernetesDrain": {}}, {"kubernetesDrain": {}}]);
+        let request = LookRequest {
+            checks: serde_json::from_value(checks).unwrap(),
+            moves: serde_json::from_value(moves).unwrap(),
+            peers: vec![(name.clone(), request.detect.clone())],
+            ..request
+        };
+        let sessions = Sessions::new(Fence { epoch: Epoch(1), instance: InstanceId([1; 16]) });
+        // An agent whose stream is open, and who never says a word.
+        let (queue, _sent) = tokio::sync::mpsc::channel(64);
+        let shown = Shown(Arc::from(&b"certificate"[..]));
+        let _seat = sessions.sit(name, request.key, shown, queue).unwrap();
+        let look = timeout(Duration::from_secs(30), look_and_note(&sessions, &Mute("/"), &request));
+        let (results, ..) = look.await.expect("the reducer has begun another look by now");
+        assert_eq!(results.len(), 8, "each is answered: {results:?}");
+        for result in &results {
+            assert!(matches!(result.verdict, Verdict::Unknown(_)), "{result:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_fails_is_noted_beside_a_check_that_hears_nothing() {
         let (results, failing) = looked(Mute("/apis/helm.toolkit.fluxcd.io")).await;
         assert!(matches!(&results[0].verdict, Verdict::Unknown(_)), "{results:?}");
         let failing = failing.expect("nothing was noted");
         assert_eq!((failing.cluster.as_str(), failing.keys.len()), ("shop", 1));
         assert!(failing.said[0].contains("PLEG is not healthy"), "{failing:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_in_a_second_cluster_is_noted_although_the_first_was_changed() {
+        let silent = Mute("/apis/helm.toolkit.fluxcd.io");
+        let (_, failing) = looked_after(silent, &[ELSEWHERE]).await;
+        assert_eq!(failing.expect("nothing was noted").cluster.as_str(), "shop");
+        let (_, failing) = looked_after(silent, &[ELSEWHERE, OF_SHOP]).await;
+        assert_eq!(failing, None, "a Node of this very cluster was changed: it may be that");
     }
 }

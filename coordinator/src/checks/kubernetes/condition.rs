@@ -5,22 +5,19 @@ use drydock_kubernetes::condition::{self, Asked, Path, Wanted, Which};
 use drydock_types::{NodeName, Verdict};
 use serde_json::Value;
 
-use super::{bound, in_time};
+use super::in_cluster;
 use crate::checks::Scene;
 
 /// Observes and judges.
 pub(crate) async fn verdict(scene: &Scene<'_>, node: &NodeName, config: &KubernetesCondition) -> Verdict {
-    in_time(async {
-        let asked = match is_one(config) {
-            Ok(asked) => asked,
-            Err((what, _)) => return Verdict::Refused(what),
-        };
-        match bound(scene, node).await {
-            Ok(bound) => condition::look(&*bound.api, &asked).await,
-            Err(unknown) => unknown,
-        }
-    })
-    .await
+    let asked = match is_one(config) {
+        Ok(asked) => asked,
+        Err((what, _)) => return Verdict::Refused(what),
+    };
+    match in_cluster(scene, node).await {
+        Ok(bound) => condition::look(&*bound.api, &asked).await,
+        Err(unknown) => unknown,
+    }
 }
 
 /// Can this be asked? Judged where a plan is read, and again where it is asked.

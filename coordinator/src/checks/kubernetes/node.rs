@@ -2,54 +2,20 @@
 //! was changed, by the kubelet that it should be running where the recipe says so.
 
 use drydock_core::recipe::{KubeletVersion, KubernetesNode};
-use drydock_kubernetes::{
-    drain::{
-        ask,
-        look::{node_path, unseen},
-    },
-    objects::Node,
-};
-use drydock_types::{
-    NodeName, Verdict, Version,
-    probe::{Observation, Probe},
-};
+use drydock_kubernetes::objects::Node;
+use drydock_types::{NodeName, Verdict, Version};
 
-use super::{bound, in_time};
-use crate::{
-    checks::{PROBE_DEADLINE, Scene},
-    moves::kubernetes_drain::same_machine,
-};
+use super::proven;
+use crate::checks::Scene;
 
 /// Observes and judges.
 pub(crate) async fn verdict(scene: &Scene<'_>, name: &NodeName, config: &KubernetesNode) -> Verdict {
-    in_time(async {
-        let bound = match bound(scene, name).await {
-            Ok(bound) => bound,
-            Err(unknown) => return unknown,
-        };
-        let path = node_path(&bound.node);
-        let (node, facts) = tokio::join!(
-            ask::get::<Node>(&*bound.api, &path),
-            scene.sessions.observe(name, &Probe::Host {}, PROBE_DEADLINE)
-        );
-        let node = match node {
-            Ok(node) => node,
-            Err(fault) => return unseen(&bound.node, &fault),
-        };
-        match facts {
-            Ok(Observation::Host(facts)) => match same_machine(name, &facts, &node) {
-                Verdict::Clear => {}
-                unclear => return unclear,
-            },
-            Ok(_) => return Verdict::Unknown(format!("{name}'s agent answered another question")),
-            Err(why) => {
-                return Verdict::Unknown(format!("which machine {name} is was not said by its agent: {why}"));
-            }
-        }
-        let changed = !scene.request.before && !scene.request.rehearses;
-        judge(&node, config.kubelet.filter(|_| changed).map(|KubeletVersion::Target| &scene.request.to))
-    })
-    .await
+    let node = match proven(scene, name).await {
+        Ok((_, node)) => node,
+        Err(unclear) => return unclear,
+    };
+    let changed = !scene.request.before && !scene.request.rehearses;
+    judge(&node, config.kubelet.filter(|_| changed).map(|KubeletVersion::Target| &scene.request.to))
 }
 
 /// Ready is clear, by the kubelet that was expected where one was.

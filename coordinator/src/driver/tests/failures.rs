@@ -40,7 +40,7 @@ fn lines(world: &World) -> Vec<String> {
 fn the_first_gate_is_asked_for_it_and_what_it_finds_is_kept_once() {
     let mut world = watched();
     let first = asked(&world, "a");
-    assert!(first.notes_failures && first.failed_before.is_empty(), "{first:?}");
+    assert!(first.notes_failures && first.failed_before.is_empty() && first.changed.is_empty(), "{first:?}");
     assert_eq!(first.began_unix_ms, world.run(1).started.wall_ms);
     world.tell(found("0123456789abcdef"));
     // A look that another node asked for at the same time has found the same, or more.
@@ -57,7 +57,7 @@ fn the_first_gate_is_asked_for_it_and_what_it_finds_is_kept_once() {
 }
 
 #[test]
-fn once_something_was_changed_nothing_counts_as_before() {
+fn a_look_after_something_was_changed_is_told_what_for_clusters_of_which_nothing_was() {
     let mut world = watched();
     world.tell(found("0123456789abcdef"));
     let run = world.run(1);
@@ -69,6 +69,8 @@ fn once_something_was_changed_nothing_counts_as_before() {
     assert!(!after.notes_failures, "it is back from its change");
     world.clear(1, "a");
     let next = asked(&world, "b");
-    assert!(next.before && !next.notes_failures, "{next:?}");
+    // Of which cluster each is a Node the look knows: of that one nothing counts as before any more.
+    assert!(next.before && next.notes_failures, "{next:?}");
+    assert_eq!(next.changed, BTreeSet::from([key("a")]));
     assert_eq!(next.failed_before.len(), 1);
 }

@@ -1,4 +1,10 @@
 //! The look right before the change, against an API that answers by path.
+//!
+//! | module | what is told there |
+//! |---|---|
+//! | `replacements` | orders one after another over a cluster in memory: what each waits for |
+
+mod replacements;
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -49,7 +55,7 @@ impl Api for Table {
     }
 }
 
-struct Binding(Arc<Table>);
+pub(crate) struct Binding(pub(crate) Arc<dyn Api>);
 
 impl std::fmt::Debug for Binding {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -60,8 +66,12 @@ impl std::fmt::Debug for Binding {
 #[async_trait]
 impl Bindings for Binding {
     async fn of(self: Arc<Self>, _key: NodeKey, _name: &NodeName) -> Result<Bound, String> {
-        let api = Arc::<Table>::clone(&self.0);
+        let api = Arc::clone(&self.0);
         Ok(Bound { cluster: "shop".to_owned(), node: "k-1".to_owned(), api, own_pod: None })
+    }
+
+    async fn any_of(self: Arc<Self>, _cluster: &str, keys: &BTreeSet<NodeKey>) -> Result<bool, String> {
+        Ok(!keys.is_empty())
     }
 }
 
@@ -77,19 +87,34 @@ async fn agent(sessions: Sessions, name: NodeName, seat: u64, mut sent: mpsc::Re
     }
 }
 
+/// A coordinator of that epoch whose only session is that node's. Its agent runs on the machine `m`, of the boot `b`.
+pub(crate) fn sessions(
+    name: &NodeName,
+    key: NodeKey,
+    epoch: Epoch,
+) -> (Sessions, tokio::task::JoinHandle<()>) {
+    let sessions = Sessions::new(Fence { epoch, instance: InstanceId([1; 16]) });
+    let (queue, sent) = mpsc::channel(8);
+    let seat = sessions.sit(name.clone(), key, Shown(Arc::from(&b"certificate"[..])), queue).unwrap();
+    let (spoken_to, name) = (sessions.clone(), name.clone());
+    // The session lasts as long as its seat.
+    let agent = tokio::spawn(async move {
+        agent(spoken_to, name, seat.id, sent).await;
+        drop(seat);
+    });
+    (sessions, agent)
+}
+
 #[tokio::test(start_paused = true)]
 async fn kureds_lock_is_looked_at_right_before_the_change_where_a_kured_runs() {
     let name = NodeName::parse("n1").unwrap();
     let of: Move = serde_json::from_value(json!({"kubernetesDrain": {}})).unwrap();
     let asked =
         LookRequest { moves: vec![of.clone()], drained: true, ..crate::checks::tests::request(&name) };
-    let sessions = Sessions::new(Fence { epoch: Epoch(1), instance: InstanceId([1; 16]) });
-    let (queue, sent) = mpsc::channel(8);
-    let seat = sessions.sit(name.clone(), asked.key, Shown(Arc::from(&b"certificate"[..])), queue).unwrap();
-    let agent = tokio::spawn(agent(sessions.clone(), name, seat.id, sent));
+    let (sessions, agent) = sessions(&name, asked.key, Epoch(1));
 
     let table = Arc::new(Table::default());
-    let drains = KubernetesDrain::new(Arc::new(Binding(Arc::clone(&table))), sessions);
+    let drains = KubernetesDrain::new(Arc::new(Binding(Arc::<Table>::clone(&table))), sessions);
     let marker = Marker { fleet: asked.fleet, run: asked.run_id, node: asked.node.clone(), epoch: Epoch(1) };
     let put = |path, object| drop(table.there.lock().unwrap().insert(path, object));
     let marked = serde_json::to_string(&marker.mark("k-1", false)).unwrap();

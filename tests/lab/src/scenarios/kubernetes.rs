@@ -11,20 +11,27 @@
 //! | [`site`] | the nodes as K3s's installer leaves them, the fleet, the plan |
 //! | [`kubelet`] | the node whose pods are containers |
 //! | [`network`] | asking API servers from inside of the lab's network |
+//! | [`canary`] | canaries on the agents' nodes |
 //! | [`workloads`] | what runs in the cluster, and its budgets |
 //! | [`witness`] | each endpoint asked, written and read through, all the time |
 //! | [`budgets`] | ready pods per budget, counted at each change |
+//! | [`datastore`] | where a cluster of one server keeps its state |
 //! | [`upgrade`] | the story with three servers |
 //! | [`one_server`] | the story with one |
+//! | [`restore`] | what was saved of an SQLite database, put back |
 
 mod budgets;
+mod canary;
+mod datastore;
 mod kubelet;
 mod network;
 mod one_server;
+mod restore;
 mod site;
 mod upgrade;
 mod witness;
 mod workloads;
 
+pub use datastore::Datastore;
 pub(super) use one_server::play as one_server;
 pub(super) use upgrade::play;

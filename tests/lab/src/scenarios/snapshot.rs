@@ -69,7 +69,8 @@ pub(super) fn prove(
     Ok(())
 }
 
-fn backups(dir: &Path) -> Result<Vec<PathBuf>> {
+/// What the coordinator holds, the newest last.
+pub(super) fn backups(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for node in fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))?.flatten() {
         let files = fs::read_dir(node.path()).with_context(|| format!("read {}", node.path().display()))?;

@@ -2,6 +2,7 @@
 //! `drydock_kubernetes::client` is here, without a socket: one endpoint, its deadline, no answer within it.
 
 use std::{
+    collections::BTreeSet,
     future::pending,
     sync::{
         Arc,
@@ -213,5 +214,11 @@ impl Bindings for Way {
             return Err(format!("it is not known which Node of which cluster {name} is"));
         };
         Ok(Bound { cluster: "shop".to_owned(), node, api: self, own_pod: None })
+    }
+
+    async fn any_of(self: Arc<Self>, _cluster: &str, keys: &BTreeSet<NodeKey>) -> Result<bool, String> {
+        let inner = self.shared.lock();
+        let mut hosts = inner.ground.hosts.iter().enumerate().filter(|(_, host)| keys.contains(&host.key));
+        Ok(inner.kube.as_ref().is_some_and(|kube| hosts.any(|(index, _)| kube.bound[index])))
     }
 }

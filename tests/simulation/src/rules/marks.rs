@@ -26,6 +26,8 @@ use crate::{
 
 /// The annotation, as people read it.
 const KEY: &str = "drydock/mark";
+/// What stands beside it where replacements are waited for, and goes with it.
+const BESIDE: &str = "drydock/replacements";
 /// What was asked for before somebody undid a cordon is not held against it so long: a request's time, and its sender's.
 const UNDER_WAY_MS: u64 = 10_000;
 
@@ -156,6 +158,7 @@ fn theirs(node: &Value) -> Value {
         meta.remove("resourceVersion");
         if let Some(annotations) = meta.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.remove(KEY);
+            annotations.remove(BESIDE);
         }
     }
     if let Some(spec) = node["spec"].as_object_mut() {
@@ -401,6 +404,9 @@ impl Rules {
         }
         if is.cordon == Some(Cordon::Ours) {
             self.broken(10, now_ms, || format!("we gave {name} back, and our cordon stands on it"));
+        }
+        if !is.object["metadata"]["annotations"][BESIDE].is_null() {
+            self.broken(10, now_ms, || format!("we gave {name} back, and {BESIDE} stands on it"));
         }
         let Some(host) = ground.host(&old.node) else { return };
         let changed = self.began_ms.get(&host).is_some_and(|at| *at >= was.marked_ms);

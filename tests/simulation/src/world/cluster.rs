@@ -322,7 +322,10 @@ impl World {
             if !mark.contains("\"wasCordoned\":true") {
                 cordon(node, false);
             }
-            node["metadata"]["annotations"].as_object_mut().map(|all| all.remove("drydock/mark"));
+            if let Some(all) = node["metadata"]["annotations"].as_object_mut() {
+                all.remove("drydock/mark");
+                all.remove("drydock/replacements");
+            }
         });
         let release = Release { marks: true, ..Release::default() };
         self.ask("release", |running, now| {

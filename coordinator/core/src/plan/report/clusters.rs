@@ -5,7 +5,7 @@
 use alloc::{collections::BTreeSet, format, string::String};
 use core::cmp::Ordering;
 
-use drydock_types::{ClusterName, NodeName, Version};
+use drydock_types::{ClusterName, Label, NodeName, Version};
 
 use super::FindingView;
 use crate::{
@@ -66,6 +66,23 @@ fn ahead(plan: &Plan, index: usize, stage: &PlanStage, inventory: &Inventory, vi
     }
 }
 
+impl Plan {
+    /// The stage before a stage that takes those whom its nodes may not be ahead of at least as far as it goes itself, while
+    /// they are not there yet. That every single one of them is taken there, a plan without blockers has had judged.
+    #[must_use]
+    pub fn takes_them_there(&self, index: usize, concerns: impl Fn(&PlanNode) -> bool) -> Option<&Label> {
+        let stage = self.stages.get(index)?;
+        let of = stage.recipe.spec.versions.not_ahead_of.as_ref()?;
+        let goes_there = |earlier: &&PlanStage| {
+            let goes = |node: &PlanNode| node.skip.is_none() && concerns(node);
+            let goes = earlier.waves.iter().flat_map(|wave| &wave.nodes).any(goes);
+            let far_enough = matches!(stage.to.compare(&earlier.to), Some(Ordering::Less | Ordering::Equal));
+            goes && far_enough && earlier.recipe.metadata.name == *of
+        };
+        self.stages.iter().take(index).find(goes_there).map(|earlier| &earlier.name)
+    }
+}
+
 /// What runs on a node when a stage's turn has come; `Err` says why that is not known.
 fn by_then<'a>(
     plan: &'a Plan,
@@ -113,8 +130,6 @@ fn concerns(stage: &PlanStage, node: &NodeName, inventory: &Inventory) -> bool {
 #[cfg(test)]
 mod tests {
     use alloc::{collections::BTreeMap, string::ToString, vec, vec::Vec};
-
-    use drydock_types::Label;
 
     use super::*;
     use crate::{
@@ -167,6 +182,22 @@ mod tests {
         assert_eq!(found(&[("servers", SERVERS, "1.34.1"), ("agents", AGENTS, "1.33.9")], ALL_OLD), []);
         let builds: Stages<'_> = &[("servers", SERVERS, "1.33.4+k3s1"), ("agents", AGENTS, "1.33.4+k3s1")];
         assert_eq!(found(builds, ALL_OLD), []);
+    }
+
+    #[test]
+    fn a_stage_of_servers_takes_them_there_if_it_comes_before_goes_far_enough_and_concerns_them() {
+        let there = |stages: Stages<'_>, index, of: &str| {
+            let (plan, _) = plan(&bundle_of(stages), &fleet(stages, ALL_OLD)).unwrap();
+            plan.takes_them_there(index, |server| server.name.as_str() == of).map(ToString::to_string)
+        };
+        let stages: Stages<'_> = &[("servers", SERVERS, "1.34.1"), ("agents", AGENTS, "1.34.1")];
+        assert_eq!(there(stages, 1, "ctl-2").as_deref(), Some("servers"));
+        assert_eq!(there(stages, 1, "ctl-9"), None, "servers of another cluster");
+        assert_eq!(there(stages, 0, "ctl-2"), None, "servers are ahead of nobody");
+        let stages: Stages<'_> = &[("agents", AGENTS, "1.34.1"), ("servers", SERVERS, "1.34.1")];
+        assert_eq!(there(stages, 0, "ctl-2"), None, "it comes after");
+        let stages: Stages<'_> = &[("servers", SERVERS, "1.33.5"), ("agents", AGENTS, "1.34.1")];
+        assert_eq!(there(stages, 1, "ctl-2"), None, "not far enough");
     }
 
     #[test]

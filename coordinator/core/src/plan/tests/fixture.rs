@@ -74,6 +74,7 @@ pub(crate) fn recipe() -> Recipe {
             versions: VersionRules {
                 one_minor_at_a_time: true,
                 no_return_after_last_member: true,
+                no_return_over_minor: false,
                 not_ahead_of: None,
             },
             stage: vec![Step::FetchArtifact(FetchArtifact {})],

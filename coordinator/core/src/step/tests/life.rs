@@ -2,7 +2,7 @@
 
 use alloc::{string::ToString, vec, vec::Vec};
 
-use drydock_types::{Millis, SectionKind, Verdict};
+use drydock_types::{Millis, SectionKind, Step, UnitName, Verdict, step::BackupK3s};
 
 use super::world::World;
 use crate::{
@@ -144,6 +144,27 @@ fn a_snapshot_is_taken_once_while_it_is_fresh_and_again_when_it_is_not() {
     assert_eq!(at, Phase::Gating);
     world.look_clear("ctl-3", follower());
     assert_eq!(world.phase("ctl-3"), Phase::Protecting, "the snapshot is older than its recipe allows");
+}
+
+#[test]
+fn what_lies_on_each_node_by_itself_is_secured_there_though_another_ones_is_fresh() {
+    let mut bundle = bundle(vec![stage("etcd", vec![wave("members", named(&["ctl-1", "ctl-2"]))])]);
+    bundle.stages[0].recipe.spec.protect = vec![Step::BackupK3s(BackupK3s {
+        unit: UnitName::parse("k3s.service").unwrap(),
+        max_age: Millis::secs(900),
+        within: Millis::secs(600),
+        external_datastore_backed_up_by: None,
+    })];
+    bundle.plan.spec.stages[0].waves[0].order = Order::Listed;
+    let mut world = World::of(&bundle, &inventory(2));
+    world.tell(Event::Started {});
+    world.bring_to_done("ctl-1", Follower);
+    world.stage_all();
+    world.look_clear("ctl-2", follower());
+    assert_eq!(world.phase("ctl-2"), Phase::Protecting, "the backup of ctl-1 holds nothing of ctl-2's");
+    world.done("ctl-2");
+    world.look_clear("ctl-2", follower());
+    assert_eq!(world.phase("ctl-2"), Phase::Applying, "its own is fresh");
 }
 
 #[test]

@@ -31,11 +31,15 @@ fn gap(longest_ms: u64) -> Gap {
     Gap { longest_ms, asked: 100, answered: 90 }
 }
 
+/// What a coordinator says that was started anew.
+const LOST: &str = "the coordinator was started anew meanwhile";
+
 fn seen(whole: Result<Gap, &str>) -> Vec<Observed> {
     let part = |name: &str| Part { name: name.to_string(), gap: gap(5000) };
     vec![Observed {
         observer: "controlPlane".to_string(),
         what: "the API of prod".to_string(),
+        lost: whole == Err(LOST),
         whole: whole.map_err(ToString::to_string),
         parts: vec![part("https://a:6443"), part("https://b:6443")],
     }]
@@ -78,18 +82,34 @@ fn a_gap_past_its_bound_holds_before_the_next_node_and_is_no_reason_to_take_the_
     assert!(world.sent().is_empty());
     // A person goes on: it is seen to be well, and not held for the same gap again.
     world.resume();
-    returns(&mut world, Err("nobody asks any more"));
+    returns(&mut world, Err(LOST));
     assert_eq!((world.phase("ctl-2"), world.run.status), (Phase::Soaking, RunStatus::Running));
     assert_eq!(world.node("ctl-2").observed, seen(Ok(gap(5001))), "the figure stays");
 }
 
 #[test]
-fn what_was_not_measured_is_said_and_holds_nothing() {
+fn a_figure_that_is_lost_is_said_and_holds_nothing() {
     let mut world = changed(Millis::secs(5));
-    returns(&mut world, Err("the coordinator was started anew meanwhile"));
+    returns(&mut world, Err(LOST));
     assert_eq!(world.phase("ctl-2"), Phase::Soaking);
     let line = world.node("ctl-2").observed[0].line();
     assert_eq!(line, "the API of prod was not measured: the coordinator was started anew meanwhile");
+}
+
+#[test]
+fn where_nobody_could_ask_a_person_decides_and_only_once() {
+    let mut world = changed(Millis::secs(5));
+    returns(&mut world, Err("its credentials cannot be opened"));
+    let hold = world.run.hold.clone().unwrap();
+    assert_eq!((hold.kind, hold.resume_at), (HoldKind::GapTooLong, Phase::Returning));
+    assert!(
+        hold.reason.contains("could not be measured (its credentials cannot be opened)"),
+        "{}",
+        hold.reason
+    );
+    world.resume();
+    returns(&mut world, Err("its credentials cannot be opened"));
+    assert_eq!((world.phase("ctl-2"), world.run.status), (Phase::Soaking, RunStatus::Running));
 }
 
 #[test]

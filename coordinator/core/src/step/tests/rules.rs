@@ -123,8 +123,7 @@ fn only_on_a_clear_look(taken: &Taken<'_>, section: &Section) {
         assert!(hop.is_ok(), "a change from {from} to {}", stage.to);
         assert_eq!(section.from.as_ref(), Some(from));
     }
-    let protected =
-        stage.recipe.spec.protect.is_empty() || taken.before.protected_at_ms.contains_key(&was.stage);
+    let protected = stage.recipe.spec.protect.is_empty() || taken.before.protected_at(was).is_some();
     assert!(protected, "a change without a snapshot");
 }
 

@@ -1,14 +1,19 @@
 //! What operators read of a run that waits: the blocker by its name, and only commands that do something.
 
-use alloc::{string::ToString, vec::Vec};
+use alloc::{
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
 
-use drydock_types::outcome::SectionResult;
+use drydock_types::{ClusterName, outcome::SectionResult};
 
 use super::world::World;
 use crate::{
     hold_kind::{HoldKind, WaitKind},
     inventory::Role,
     plan::tests::fixture::*,
+    run::Event,
     run_view::{self, Live},
     standing::{Decision, Machine, Standing, Twins},
     view::{CommandView, Phase, RunView, WaitingView},
@@ -210,4 +215,26 @@ fn a_node_whose_old_process_goes_on_over_a_new_file_is_not_taken_back() {
     world.look_clear("ctl-2", crate::inventory::Seen { exe_sha256: None, ..old() });
     assert_eq!(world.phase("ctl-2"), Phase::Returning);
     assert!(world.node("ctl-2").unsettled.is_some());
+}
+
+#[test]
+fn what_failed_before_the_run_is_shown_as_it_was_first_seen() {
+    let mut world = World::usual();
+    assert!(view(&world, &[]).failed_before.is_empty());
+    let cluster = ClusterName::parse("prod").unwrap();
+    let found = |said: &str| Event::FailedBefore {
+        cluster: cluster.clone(),
+        keys: vec![said.to_string()],
+        said: vec![said.to_string()],
+    };
+    world.tell(found("queue-0 does not start"));
+    // A look that was asked for before the first came in.
+    world.tell(found("queue-1 does not start"));
+    let shown = view(&world, &[]).failed_before;
+    assert_eq!(shown.len(), 1);
+    assert_eq!(
+        (&shown[0].cluster, &shown[0].said),
+        (&cluster, &vec![String::from("queue-0 does not start")])
+    );
+    assert_eq!(world.run.failed_before[&cluster], ["queue-0 does not start"]);
 }

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     future::pending,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
 };
 
@@ -62,6 +62,8 @@ impl Ca {
 pub(crate) enum Reply {
     /// Status, content type, body; where it has a Retry-After, that.
     Answer(u16, &'static str, String, Option<u64>),
+    /// With this as its time.
+    Dated(String),
     /// Never.
     Hang,
     /// The connection breaks.
@@ -124,7 +126,25 @@ impl Server {
         name: &str,
         reply: impl Fn(&str) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        Self::serve(ca, Ipv4Addr::LOCALHOST, name, reply).await
+    }
+
+    /// A machine of its own: at this address of loopback's, with a certificate for it.
+    pub(crate) async fn start_at(
+        ca: &Ca,
+        at: Ipv4Addr,
+        reply: impl Fn(&str) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::serve(ca, at, &at.to_string(), reply).await
+    }
+
+    async fn serve(
+        ca: &Ca,
+        at: Ipv4Addr,
+        name: &str,
+        reply: impl Fn(&str) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(SocketAddr::from((at, 0))).await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let acceptor = TlsAcceptor::from(Arc::new(tls(ca, name)));
         let (reply, seen): (Replies, _) = (Arc::new(reply), Arc::default());
@@ -200,6 +220,10 @@ async fn answer(asked: String, reply: Replies) -> Result<Response<Body>, std::io
             }
             let body = Full::new(Bytes::from(body)).map_err(|never: Infallible| match never {});
             Ok(response.body(body.boxed()).unwrap())
+        }
+        Reply::Dated(date) => {
+            let body = Full::new(Bytes::from("{}")).map_err(|never: Infallible| match never {});
+            Ok(Response::builder().header("date", date).body(body.boxed()).unwrap())
         }
         Reply::Chunks(chunks, then) => {
             let chunks = stream::iter(chunks.into_iter().map(|chunk| Ok(Frame::data(Bytes::from(chunk)))));

@@ -1,16 +1,24 @@
 //! `waitForReplacements`: as many of each controller's pods ready elsewhere as were ready before.
 //!
-//! Counted by the controller's UID. A controller that was replaced meanwhile (a roll-out of its workload) never reaches
-//! its number under the old one: the drain's deadline holds then, with the name.
+//! But for pods that by the plan's word may wait for this node (`nowhereElse`, `localVolumes`) and that the scheduler finds no
+//! other place for: they would be waited for until the deadline.
+//!
+//! Before this run evicted any of them: that stands on the Node beside our mark ([`before`]), so that an order waits for what
+//! an earlier one had evicted too. Counted by the controller's UID. A controller that was replaced meanwhile (a roll-out of
+//! its workload) never reaches its number under the old one: the drain's deadline holds then, with the name and with what
+//! a person does who wants it counted anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
     super::{
-        Finding, Kind, Weight,
+        Finding, Kind, Order, Weight, Word,
         ask::{self, Fault},
         judge,
     },
@@ -19,107 +27,158 @@ use super::{
 };
 use crate::{
     api::Api,
-    objects::{Owner, Pod, Uid, pod::PodName},
+    mark::before::{self, Before, Controller},
+    objects::{Node, Owner, Pod, Uid, pod::PodName},
 };
 
 /// What is waited for.
 pub const WHAT: &str = "the evicted pods' replacements to be ready";
+/// The pause after a list that was not answered.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// What was there before anything was evicted.
-pub(super) struct Replacements {
-    /// Of each controller with a pod on the Node: where, and how many were ready.
-    before: BTreeMap<Owner, (String, usize)>,
+/// The controllers of the pods that have to leave, but for those of which it stands on the Node what was ready: with none
+/// counted yet.
+pub(super) fn uncounted(order: &Order, node: &Node, here: &[Pod]) -> Before {
+    let stands = stands(order, node);
+    let known = |uid: &Uid| stands.as_ref().is_some_and(|before| before.controllers().contains_key(uid));
+    let mut uncounted = Before::nothing(order.marker.run);
+    for pod in here.iter().filter(|pod| judge::goes(pod)) {
+        if let Some(Owner { kind, name, uid, .. }) =
+            pod.metadata.controller().filter(|owner| !known(&owner.uid))
+        {
+            let (namespace, kind, name) = (pod.metadata.namespace.clone(), kind.clone(), name.clone());
+            uncounted.add(uid.clone(), Controller { namespace, kind, name, ready: 0 });
+        }
+    }
+    uncounted
 }
 
-/// A pod as it counts: whose it is, and whether it is one of those that are wanted.
-type Counted = BTreeMap<Uid, (Owner, bool)>;
-
-impl Replacements {
-    pub(super) async fn before(api: &dyn Api, here: &[Pod]) -> Result<Self, Fault> {
-        let mut before: BTreeMap<Owner, (String, usize)> = here
-            .iter()
-            .filter(|pod| judge::goes(pod))
-            .filter_map(|pod| Some((pod.metadata.controller()?.clone(), (pod.metadata.namespace.clone(), 0))))
-            .collect();
-        let namespaces: BTreeSet<String> = before.values().map(|(namespace, _)| namespace.clone()).collect();
-        for namespace in namespaces {
-            ask::each(api, &path(&namespace), |pod: Pod| {
-                if let Some((_, ready)) =
-                    pod.metadata.controller().and_then(|owner| before.get_mut(owner)).filter(|_| serves(&pod))
-                {
-                    *ready += 1;
-                }
-            })
-            .await?;
-        }
-        Ok(Self { before })
-    }
-
-    /// Waits until they are there.
-    pub(super) async fn wait(
-        &self,
-        api: &dyn Api,
-        node: &str,
-        gone: &[(PodName, Uid)],
-        tell: &watch::Sender<Progress>,
-    ) -> Result<(), Finding> {
-        let since = Instant::now();
-        loop {
-            let mut counted = Counted::new();
-            let mut watches = stream::SelectAll::new();
-            for namespace in self.before.values().map(|(namespace, _)| namespace).collect::<BTreeSet<_>>() {
-                let listed =
-                    ask::each(api, &path(namespace), |pod: Pod| self.count(&mut counted, &pod, node)).await;
-                match listed {
-                    Ok(version) => watches.push(streams::watch::<Pod>(api, &path(namespace), &version)),
-                    Err(fault) if fault.is_final() => return Err(refused(&fault.to_string())),
-                    Err(fault) => {
-                        said(tell, gone.len(), &fault.to_string(), since);
-                        tokio::time::sleep(fault.after().unwrap_or(std::time::Duration::from_secs(1))).await;
-                        // The whole list is begun anew below.
-                        watches.clear();
-                        break;
-                    }
-                }
+/// How many pods of these controllers are ready now.
+pub(super) async fn counted(api: &dyn Api, mut of: Before) -> Result<Before, Fault> {
+    for namespace in namespaces(&of, |_| true) {
+        ask::each(api, &path(&namespace), |pod: Pod| {
+            if let Some(owner) = pod.metadata.controller().filter(|_| serves(&pod)) {
+                of.count(&owner.uid);
             }
-            if watches.is_empty() && !self.before.is_empty() {
-                continue;
-            }
-            while let Some(missing) = self.missing(&counted) {
-                said(tell, gone.len(), &missing, since);
-                match watches.next().await {
-                    Some(Seen::Is(pod)) => self.count(&mut counted, &pod, node),
-                    Some(Seen::Went(pod)) => drop(counted.remove(&pod.meta().uid)),
-                    Some(Seen::Trouble(_) | Seen::Well) => {}
-                    Some(Seen::Denied(refusal)) => return Err(refused(&refusal.to_string())),
-                    Some(Seen::Expired) | None => break,
-                }
-            }
-            if self.missing(&counted).is_none() {
-                return Ok(());
-            }
-        }
-    }
-
-    fn count(&self, counted: &mut Counted, pod: &Pod, node: &str) {
-        if let Some(owner) = pod.metadata.controller().filter(|owner| self.before.contains_key(owner)) {
-            let wanted = serves(pod) && pod.spec.node_name != node;
-            counted.insert(pod.metadata.uid.clone(), (owner.clone(), wanted));
-        }
-    }
-
-    /// The first controller that has not as many as before.
-    fn missing(&self, counted: &Counted) -> Option<String> {
-        self.before.iter().find_map(|(owner, (namespace, wanted))| {
-            let ready = counted.values().filter(|(whose, ready)| whose == owner && *ready).count();
-            (ready < *wanted).then(|| {
-                format!(
-                    "the {} {namespace}/{} has {ready} of {wanted} pods ready on other nodes",
-                    owner.kind, owner.name
-                )
-            })
         })
+        .await?;
     }
+    Ok(of)
+}
+
+/// What is to be waited for, by what stands on the Node. `None`: a controller of a pod that has to leave is not in it.
+pub(super) fn remembered(order: &Order, node: &Node, here: &[Pod]) -> Option<Before> {
+    uncounted(order, node, here).controllers().is_empty().then(|| stands(order, node)).flatten()
+}
+
+fn stands(order: &Order, node: &Node) -> Option<Before> {
+    match before::found(node, order.marker.run) {
+        before::Found::Stands(before) => Some(before),
+        before::Found::None | before::Found::Illegible(_) => None,
+    }
+}
+
+/// Where pods of such controllers are.
+fn namespaces(of: &Before, such: impl Fn(&Controller) -> bool) -> BTreeSet<String> {
+    let such = of.controllers().values().filter(|controller| such(controller));
+    such.map(|controller| controller.namespace.clone()).collect()
+}
+
+/// Pods as they count, by their UIDs.
+type Counted = BTreeMap<Uid, Stands>;
+
+/// May the pod wait until this node is back? By the plan's word, where the scheduler has found no place for it.
+fn may_wait(order: &Order, pod: &Pod) -> bool {
+    let words = &order.words;
+    let allowed = words.nowhere_else == Word::Allow
+        || (words.local_volumes == Word::Allow && pod.claims().next().is_some());
+    allowed && pod.fits_nowhere() && !pod.metadata.is_going()
+}
+
+/// One pod of a controller.
+struct Stands {
+    /// The controller's UID.
+    of: Uid,
+    /// It is one of those that are wanted: ready, on another node; or one that may wait for this one.
+    wanted: bool,
+    /// It is there to stay: its controller makes no other one for it.
+    stays: bool,
+}
+
+/// Waits until as many are ready elsewhere as were before.
+pub(super) async fn wait(
+    before: &Before,
+    api: &dyn Api,
+    order: &Order,
+    gone: &[(PodName, Uid)],
+    tell: &watch::Sender<Progress>,
+) -> Result<(), Finding> {
+    let since = Instant::now();
+    // Of whom none was ready nothing is waited for.
+    let namespaces = namespaces(before, |controller| controller.ready > 0);
+    'anew: loop {
+        let mut counted = Counted::new();
+        let mut watches = stream::SelectAll::new();
+        for namespace in &namespaces {
+            let path = path(namespace);
+            match ask::each(api, &path, |pod: Pod| count(before, &mut counted, &pod, order)).await {
+                Ok(version) => watches.push(streams::watch::<Pod>(api, &path, &version)),
+                Err(fault) if fault.is_final() => return Err(refused(&fault.to_string())),
+                Err(fault) => {
+                    said(tell, gone.len(), &fault.to_string(), since);
+                    tokio::time::sleep(fault.after().unwrap_or(PAUSE)).await;
+                    continue 'anew;
+                }
+            }
+        }
+        while let Some(missing) = missing(before, &counted, &order.node) {
+            said(tell, gone.len(), &missing, since);
+            match watches.next().await {
+                Some(Seen::Is(pod)) => count(before, &mut counted, &pod, order),
+                Some(Seen::Went(pod)) => drop(counted.remove(&pod.meta().uid)),
+                Some(Seen::Trouble(_) | Seen::Well) => {}
+                Some(Seen::Denied(refusal)) => return Err(refused(&refusal.to_string())),
+                Some(Seen::Expired) | None => continue 'anew,
+            }
+        }
+        return Ok(());
+    }
+}
+
+fn count(before: &Before, counted: &mut Counted, pod: &Pod, order: &Order) {
+    let owner = pod.metadata.controller().filter(|owner| before.controllers().contains_key(&owner.uid));
+    if let Some(owner) = owner {
+        let wanted = (serves(pod) && pod.spec.node_name != order.node) || may_wait(order, pod);
+        let stays = !pod.metadata.is_going() && pod.status.phase != "Failed";
+        counted.insert(pod.metadata.uid.clone(), Stands { of: owner.uid.clone(), wanted, stays });
+    }
+}
+
+/// The first controller that has not as many as before.
+fn missing(before: &Before, counted: &Counted, node: &str) -> Option<String> {
+    before.controllers().iter().find_map(|(uid, Controller { namespace, kind, name, ready: wanted })| {
+        let of = || counted.values().filter(|pod| pod.of == *uid);
+        let ready = of().filter(|pod| pod.wanted).count();
+        let there = of().filter(|pod| pod.stays).count();
+        (ready < *wanted).then(|| {
+            let has =
+                format!("the {kind} {namespace}/{name} has {ready} of {wanted} pods ready on other nodes");
+            match there < *wanted {
+                // Never again, or only not yet: a quota or a webhook may keep them from being made.
+                true => format!("{has}, and {there} at all; {}", if_not_again(node)),
+                false => has,
+            }
+        })
+    })
+}
+
+/// What a person does about a controller that is not to be as many again.
+fn if_not_again(node: &str) -> String {
+    format!(
+        "if it was rolled out anew, scaled down or has ended: while the run is paused or holds, \
+         `kubectl annotate node {node} {}-`, then `drydock run resume` has what is there now counted",
+        before::KEY
+    )
 }
 
 /// Ready, or done with what it was for.

@@ -21,6 +21,9 @@ use crate::{
 pub(super) const AT_ONCE: usize = 10;
 /// A UID that did not match has taken one from the budget for 121 s. Not again under that name before it is back.
 const AFTER_ANOTHER_UID: Duration = Duration::from_secs(125);
+/// Why one waits for that.
+const NAMESAKE: &str =
+    "an earlier pod of its name counts as gone for its budget for two minutes; it is asked to go after that";
 /// The first pause after an eviction that got no answer: doubled each time, up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// A budget is watched, not asked. Should the watch miss it, it is asked again after this, doubled each time, up to
@@ -139,11 +142,12 @@ impl Roster {
         if self.gone.iter().any(|(gone, _)| *gone == name) {
             *self.returns.entry(name.clone()).or_default() += 1;
         }
+        let not_before = self.another_uid.get(&name).copied().filter(|at| *at > now);
         let charge = Charge {
             stage: if going { Stage::Ends } else { Stage::Waits },
             since: now,
-            because: String::new(),
-            not_before: self.another_uid.get(&name).copied(),
+            because: if not_before.is_some() { NAMESAKE.to_owned() } else { String::new() },
+            not_before,
             tries: 0,
             heard: 0,
             pod,
@@ -377,6 +381,8 @@ impl Roster {
             }
             Refusal::Throttled { after } => {
                 charge.waits(now, &said);
+                // Its own time too: that another one was taken meanwhile does not shorten it.
+                charge.not_before = Some(now + after);
                 self.throttled = Some((now + after, said));
             }
             Refusal::AnotherUid { .. } => {
@@ -441,6 +447,13 @@ impl Roster {
             Stage::Ends | Stage::Asked => None,
             Stage::Waits => {
                 let budget = judge::counted_by(&charge.pod, self.budgets.values());
+                if let Some(budget) = budget.filter(|budget| !budget.is_counted()) {
+                    // What its status allows is of the budget as it was.
+                    return Some(format!(
+                        "the controller-manager has not yet looked at the PodDisruptionBudget {}",
+                        budget.name()
+                    ));
+                }
                 if let Some(denied) = budget.and_then(|budget| self.denied.get(&budget.name())) {
                     let gone = budget.map(judge::counts_as_gone).unwrap_or_default();
                     return Some(format!("{}{gone}", denied.said));

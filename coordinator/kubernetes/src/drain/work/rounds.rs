@@ -22,15 +22,17 @@ use super::{
         judge::{self, Judgement, Stayer},
         look::{self, BUDGETS, Look, Versions, pods_path, unseen},
     },
-    judge_drained, read_again,
-    replacements::Replacements,
+    judge_drained, read_again, replacements,
     roster::Roster,
     said::{Ended, Evidence, Progress, Stop},
     streams::{self, Seen},
 };
 use crate::{
     api::Api,
-    mark::{self, Found},
+    mark::{
+        self, Found,
+        before::{self, Before},
+    },
     objects::{Budget, Node, Pod, Uid},
 };
 
@@ -45,7 +47,6 @@ pub(super) struct Rounds<'a> {
     roster: Roster,
     /// Evictions under way. They outlive a look in between: what was asked is never forgotten.
     asked: FuturesUnordered<BoxFuture<'a, (Uid, Went)>>,
-    replacements: Option<Replacements>,
     notes: Vec<String>,
     stayed: Vec<Stayer>,
     pause: Duration,
@@ -78,7 +79,6 @@ impl<'a> Rounds<'a> {
             tell,
             roster: Roster::forcing(order.force.clone()),
             asked: FuturesUnordered::new(),
-            replacements: None,
             notes: Vec::new(),
             stayed: Vec::new(),
             pause: PAUSE.0,
@@ -120,14 +120,19 @@ impl<'a> Rounds<'a> {
             self.judge(&look, begun)?;
             // As many as the cluster has, and read again by the next look: not kept while a drain waits.
             (look.elsewhere, look.volumes) = (None, None);
-            let node = self.cordon(&look.node).await?;
+            let ready = self.ready_now(&look).await?;
+            let node = self.cordon(&look.node, ready.as_ref()).await?;
             begun = true;
+            let before = ready.and_then(|_| replacements::remembered(self.order, &node, &look.pods));
+            if self.order.words.wait_for_replacements && before.is_none() {
+                // Somebody has changed that meanwhile. Nobody is asked to go of whom it does not stand there.
+                tokio::time::sleep(missed).await;
+                missed = (missed * 2).clamp(PAUSE.0, PAUSE.1);
+                continue;
+            }
             self.roster.take(&look, Instant::now());
             if let Some(finding) = self.roster.comes_back() {
                 return Err(finding);
-            }
-            if self.order.words.wait_for_replacements && self.replacements.is_none() {
-                self.replacements = Some(self.replacements_before(&look).await?);
             }
             let versions = look.into_versions();
             match self.empty(&versions).await? {
@@ -143,8 +148,8 @@ impl<'a> Rounds<'a> {
                 }
                 Emptied::Yes => {}
             }
-            if let Some(replacements) = &self.replacements {
-                replacements.wait(self.api, &self.order.node, self.roster.gone(), self.tell).await?;
+            if let Some(before) = &before {
+                replacements::wait(before, self.api, self.order, self.roster.gone(), self.tell).await?;
             }
             if self.order.looks_again {
                 // The next to look is whoever gave the order, by a read of its own.
@@ -195,11 +200,11 @@ impl<'a> Rounds<'a> {
         Ok(())
     }
 
-    async fn cordon(&mut self, seen: &Node) -> Result<Node, Finding> {
+    async fn cordon(&mut self, seen: &Node, ready: Option<&Before>) -> Result<Node, Finding> {
         let mut seen = Some(seen);
         loop {
             self.writing.send_replace(true);
-            let done = cordon::cordon(self.api, self.order, seen.take()).await;
+            let done = cordon::cordon(self.api, self.order, seen.take(), ready).await;
             self.writing.send_replace(false);
             if self.halt.is_cancelled() {
                 // Whoever stopped this drops it now.
@@ -213,6 +218,7 @@ impl<'a> Rounds<'a> {
                 Err(NotCordoned::Faulted(fault)) => self.breathe(*fault).await?,
                 Err(NotCordoned::Gone) => return Err(gone(self.order)),
                 Err(NotCordoned::Uncordoned) => return Err(uncordoned(self.order)),
+                Err(NotCordoned::Forgotten(why)) => return Err(forgotten(self.order, &why)),
                 Err(NotCordoned::Blocked(findings)) => {
                     return Err(findings.into_iter().next().unwrap_or_else(|| gone(self.order)));
                 }
@@ -220,10 +226,19 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    async fn replacements_before(&mut self, look: &Look) -> Result<Replacements, Finding> {
+    /// How many pods are ready now of each controller of which it does not stand on the Node yet. `None`: the plan does
+    /// not ask for it.
+    async fn ready_now(&mut self, look: &Look) -> Result<Option<Before>, Finding> {
+        if !self.order.words.wait_for_replacements {
+            return Ok(None);
+        }
+        let uncounted = replacements::uncounted(self.order, &look.node, &look.pods);
         loop {
-            match Replacements::before(self.api, &look.pods).await {
-                Ok(replacements) => return Ok(replacements),
+            match replacements::counted(self.api, uncounted.clone()).await {
+                Ok(ready) => {
+                    self.well();
+                    return Ok(Some(ready));
+                }
                 Err(fault) => self.breathe(fault).await?,
             }
         }
@@ -428,6 +443,21 @@ fn uncordoned(order: &Order) -> Finding {
         Kind::Node,
         format!("somebody uncordoned the Node {} while this run drained it", order.node),
         "find out who and why; then `drydock run resume` drains it again, `drydock run skip` leaves it",
+    )
+}
+
+fn forgotten(order: &Order, why: &str) -> Finding {
+    Finding::new(
+        Weight::Refused,
+        Kind::Unseen,
+        format!(
+            "how many pods of each controller were ready before this run evicted the first from the Node {} is not known \
+             any more ({}: {why})",
+            order.node,
+            before::KEY
+        ),
+        "see that what runs there is at strength on other nodes; then `drydock run resume` has what is ready counted anew, \
+         `drydock run skip` gives the node back",
     )
 }
 

@@ -8,6 +8,7 @@
 //! | `faults` | endpoints that hang, die, start; watches that end |
 //! | `others` | people and programs that do something meanwhile |
 //! | `cordons` | our mark, and whose cordon is taken back |
+//! | `replacements` | what `waitForReplacements` waits for, over all orders of a run |
 //! | `forced` | pods that are deleted because somebody has said so |
 //! | `foreseen` | what is found before anything is touched |
 
@@ -18,4 +19,5 @@ mod forced;
 mod foreseen;
 mod leaves;
 mod others;
+mod replacements;
 mod scene;

@@ -330,9 +330,15 @@ fn workloads_are_told_where_no_pod_of_theirs_says_why() {
                 &json!({"readyReplicas": 2, "updatedReplicas": 1, "observedGeneration": 3}),
             ),
         ),
+        // One pod of it is missing, and is not counted as updated either.
         (
             "StatefulSet",
-            scaled("db", &three, &json!({"readyReplicas": 2, "updatedReplicas": 3, "observedGeneration": 3})),
+            scaled(
+                "db",
+                &three,
+                &json!({"readyReplicas": 2, "updatedReplicas": 2, "currentReplicas": 2, "observedGeneration": 3,
+                    "currentRevision": "db-6f5", "updateRevision": "db-6f5"}),
+            ),
         ),
     ];
     let told: Vec<(Weight, String)> = judge(&seen, now())
@@ -347,6 +353,110 @@ fn workloads_are_told_where_no_pod_of_theirs_says_why() {
             (Weight::Stops, "StatefulSet shop/db has 2 of 3 pods ready".to_owned()),
             (Weight::Note, "Deployment shop/new has 2 of 3 pods ready: it is being rolled out".to_owned()),
         ]
+    );
+}
+
+/// What is said of a StatefulSet that lacks one of three pods.
+fn of_stateful(strategy: &Value, status: &Value) -> (Weight, String) {
+    let mut of = json!({"readyReplicas": 2, "updatedReplicas": 1, "observedGeneration": 3});
+    crate::fake::make::overlay(&mut of, status);
+    let spec = json!({"replicas": 3, "updateStrategy": strategy});
+    let mut seen = seen(&[], vec![]);
+    seen.workloads = vec![("StatefulSet", scaled("db", &spec, &of))];
+    let problems = judge(&seen, now());
+    let [problem] = &*problems else { panic!("{problems:?}") };
+    (problem.weight, problem.what(now()))
+}
+
+#[test]
+fn a_statefulset_is_rolled_out_while_its_revisions_differ_and_never_because_a_pod_is_missing() {
+    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}});
+    let kept = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}});
+    let by_hand = json!({"type": "OnDelete"});
+    let same = json!({"currentReplicas": 2, "currentRevision": "db-6f5", "updateRevision": "db-6f5"});
+    let between = json!({"currentReplicas": 2, "currentRevision": "db-6f5", "updateRevision": "db-7c9"});
+    let as_far_as_wanted =
+        json!({"currentReplicas": 1, "currentRevision": "db-6f5", "updateRevision": "db-7c9"});
+    let short = "StatefulSet shop/db has 2 of 3 pods ready";
+    let rolls = "StatefulSet shop/db has 2 of 3 pods ready: it is being rolled out";
+    for (strategy, status, weight, said) in [
+        (&rolling, &same, Weight::Stops, short),
+        (&rolling, &between, Weight::Note, rolls),
+        (&rolling, &as_far_as_wanted, Weight::Note, rolls),
+        // The one that is kept has the old revision for good.
+        (&kept, &between, Weight::Note, rolls),
+        (&kept, &as_far_as_wanted, Weight::Stops, short),
+        (&by_hand, &between, Weight::Stops, short),
+    ] {
+        assert_eq!(of_stateful(strategy, status), (weight, said.to_owned()), "{strategy} {status}");
+    }
+}
+
+/// A pod of a StatefulSet.
+fn of_set(name: &str, status: &Value) -> Value {
+    let mut pod = pod(name, "k3s-2", DAY, status);
+    pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "db", "controller": true}]);
+    pod
+}
+
+/// The lines of workloads beside what their pods say.
+fn of_workloads(seen: &Observed) -> Vec<String> {
+    judge(seen, now()).iter().filter(|of| of.kind == Kind::Workload).map(|of| of.what(now())).collect()
+}
+
+#[test]
+fn a_pod_that_fails_explains_no_more_than_itself() {
+    let short = |has: i64, more: &Value| {
+        let mut status = json!({"readyReplicas": has, "updatedReplicas": 3, "observedGeneration": 3});
+        crate::fake::make::overlay(&mut status, more);
+        scaled("db", &json!({"replicas": 3}), &status)
+    };
+    let mut seen = seen(&[of_set("db-0", &creating())], vec![]);
+    seen.workloads = vec![("StatefulSet", short(2, &json!({})))];
+    assert_eq!(of_workloads(&seen), [""; 0], "its one pod says why");
+    seen.workloads = vec![("StatefulSet", short(1, &json!({})))];
+    assert_eq!(of_workloads(&seen), ["StatefulSet shop/db has 1 of 3 pods ready"]);
+    // What the workload itself says is told whatever its pods do.
+    let quota = json!({"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: shop"}]});
+    seen.workloads = vec![("StatefulSet", short(2, &quota))];
+    assert_eq!(of_workloads(&seen), ["StatefulSet shop/db has 2 of 3 pods ready: exceeded quota: shop"]);
+    let late = json!({"conditions": [{"type": "Progressing", "status": "False", "message": "ReplicaSet has timed out progressing."}]});
+    seen.workloads = vec![("StatefulSet", short(2, &late))];
+    assert_eq!(
+        of_workloads(&seen),
+        ["StatefulSet shop/db has 2 of 3 pods ready: ReplicaSet has timed out progressing."]
+    );
+}
+
+#[test]
+fn a_pod_that_is_ready_or_has_been_replaced_explains_no_shortage() {
+    let crashes_and_runs = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
+        "containerStatuses": [{"name": "app", "ready": true, "restartCount": 9, "state": {"running": {}},
+            "lastState": {"terminated": {"reason": "Error", "exitCode": 1, "finishedAt": ago(100)}}}]});
+    let going = |mut pod: Value| {
+        pod["metadata"]["deletionTimestamp"] = json!(ago(DAY));
+        pod
+    };
+    let lacks = scaled(
+        "db",
+        &json!({"replicas": 3}),
+        &json!({"readyReplicas": 2, "updatedReplicas": 3, "observedGeneration": 3}),
+    );
+    let told = |pod: Value, kind: &'static str| {
+        let mut seen = seen(&[pod], vec![]);
+        assert_eq!(seen.failing.len(), 1);
+        seen.workloads = vec![(kind, lacks.clone())];
+        of_workloads(&seen)
+    };
+    assert_eq!(
+        told(of_set("db-0", &crashes_and_runs), "StatefulSet"),
+        ["StatefulSet shop/db has 2 of 3 pods ready"]
+    );
+    // A StatefulSet makes no other pod while this one is there; a Deployment has made it.
+    assert_eq!(told(going(of_set("db-0", &creating())), "StatefulSet"), [""; 0]);
+    assert_eq!(
+        told(going(pod("db-0", "k3s-2", DAY, &creating())), "Deployment"),
+        ["Deployment shop/db has 2 of 3 pods ready"]
     );
 }
 

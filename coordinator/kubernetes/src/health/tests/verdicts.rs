@@ -68,6 +68,49 @@ fn a_crash_loop_is_known_by_what_was_noted_and_never_by_its_times() {
     );
 }
 
+/// Two Nodes, one of which has been in this state for so long.
+fn of_node(condition: &str, status: &str, age: i64) -> Observed {
+    let mut seen = seen(&[], vec![]);
+    let mut sick = node("k3s-2", "True", &json!({}));
+    sick.status.conditions.retain(|of| of.kind != condition);
+    let of = json!({"type": condition, "status": status, "message": "why", "lastTransitionTime": ago(age)});
+    sick.status.conditions.push(serde_json::from_value(of).unwrap());
+    seen.nodes = vec![node("k3s-1", "True", &json!({})), sick];
+    seen
+}
+
+#[test]
+fn a_node_that_recovered_and_fails_again_is_not_excused_by_its_failure_before_the_run() {
+    for (condition, status) in [("Ready", "False"), ("Ready", "Unknown"), ("DiskPressure", "True")] {
+        let of = |age| judge(&of_node(condition, status, age), now());
+        let noted = keys(&of(DAY));
+        // The same failure goes on: by its age, also where nobody noted it.
+        for before in [None, Some(&*noted)] {
+            assert_eq!(verdict(&of(DAY), Some(known(before)), now()), Verdict::Clear, "{condition}");
+        }
+        // It ended meanwhile, and another one began.
+        let again = verdict(&of(10 * MIN), Some(known(Some(&noted))), now());
+        assert!(matches!(&again, Verdict::Waiting(why) if why.contains("k3s-2")), "{condition}: {again:?}");
+        // What began after the run and before its first gate is noted there, and is no news while it lasts.
+        let noted = keys(&of(RUN - 300));
+        assert_eq!(verdict(&of(RUN - 300), Some(known(Some(&noted))), now()), Verdict::Clear, "{condition}");
+        assert!(matches!(verdict(&of(RUN - 301), Some(known(Some(&noted))), now()), Verdict::Waiting(_)));
+    }
+}
+
+#[test]
+fn a_node_of_whose_failure_nothing_tells_when_it_began_is_never_noted() {
+    let mut seen = of_node("Ready", "False", DAY);
+    seen.nodes[1].status.conditions[0].last_transition_time = None;
+    let problems = judge(&seen, now());
+    assert_eq!(keys(&problems), [""; 0]);
+    assert!(matches!(verdict(&problems, Some(known(Some(&[]))), now()), Verdict::Waiting(_)));
+    // One that has never reported has not done so since it was made.
+    seen.nodes[1].status.conditions.clear();
+    seen.nodes[1].metadata.creation_timestamp = Some(ago(DAY));
+    assert_eq!(verdict(&judge(&seen, now()), Some(known(None)), now()), Verdict::Clear);
+}
+
 /// A pod of a DaemonSet for a Node, failing in one of the ways in which a pod can.
 fn of_daemon(way: &str, node: &str, age: i64) -> Observed {
     let status = match way {

@@ -10,6 +10,8 @@ use drydock_test_cluster::cache::Cache;
 use drydock_test_cluster::{Admin, objects};
 use serde_json::Value;
 
+use super::Datastore;
+use super::canary;
 use super::kubelet;
 use super::network::{self, Network, SOON};
 use super::workloads;
@@ -25,8 +27,8 @@ const AGENTS: usize = 2;
 /// By Drydock's name.
 pub(super) const CLUSTER: &str = "lab";
 pub(super) const PLAN: &str = "k3s.yaml";
-const BINARY: &str = "/usr/local/bin/k3s";
-const DATA: &str = "/var/lib/rancher/k3s";
+pub(super) const BINARY: &str = "/usr/local/bin/k3s";
+pub(super) const DATA: &str = "/var/lib/rancher/k3s";
 const TOKEN: &str = "K3S_TOKEN=a-secret-of-the-lab\n";
 pub(super) const KUBE_NODES: &str = "/api/v1/nodes";
 /// How long a command may take that waits for the run.
@@ -44,6 +46,7 @@ pub(super) struct Site<'lab> {
     servers: usize,
     artifact: String,
     _kwok: ChildGuard,
+    _datastore: Option<ChildGuard>,
 }
 
 /// So many nodes for servers, and two for agents.
@@ -56,7 +59,7 @@ pub(super) fn boot(servers: usize) -> Result<Lab> {
 }
 
 impl<'lab> Site<'lab> {
-    pub(super) fn set(lab: &'lab Lab) -> Result<Self> {
+    pub(super) fn set(lab: &'lab Lab, datastore: Datastore) -> Result<Self> {
         let started = Instant::now();
         let nodes = lab.nodes().len();
         let servers = nodes - AGENTS;
@@ -64,9 +67,10 @@ impl<'lab> Site<'lab> {
         let cache = Cache::open()?;
         let older = binaries::server(&cache, &Release::usual_before())?;
         for node in lab.nodes() {
-            install(node, node_role(node, servers), node.name() == last.name(), &older)?;
+            install(node, node_role(node, servers), datastore, node.name() == last.name(), &older)?;
         }
         kubelet::prepare(lab, last)?;
+        let store = datastore.start(lab)?;
         start(lab, servers)?;
         let network = Network::enter(lab)?;
         let endpoints = lab.nodes()[..servers].iter().map(|node| endpoint(lab, node));
@@ -77,6 +81,7 @@ impl<'lab> Site<'lab> {
         })?;
         let kwok = play_pods(lab, &cache)?;
         workloads::create(&network, admin, &last.name())?;
+        canary::make_room(&network, admin)?;
         println!(
             "a cluster of {servers} servers and {AGENTS} agents with its workloads after {} ms more",
             started.elapsed().as_millis()
@@ -90,7 +95,8 @@ impl<'lab> Site<'lab> {
         let fleet = Fleet::install_for(lab, "fleet", &outfit)?;
         let newer = Release::usual();
         let artifact = fleet.sign_as("k3s", &binaries::server(&cache, &newer)?, "newer", newer.as_str())?;
-        let site = Self { lab, fleet, network, endpoints, newer, servers, artifact, _kwok: kwok };
+        let site =
+            Self { lab, fleet, network, endpoints, newer, servers, artifact, _kwok: kwok, _datastore: store };
         site.make_known()?;
         println!(
             "{nodes} agents enrolled and bound, K3s {} signed after {} ms",
@@ -131,22 +137,23 @@ impl<'lab> Site<'lab> {
         Ok(())
     }
 
-    /// All servers, then the agents; `more` stands in the servers' stage.
-    pub(super) fn write_plan(&self, more: &str) -> Result<()> {
+    /// All servers, then the agents; `with` and `more` stand in the servers' stage, in `with:` and beside it.
+    pub(super) fn write_plan(&self, with: &str, more: &str) -> Result<()> {
         let artifact = &self.artifact;
-        let stage = |name: &str, recipe: &str, role: &str, more: &str| {
+        let stage = |name: &str, recipe: &str, role: &str, with: &str, more: &str| {
             format!(
                 "    - name: {name}\n      component: k3s\n      recipe: {recipe}\n      to: \"{}\"\n      \
-                 artifact: {{path: {artifact}}}\n      with: {{waitForReplacements: true}}\n{more}      waves:\n        \
+                 artifact: {{path: {artifact}}}\n      with: {{waitForReplacements: true{with}}}\n{more}      waves:\n        \
                  - name: {name}\n          nodes: {{labels: {{role: {role}}}}}\n          soak: 2s\n",
                 self.newer
             )
         };
+        let agents = format!("      needs: [servers]\n{}", canary::checks());
         let text = format!(
             "apiVersion: drydock/v1\nkind: Plan\nmetadata: {{name: k3s-{}}}\nspec:\n  stages:\n{}{}",
             self.newer.as_str().replace('+', "-"),
-            stage("servers", "k3s-server", "server", more),
-            stage("agents", "k3s-agent", "agent", "      needs: [servers]\n"),
+            stage("servers", "k3s-server", "server", with, more),
+            stage("agents", "k3s-agent", "agent", "", &agents),
         );
         let path = self.fleet.dir().join(PLAN);
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))
@@ -225,11 +232,11 @@ fn endpoint(lab: &Lab, node: &Node) -> Result<(String, Admin)> {
 }
 
 /// As K3s's install.sh: the program, a unit, and the unit's environment, which only root may read.
-fn install(node: &Node, role: Role, real_kubelet: bool, program: &Path) -> Result<()> {
+fn install(node: &Node, role: Role, datastore: Datastore, real_kubelet: bool, program: &Path) -> Result<()> {
     node.copy_in(program, BINARY, 0o755)?;
     let first = format!("https://{}:6443", crate::net::node_address(1));
     let (kind, mut words, environment) = match role {
-        Role::First => ("notify", vec!["server".to_owned(), "--cluster-init".into()], TOKEN.to_owned()),
+        Role::First => ("notify", [vec!["server".to_owned()], datastore.words()].concat(), TOKEN.to_owned()),
         Role::Server => ("notify", vec!["server".into(), "--server".into(), first], TOKEN.to_owned()),
         Role::Agent => ("exec", vec!["agent".into()], format!("{TOKEN}K3S_URL={first}\n")),
     };

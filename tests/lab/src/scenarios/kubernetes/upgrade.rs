@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use drydock_test_cluster::objects;
 use serde_json::{Value, json};
 
+use super::Datastore;
 use super::budgets::Budgets;
+use super::canary;
 use super::kubelet;
 use super::network::SOON;
 use super::site::{self, PLAN, RUN, Site};
@@ -19,7 +21,8 @@ use crate::scenarios::proofs::Proofs;
 use crate::scenarios::scene::code;
 use crate::scenarios::table;
 
-/// An endpoint that was upgraded is to be away for no longer than this much of a restart by hand.
+/// The aim: an endpoint that is upgraded is away for this much of a restart by hand. A figure in the table and no proof:
+/// on a machine that does other things too both times vary by more than that.
 const OF_BARE: f64 = 1.05;
 const SERVERS: usize = 3;
 const PEACE: Duration = Duration::from_secs(2);
@@ -27,8 +30,8 @@ const PEACE: Duration = Duration::from_secs(2);
 pub(in crate::scenarios) fn play() -> Result<()> {
     drydock_test_cluster::available().map_err(anyhow::Error::msg)?;
     let lab = site::boot(SERVERS)?;
-    let site = Site::set(&lab)?;
-    site.write_plan("")?;
+    let site = Site::set(&lab, Datastore::Etcd)?;
+    site.write_plan("", "")?;
     let mut proofs = Proofs::default();
     let last = site.last().name();
     ensure!(
@@ -42,6 +45,7 @@ pub(in crate::scenarios) fn play() -> Result<()> {
 
     let began = witness.now();
     ensure!(code(&site.show(&["plan", PLAN])?) == 0, "the plan was not clear");
+    rehearsed(&site, &last, &mut proofs)?;
     let held = site.show(&["run", "start", PLAN, "--wait"])?;
     proofs.exit(&held, 3, "the run, which holds at the node that nobody may leave,");
     site.show(&["why"])?;
@@ -81,6 +85,7 @@ pub(super) fn conclude(
     proofs.check(run.status == "done", format!("run {} is {}", run.number, run.status));
     at_target(site, proofs)?;
     given_back(site, proofs)?;
+    canary::flown(site, proofs)?;
     writes(&seen, site.servers().len(), proofs);
     let watched =
         counted.counted.len() == site.servers().len() && counted.counted.values().all(|times| *times > 1);
@@ -113,6 +118,28 @@ pub(super) fn bare_restarts(site: &Site<'_>, witness: &Witness) -> Result<BTreeM
         std::thread::sleep(PEACE);
     }
     Ok(costs)
+}
+
+/// A rehearsal names that budget, and nothing else: that no agent may go before the servers is what the plan sees to.
+fn rehearsed(site: &Site<'_>, last: &str, proofs: &mut Proofs) -> Result<()> {
+    let before = site.kube_nodes()?;
+    proofs.exit(&site.show(&["rehearse", PLAN])?, 3, "the rehearsal, which finds that nobody may leave,");
+    let seen = site.show(&["rehearse", PLAN, "-o", "json"])?;
+    let seen: Value =
+        serde_json::from_slice(&seen.stdout).context("the rehearsal's answer cannot be read")?;
+    let blockers = seen["blockers"].as_array().context("a rehearsal without blockers")?;
+    let named = |found: &Value| {
+        let what = found["what"].as_str().unwrap_or_default();
+        found["nodes"] == json!([last]) && what.contains(&format!("default/{BLOCKING}"))
+    };
+    proofs.check(
+        !blockers.is_empty() && blockers.iter().all(named),
+        format!("it names the budget at {last} and nothing else: {blockers:?}"),
+    );
+    let same = |(a, b): (&Value, &Value)| a["spec"] == b["spec"] && is_marked(a) == is_marked(b);
+    let after = site.kube_nodes()?;
+    proofs.check(before.iter().zip(&after).all(same), "it changed no Node".to_string());
+    Ok(())
 }
 
 /// The run holds at the last node, with the budget's name, and has not touched it.
@@ -150,7 +177,7 @@ pub(super) fn repair(site: &Site<'_>) -> Result<()> {
     })
 }
 
-fn until_ended(site: &Site<'_>) -> Result<RunSeen> {
+pub(super) fn until_ended(site: &Site<'_>) -> Result<RunSeen> {
     let began = Instant::now();
     loop {
         let run = site.fleet.run(0)?;
@@ -169,8 +196,10 @@ fn is_cordoned(node: &Value) -> bool {
     node["spec"]["unschedulable"] == true
 }
 
+/// Is anything of ours written on it?
 fn is_marked(node: &Value) -> bool {
-    !node["metadata"]["annotations"]["drydock/mark"].is_null()
+    let annotations = node["metadata"]["annotations"].as_object();
+    annotations.is_some_and(|annotations| annotations.keys().any(|key| key.starts_with("drydock/")))
 }
 
 /// By every server's own answer, by every kubelet's, and by the program that is in memory.
@@ -225,7 +254,7 @@ fn print(site: &Site<'_>, seen: &witness::Seen, bare: &BTreeMap<String, Duration
         let silent = seen.silent_since(name, since).unwrap_or_default();
         let by_hand = bare.get(name).copied().unwrap_or_default();
         let ratio = silent.as_secs_f64() / by_hand.as_secs_f64();
-        let over = if ratio > OF_BARE { "  over the bound" } else { "" };
+        let over = if ratio > OF_BARE { "  over the aim" } else { "" };
         rows.push(table::row([
             name,
             &format!("{} ms", silent.as_millis()),
@@ -234,5 +263,5 @@ fn print(site: &Site<'_>, seen: &witness::Seen, bare: &BTreeMap<String, Duration
         ]));
     }
     table::print(&rows);
-    println!("  (the bound: {OF_BARE} of a restart by hand of the same run)");
+    println!("  (the aim: {OF_BARE} of a restart by hand of the same run)");
 }

@@ -99,6 +99,13 @@ impl Witness {
         Ok(witness)
     }
 
+    /// What was acknowledged so far.
+    pub(super) fn acknowledged(&self) -> BTreeSet<String> {
+        let all =
+            self.endpoints.iter().map(|watched| watched.keys.lock().unwrap_or_else(PoisonError::into_inner));
+        all.flat_map(|keys| keys.acknowledged.clone()).collect()
+    }
+
     /// Since it began.
     pub(super) fn now(&self) -> Duration {
         self.began.elapsed()
@@ -150,19 +157,20 @@ impl Witness {
             acknowledged.extend(keys.acknowledged);
         }
         for watched in &self.endpoints {
-            let all = network.get(&watched.admin, KEYS)?;
-            let there: BTreeSet<&str> = all["items"]
-                .as_array()
-                .context("no list of keys")?
-                .iter()
-                .filter_map(|key| key["metadata"]["name"].as_str())
-                .collect();
-            let lacks = acknowledged.iter().filter(|key| !there.contains(key.as_str()));
+            let there = keys(network, &watched.admin)?;
+            let lacks = acknowledged.difference(&there);
             seen.lost.extend(lacks.map(|key| format!("{key} at {}", watched.name)));
         }
         seen.acknowledged = acknowledged.len();
         Ok(seen)
     }
+}
+
+/// The keys that an endpoint has.
+pub(super) fn keys(network: &Network, admin: &Admin) -> Result<BTreeSet<String>> {
+    let all = network.get(admin, KEYS)?;
+    let all = all["items"].as_array().context("no list of keys")?;
+    Ok(all.iter().filter_map(|key| key["metadata"]["name"].as_str()).map(str::to_owned).collect())
 }
 
 async fn ask(admin: Admin, began: Instant, stop: Arc<AtomicBool>, samples: Arc<Mutex<Vec<Sample>>>) {

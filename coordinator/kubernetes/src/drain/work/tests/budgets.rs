@@ -136,6 +136,30 @@ async fn eighteen_seconds_without_a_leading_controller_manager_are_waited_for() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_budget_that_was_changed_while_nobody_counts_is_not_said_to_allow_what_it_did_before() {
+    let scene = Scene::with_shop(9).await;
+    scene.budget(json!({"maxUnavailable": 1})).await;
+    scene.cluster.controlled(false);
+    let cluster = scene.cluster.clone();
+    let (ended, ()) = tokio::join!(scene.drain(), async {
+        cluster.pass(Duration::from_secs(5)).await;
+        assert!(scene.because().contains("shop/cart allows 0 more now"), "{}", scene.because());
+        cluster.change(Resource::Budgets, "shop", "cart", |budget| {
+            budget["spec"] = json!({"minAvailable": 8, "selector": {"matchLabels": {"app": "cart"}}});
+        });
+        cluster.pass(Duration::from_secs(5)).await;
+        assert!(
+            scene.because().contains("has not yet looked at the PodDisruptionBudget shop/cart"),
+            "{}",
+            scene.because()
+        );
+        cluster.controlled(true);
+    });
+    assert!(is_drained(&ended), "{ended:?}");
+    assert!(scene.cluster.least_slack("shop/cart").unwrap() >= 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_budget_that_nobody_counted_yet_is_waited_for() {
     let scene = Scene::with_shop(9).await;
     scene.cluster.controlled(false);
@@ -199,6 +223,24 @@ async fn a_throttled_eviction_is_not_taken_for_a_budget() {
         rounds.windows(2).all(|two| two[1].duration_since(two[0]) >= Duration::from_secs(1)),
         "{rounds:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_pod_is_given_its_own_time_though_another_one_is_taken_meanwhile() {
+    let scene = Scene::with_shop(9).await;
+    let throttled = crate::api::Answer {
+        status: 429,
+        retry_after: Some(Duration::from_secs(1)),
+        content_type: "text/plain".to_owned(),
+        body: b"Too many requests, please try again later.\n".to_vec(),
+    };
+    scene.cluster.fault(1, |request| request.path.ends_with("/eviction"), Fault::Answer(throttled));
+    assert!(is_drained(&scene.drain().await));
+    let evictions = scene.cluster.evictions();
+    assert_eq!(evictions.len(), 4, "{evictions:?}");
+    let refused = evictions.iter().find(|asked| asked.status == 429).unwrap();
+    let again = evictions.iter().find(|asked| asked.path == refused.path && asked.status == 201).unwrap();
+    assert!(again.at.duration_since(refused.at) >= Duration::from_secs(1), "{evictions:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -47,6 +47,23 @@ async fn an_api_that_never_comes_back_is_never_taken_for_an_empty_node() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_of_pods_without_its_items_is_never_taken_for_an_empty_node() {
+    let scene = Scene::with_shop(9).await;
+    let lists = |request: &crate::api::Request| {
+        request.method == Method::Get
+            && request.path.split('?').next().is_some_and(|path| path.ends_with("/pods"))
+    };
+    let not_a_list = r#"{"kind":"PodList","metadata":{"resourceVersion":"7"}}"#;
+    scene.cluster.fault(usize::MAX, lists, said(200, not_a_list));
+    let ended = scene.drain().await;
+    assert!(!is_drained(&ended), "{ended:?}");
+    assert!(matches!(
+        still_drained(&scene.cluster, &scene.order).await,
+        drydock_types::Verdict::Unknown(why) if why.contains("missing field `items`")
+    ));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_eviction_that_hangs_and_took_effect_is_not_asked_again() {
     let scene = Scene::with_shop(9).await;
     scene.cluster.fault(3, |request| request.path.ends_with("/eviction"), Fault::Hang { takes_effect: true });

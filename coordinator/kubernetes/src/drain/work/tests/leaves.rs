@@ -183,35 +183,6 @@ async fn nothing_is_ever_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_wait_for_replacements_the_node_counts_when_as_many_are_ready_elsewhere() {
-    let scene = Scene::with_shop(9).await;
-    let mut order = scene.order.clone();
-    order.words.wait_for_replacements = true;
-    let scene = Scene { order, ..scene };
-    let Ended::Drained(_) = scene.drain().await else { panic!() };
-    let ready = |node: &str| {
-        let pods = scene.cluster.pods_on(node);
-        let is_ready = |name: &str| {
-            scene.cluster.object(Resource::Pods, "shop", name).unwrap()["status"]["phase"] == "Running"
-        };
-        pods.iter().filter(|(name, _)| is_ready(name)).count()
-    };
-    assert_eq!(ready("k-2") + ready("k-3"), 9);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_replacement_that_never_gets_ready_is_named_until_the_deadline() {
-    let scene = Scene::with_shop(9).await;
-    scene.cluster.controlled(false);
-    let mut order = scene.order.clone();
-    order.words.wait_for_replacements = true;
-    let scene = Scene { order, ..scene };
-    let ended = scene.drain().await;
-    let Ended::Stopped { waits: Some(waits), .. } = ended else { panic!("{ended:?}") };
-    assert!(waits.because.contains("ReplicaSet shop/cart has 6 of 9 pods ready"), "{waits:?}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn whoever_orders_a_drain_may_do_so_on_any_thread() {
     fn on_any_thread<T: Send>(it: T) -> T {
         it
