@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{
     Action, Cx, Found, Note, Problem,
-    backup::{self, CALL_WITHIN, Wanted},
+    backup::{self, Wanted},
 };
 use crate::{
     backups::{Backups, Holds, Piece, Receipt},
@@ -171,7 +171,8 @@ impl Action for Backup<'_> {
             }
             K3sDatastore::Sqlite {} => {
                 is_open(&source.k3s).await?;
-                let (path, until) = (source.k3s.sqlite(), std::time::Instant::now() + CALL_WITHIN);
+                let within = Duration::from_millis(self.0.within.0);
+                let (path, until) = (source.k3s.sqlite(), std::time::Instant::now() + within);
                 blocking(move || token.opens(&sqlite::bootstrap_keys(&path, until)?)).await
             }
             K3sDatastore::External { .. } => Ok(()),

@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
@@ -109,7 +109,8 @@ pub async fn listens(target: &Target, within: Duration) -> bool {
 /// When the certificates cannot be used, or there is no connection `within` the time.
 pub async fn grpc(access: &EtcdAccess, target: &Target, within: Duration) -> Result<Channel, EtcdError> {
     let late = |_| EtcdError::Deadline { url: target.url.clone(), call: "a dial", within };
-    let tls = timeout(within, tls_for(access, target, b"h2")).await.map_err(late)??;
+    let end = Instant::now() + within;
+    let tls = timeout_at(end, tls_for(access, target, b"h2")).await.map_err(late)??;
     // The scheme of `uri` stays http: TLS is the connector's, whatever features tonic is built with. What the
     // server reads (`origin`) is the true one.
     let at = authority(&target.host, target.port);
@@ -125,7 +126,7 @@ pub async fn grpc(access: &EtcdAccess, target: &Target, within: Duration) -> Res
         let (to, tls) = (to.clone(), tls.clone());
         async move { stream(&to, tls).await.map(TokioIo::new) }
     });
-    match timeout(within, endpoint.connect_with_connector(connector)).await {
+    match timeout_at(end, endpoint.connect_with_connector(connector)).await {
         Ok(channel) => channel.map_err(|error| target.connect_error(deepest(&error))),
         Err(over) => Err(late(over)),
     }
@@ -176,12 +177,13 @@ pub(crate) async fn client_config(tls: EtcdTls) -> Result<ClientConfig, (PathBuf
     read.map_err(|error| (file, error.to_string()))?
 }
 
+/// The parser's own words repeat what stands in a file, as numbers, and that may be a key: they are not told.
 fn read_config(tls: &EtcdTls) -> Result<ClientConfig, (PathBuf, String)> {
     let fault = |file: &Path, why: String| (file.to_owned(), why);
     let certificates = |file: &Path| -> Result<Vec<CertificateDer<'static>>, (PathBuf, String)> {
         let pem = bounded::bytes(file, Kind::Certificates).map_err(|error| fault(file, error.to_string()))?;
         let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-        let found = found.map_err(|error| fault(file, error.to_string()))?;
+        let found = found.map_err(|_| fault(file, "it is no PEM of certificates".into()))?;
         if found.is_empty() { Err(fault(file, "there is no certificate in it".into())) } else { Ok(found) }
     };
     let mut roots = RootCertStore::empty();
@@ -193,9 +195,9 @@ fn read_config(tls: &EtcdTls) -> Result<ClientConfig, (PathBuf, String)> {
         .map_err(|error| fault(&tls.ca_file, error.to_string()))?
         .with_root_certificates(roots);
     let Some((cert_file, key_file)) = &tls.client else { return Ok(builder.with_no_client_auth()) };
-    // The error's text says what kind of key was expected, never what stands in the file.
     let pem = bounded::bytes(key_file, Kind::Key).map_err(|error| fault(key_file, error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| fault(key_file, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| fault(key_file, "it is no private key in PEM".into()))?;
     let chain = certificates(cert_file)?;
     builder.with_client_auth_cert(chain, key).map_err(|error| fault(cert_file, error.to_string()))
 }
@@ -234,6 +236,30 @@ mod tests {
         let access = EtcdAccess { endpoint: "https://127.0.0.1:2379".into(), ..EtcdAccess::default() };
         assert!(Target::advertised("http://10.0.0.1:2379", &access).is_err());
         assert!(Target::advertised("http://10.0.0.1:2379", &EtcdAccess::default()).is_ok());
+    }
+
+    #[test]
+    fn what_stands_in_a_key_that_cannot_be_read_is_in_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["etcd.test".to_owned()]).unwrap();
+        let (ca_file, key_file) = (dir.path().join("ca.pem"), dir.path().join("key.pem"));
+        std::fs::write(&ca_file, made.cert.pem()).unwrap();
+        let key = made.signing_key.serialize_pem();
+        let secret = key.lines().nth(1).unwrap().to_owned();
+        // As `echo $KEY` writes it, and with the first line's end lost.
+        for spoiled in [key.replace('\n', " ").trim().to_owned(), key.replacen('\n', "", 1)] {
+            for in_certificate in [false, true] {
+                std::fs::write(&key_file, &spoiled).unwrap();
+                let cert_file = if in_certificate { key_file.clone() } else { ca_file.clone() };
+                let client = Some((cert_file, key_file.clone()));
+                let tls = EtcdTls { ca_file: ca_file.clone(), client };
+                let (file, why) = read_config(&tls).unwrap_err();
+                let numbers = format!("{:?}", secret.as_bytes());
+                assert_eq!(file, key_file);
+                assert!(!why.contains(&secret) && !why.contains(numbers.trim_matches(['[', ']'])), "{why}");
+                assert!(why.contains("PEM"), "{why}");
+            }
+        }
     }
 
     #[tokio::test]

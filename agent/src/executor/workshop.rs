@@ -39,9 +39,7 @@ pub trait Workshop: Send + Sync {
     /// After a crash: was it taken back? `before` is what `undo_note` gave right before that began.
     async fn undo_probe(&self, section: &Section, step: &Step, note: &Note, before: &Note) -> Found;
     /// Does a program unpack itself, as this node's policy says?
-    fn unpacks_itself(&self, _path: &AbsPath) -> bool {
-        false
-    }
+    fn unpacks_itself(&self, path: &AbsPath) -> bool;
     /// Read-only: may an earlier section be taken back by command, as far as this node's policy goes?
     async fn may_take_back(&self, section: &Section) -> Result<(), Problem>;
     /// Does the guard hold, on fresh evidence? The text says why not.

@@ -87,6 +87,8 @@ pub async fn save(
     let member = own(cx.access, name).await?;
     let (status, revision) = member.status(CALL_WITHIN).await?;
     backup::has_space_for_snapshot(cx.backups, status.db_size)?;
+    // Before the snapshot's moment and after it: K3s writes a rotated token to its file first, and then to its datastore.
+    opens(&member, token).await?;
     let mut stream = member.snapshot(CALL_WITHIN).await?;
     let Section { effect, run, component, .. } = cx.section;
     let sealing = cx.backups.seal_as(Holds::EtcdSnapshot, (*effect, *run, component), revision, recipient)?;

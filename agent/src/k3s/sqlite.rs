@@ -84,7 +84,8 @@ pub fn copy(source: &Path, to: &Path, until: Instant) -> Result<Copied, Problem>
 pub fn bootstrap_keys(source: &Path, until: Instant) -> Result<Vec<String>, Problem> {
     let look = |database: &Connection| {
         let mut found = database.prepare(
-            "SELECT name FROM kine AS it WHERE name >= ?1 AND name < ?2 AND deleted = 0
+            // Without a value it is K3s's lock for the time in which it makes them.
+            "SELECT name FROM kine AS it WHERE name >= ?1 AND name < ?2 AND deleted = 0 AND length(value) > 0
              AND id = (SELECT MAX(id) FROM kine WHERE name = it.name) LIMIT ?3",
         )?;
         // What begins with it ends before the next sign behind its last one.
@@ -116,7 +117,7 @@ fn late(source: &Path, error: &rusqlite::Error) -> Option<Problem> {
 }
 
 fn not_in_time(source: &Path) -> Problem {
-    Problem::new(format!("the copy of {} was not done in time", source.display()))
+    Problem::new(format!("{} was not read in time", source.display()))
         .next("give the step more time (`within`)")
 }
 
@@ -354,7 +355,7 @@ pub(crate) mod tests {
         whole(&database, &source).unwrap();
         ends_at(&mut database, Instant::now()).unwrap();
         let problem = whole(&database, &source).unwrap_err();
-        assert!(problem.what.contains("not done in time"), "{problem}");
+        assert!(problem.what.contains("not read in time"), "{problem}");
         assert!(problem.next[0].contains("within"), "{problem:?}");
         drop(database);
         let problem = bootstrap_keys(&dir.path().join("missing"), Instant::now() + MINUTE).unwrap_err();
@@ -367,6 +368,6 @@ pub(crate) mod tests {
         let (source, to) = (dir.path().join("state.db"), dir.path().join("copy"));
         let _database = datastore(&source, 10);
         let problem = copy(&source, &to, Instant::now()).unwrap_err();
-        assert!(problem.what.contains("not done in time") && !to.exists(), "{problem}");
+        assert!(problem.what.contains("not read in time") && !to.exists(), "{problem}");
     }
 }

@@ -2,7 +2,7 @@
 //! administrator's certificate, and a member of etcd that says what it is told to say.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fs,
     path::Path,
     pin::Pin,
@@ -198,6 +198,8 @@ pub(crate) struct Member {
     pub(crate) cut_at: Option<usize>,
     /// Names of keys in its store, in their order.
     pub(crate) keys: Vec<String>,
+    /// Those that it has for the first questions, one after another: while a token is rotated.
+    pub(crate) at_first: Arc<Mutex<VecDeque<Vec<String>>>>,
 }
 
 /// Under which key K3s has its bootstrap data where this is the password of the server's token.
@@ -215,7 +217,7 @@ pub(crate) fn snapshot() -> Vec<u8> {
 impl Member {
     pub(crate) fn named(name: &str) -> Self {
         let keys = [bootstrap_key("hunter2"), "/registry/pods/default/a".into()].to_vec();
-        Self { name: name.into(), snapshot: snapshot(), cut_at: None, keys }
+        Self { name: name.into(), snapshot: snapshot(), cut_at: None, keys, at_first: Arc::default() }
     }
 
     /// Its client URL.
@@ -261,7 +263,8 @@ impl kv_server::Kv for Member {
                 key >= &asked.key[..] && key < &asked.range_end[..]
             }
         };
-        let all: Vec<_> = self.keys.iter().filter(within).collect();
+        let at_first = self.at_first.lock().unwrap().pop_front();
+        let all: Vec<_> = at_first.as_ref().unwrap_or(&self.keys).iter().filter(within).collect();
         let limit = usize::try_from(asked.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         let kvs = all.iter().take(limit).map(|key| pb::KeyValue { key: key.as_bytes().to_vec() });
         Ok(Response::new(pb::RangeResponse {

@@ -76,7 +76,9 @@ impl Token {
     /// The key under which K3s keeps what it has encrypted with this token's password.
     fn bootstrap_key(&self) -> String {
         let text = String::from_utf8_lossy(&self.0);
-        let credentials = text.trim().split_once("::").map_or("", |(_, credentials)| credentials);
+        // As K3s reads it: a blank at the end is of the password.
+        let credentials =
+            text.trim_end_matches('\n').split_once("::").map_or("", |(_, credentials)| credentials);
         let password = credentials.split_once(':').map_or(credentials, |(_, password)| password);
         let hash = Sha256::of(password.as_bytes()).to_string();
         format!("{BOOTSTRAP}{}", hash.chars().take(12).collect::<String>())

@@ -194,6 +194,10 @@ struct Gated {
 
 #[async_trait]
 impl Workshop for Arc<Gated> {
+    fn unpacks_itself(&self, _: &drydock_types::AbsPath) -> bool {
+        false
+    }
+
     async fn check(&self, _: &Section, _: &Step) -> Result<(), Problem> {
         Ok(())
     }

@@ -18,8 +18,9 @@ import (
 // Never tried here, because K3s itself is none of this: its supervisor (a joiner here reads a Secret by the API, and an
 // agent signs its own certificate), MySQL, PostgreSQL and NATS through kine, moving SQLite into etcd, several servers over
 // one external datastore, its containerd, CNI, kube-proxy, service load balancer, Helm controller and packaged manifests,
-// secrets encryption, snapshots by `k3s etcd-snapshot`, cluster-reset, certificate rotation, rootless mode, SELinux, and
-// the rotation of its token.
+// secrets encryption, snapshots by `k3s etcd-snapshot`, cluster-reset, certificate rotation, rootless mode, SELinux, the
+// rotation of its token, its start when the token is another one, and a new host set up from what its datastore holds: what
+// is sealed there is never opened here.
 const (
 	// cmd/k3s/main.go, pkg/datadir: where everything lies unless --data-dir says otherwise.
 	k3sDataDir = "/var/lib/rancher/k3s"

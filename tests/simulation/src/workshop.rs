@@ -249,6 +249,10 @@ fn exchange(
 
 #[async_trait]
 impl Workshop for SimWorkshop {
+    fn unpacks_itself(&self, _: &AbsPath) -> bool {
+        false
+    }
+
     async fn check(&self, section: &Section, step: &Step) -> Result<(), Problem> {
         self.shared.point(self.life).await;
         let artifact = section.artifact.as_ref().map(|artifact| artifact.sha256);

@@ -1,4 +1,7 @@
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    sync::{Arc, Mutex},
+};
 
 use drydock_types::{Millis, Sha256};
 
@@ -185,10 +188,18 @@ async fn a_token_whose_password_does_not_open_the_database_s_bootstrap_data_is_r
     let path = node.data().await.join("server/db/state.db");
     let database = datastore(&path, 10);
     node.starts_with(&path).await;
-    let sql = "INSERT INTO kine (name, deleted, value) VALUES ('/bootstrap/f52fbd32b2b3', 0, ''),
-               ('/bootstrap/f52fbd32b2b3', 1, ''), ('/bootstrap/000000000000', 0, '')";
+    let sql = "INSERT INTO kine (name, deleted, value) VALUES ('/bootstrap/f52fbd32b2b3', 0, 'x'),
+               ('/bootstrap/f52fbd32b2b3', 1, 'x'), ('/bootstrap/000000000000', 0, 'x')";
     database.execute(sql, []).unwrap();
     refused(&node, &step(), "not the token of this datastore").await;
+    // K3s's lock, while it makes them: there are none yet.
+    let node = Node::new().await;
+    let path = node.data().await.join("server/db/state.db");
+    let database = datastore(&path, 10);
+    node.starts_with(&path).await;
+    let sql = "INSERT INTO kine (name, deleted, value) VALUES (?1, 0, '')";
+    database.execute(sql, [bootstrap_key("hunter2")]).unwrap();
+    refused(&node, &step(), "no bootstrap data").await;
 }
 
 #[tokio::test]
@@ -213,6 +224,11 @@ async fn a_token_whose_password_does_not_open_etcd_s_bootstrap_data_is_refused()
     let node = with(&["another", "hunter2"]).await;
     let _double = coordinator(&node).await;
     run(&node, &step()).await.unwrap();
+    // Rotated from the snapshot's moment to its end: what it holds is encrypted with the one before.
+    let [now, before] = ["hunter2", "another"].map(|password| vec![bootstrap_key(password)]);
+    let at_first = Arc::new(Mutex::new([now, before].into()));
+    let node = with_etcd(Member { at_first, ..Member::named(NAME) }, NAME).await;
+    refused(&node, &step(), "not the token of this datastore").await;
     // More keys than anybody has are not read.
     let keys = (0..70).map(|key| format!("/bootstrap/{key:012}")).collect();
     let node = with_etcd(Member { keys, ..Member::named(NAME) }, NAME).await;

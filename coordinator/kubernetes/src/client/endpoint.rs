@@ -280,7 +280,7 @@ fn config(endpoint: &Endpoint, credentials: &Credentials) -> Result<Config, Stri
 fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
     use rustls_pki_types::{CertificateDer, pem::PemObject as _};
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    let read = read.map_err(|why| format!("the certificate authority: {why}"))?;
+    let read = read.map_err(|_| "the certificate authority is no PEM of certificates".to_owned())?;
     Ok(read.into_iter().map(|certificate| certificate.to_vec()).collect())
 }
 

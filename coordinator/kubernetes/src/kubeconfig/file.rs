@@ -189,7 +189,8 @@ impl Reader<'_> {
         match read {
             Ok(certificates) if !certificates.is_empty() => Ok(Authority::Pem(pem)),
             Ok(_) => Err(self.bad(what, "there is no certificate in it")),
-            Err(why) => Err(self.bad(what, &why.to_string())),
+            // The parser's own words repeat what stands there, as numbers; and that may be a key.
+            Err(_) => Err(self.bad(what, "it is no PEM of certificates")),
         }
     }
 

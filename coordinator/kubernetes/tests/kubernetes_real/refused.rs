@@ -46,8 +46,9 @@ async fn fill(scene: &Scene) -> Begun {
             // Again until the server has taken notice of who is to be held back.
             let begun = ours.begin(&format!("{PODS}/nobody/eviction"));
             for _ in 0..5 {
-                let said = answer::done(&scene.client.call(nobody.clone()).await.unwrap());
-                if matches!(said, Err(answer::Refusal::Throttled { .. })) {
+                // On a machine that is too busy one may be given up.
+                let Ok(said) = scene.client.call(nobody.clone()).await else { continue };
+                if matches!(answer::done(&said), Err(answer::Refusal::Throttled { .. })) {
                     return begun;
                 }
             }
@@ -99,7 +100,8 @@ pub(super) async fn a_server_with_too_many_requests_is_no_budget_and_is_given_it
     // By the server's own clock: nobody was asked about again before the time that it had asked for.
     for pod in &here {
         let asked = scene.evictions(pod, before);
-        assert_eq!(asked.last().map(code), Some(201), "{asked:?}");
+        // One that was given up may have been carried out: then its pod is read as gone, and not asked again.
+        assert!(matches!(asked.last().map(code), Some(201 | GIVEN_UP)), "{asked:?}");
         for pair in asked.windows(2).filter(|pair| code(&pair[0]) == REFUSED) {
             let waited = time(&pair[1], "requestReceivedTimestamp") - time(&pair[0], "stageTimestamp");
             assert!(waited.total(jiff::Unit::Second).unwrap() >= 1.0, "{pair:?}");

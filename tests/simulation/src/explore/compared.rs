@@ -252,6 +252,10 @@ impl Hands {
 
 #[async_trait]
 impl Workshop for Hands {
+    fn unpacks_itself(&self, _: &drydock_types::AbsPath) -> bool {
+        false
+    }
+
     async fn check(&self, _: &Section, _: &Step) -> Result<(), Problem> {
         self.dies_at(Death::Accepted).await;
         Ok(())

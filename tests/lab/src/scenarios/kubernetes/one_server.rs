@@ -97,12 +97,16 @@ fn with_another_token(site: &Site<'_>, proofs: &mut Proofs) -> Result<()> {
     server.write_file(&token, another.as_bytes(), 0o600)?;
     let pid = || server.run(&["systemctl", "show", "-P", "MainPID", "k3s.service"]);
     let started = pid()?;
+    let cordons = || -> Result<Vec<serde_json::Value>> {
+        Ok(site.kube_nodes()?.iter().map(|node| node["spec"]["unschedulable"].clone()).collect())
+    };
+    let before = cordons()?;
     let held = site.show(&["run", "start", PLAN, "--wait"])?;
     proofs.exit(&held, 3, "the run with another token beside the database");
     let hold = site.fleet.run(0)?.hold;
     let happened = hold.map(|hold| hold.happened).unwrap_or_default();
     proofs.check(
-        happened.contains("not the token of this datastore") && pid()? == started,
+        happened.contains("not the token of this datastore") && pid()? == started && cordons()? == before,
         format!("it holds before anything was touched: {happened}"),
     );
     println!("\nSomebody puts the right token there");
