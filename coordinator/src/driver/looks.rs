@@ -26,6 +26,14 @@ impl<S: RunStore> Driver<S> {
     ) -> Result<Vec<Output>, StoreError> {
         let Some(state) = self.runs.get(&run) else { return Ok(Vec::new()) };
         self.doubt(state, node, &mut results, &mut seen);
+        // Nobody has asked its agent: whether it is there, the driver knows itself.
+        let asks_no_agent = |node: &NodeRun| {
+            let detect = state.recipe_of(node).detect;
+            detect.version.is_none() && detect.unit.is_none()
+        };
+        if results.is_empty() && state.nodes.get(node).is_some_and(asks_no_agent) {
+            results.extend(self.fleet.own_connection(state, node));
+        }
         results.extend(self.departures.judge(state, node, round, &self.runs));
         results.extend(self.own_checks(state, node, &seen, now));
         self.transition(run, looked_at(node, round, results, seen), now)
@@ -46,12 +54,14 @@ fn identity(node: &NodeRun) -> (NodeName, NodeKey) {
     (node.name.clone(), node.key)
 }
 
-/// What failed before is noted at the first gate whose stage has a check that will ask for it.
+/// What failed before is noted at the first gate of a run in which this stage or a later one has a check that will ask for it:
+/// by the first gate of such a stage an earlier one may have changed the cluster.
 fn notes_failures(run: &Run, node: &NodeRun) -> bool {
-    let stage = run.stage_of(node);
-    let spec = &stage.recipe.spec;
-    let soaks = stage.waves.iter().flat_map(|wave| &wave.soak_checks);
-    let mut checks = spec.gate.iter().chain(&spec.returned).chain(soaks);
+    let mut checks = run.plan.stages.iter().skip(node.stage).flat_map(|stage| {
+        let spec = &stage.recipe.spec;
+        let soaks = stage.waves.iter().flat_map(|wave| &wave.soak_checks);
+        spec.gate.iter().chain(&spec.returned).chain(soaks)
+    });
     checks.any(|check| matches!(check, Check::KubernetesCluster(_)))
 }
 
@@ -73,7 +83,8 @@ pub(crate) fn look_request(run: &Run, index: usize, round: u64, checks: Vec<Chec
     // A rehearsal asks of nodes that have not begun.
     let leaves = before || node.phase == Phase::Pending;
     let moves = if leaves && run.leaves_by_moves(node) { run.recipe_of(node).drain } else { Vec::new() };
-    let asks_nothing = checks.is_empty() && soak.is_empty() && moves.is_empty();
+    let notes_failures = before && notes_failures(run, node);
+    let asks_nothing = checks.is_empty() && soak.is_empty() && moves.is_empty() && !notes_failures;
     if asks_nothing && detect.version.is_none() && detect.unit.is_none() {
         return None;
     }
@@ -110,7 +121,7 @@ pub(crate) fn look_request(run: &Run, index: usize, round: u64, checks: Vec<Chec
         },
         began_unix_ms: run.started.wall_ms,
         failed_before: run.failed_before.clone(),
-        notes_failures: before && notes_failures(run, node),
+        notes_failures,
         changed: changed(run),
         keys: run.nodes.iter().filter(|other| other.stage == node.stage).map(identity).collect(),
     })

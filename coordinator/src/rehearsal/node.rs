@@ -9,6 +9,7 @@ use drydock_core::{
     step::would_send,
     view::FoundView,
 };
+use drydock_kubernetes::survey::skew::SERVERS_FIRST;
 use drydock_types::{
     ClusterName, Label, NodeName, Section, SectionKind, Sha256, Verdict,
     probe::{EtcdView, Foreseen, Observation, Probe, Rehearsed},
@@ -58,7 +59,9 @@ impl Looked {
                 _ if told => {}
                 Some(stage) => {
                     let what = format!("as of now: {why}");
-                    let next = format!("stage {stage} goes first and sees to that; asked again {when}");
+                    let next = format!(
+                        "stage {stage} goes first and takes its servers there; one that no stage has stays in the way; asked again {when}"
+                    );
                     let found = self.found(&result.check, what, next);
                     self.warnings.push(found);
                 }
@@ -96,9 +99,11 @@ impl Looked {
     }
 }
 
-/// Is it an answer that is another one as soon as servers have gone before? One that could not be judged never is.
+/// Is it an answer that is another one as soon as servers have gone before? One that could not be judged never is, and no
+/// server that goes up makes a kubelet newer or another machine the right one.
 fn is_seen_to_by_servers(result: &CheckResult) -> bool {
-    result.check == SKEW.name() && matches!(result.verdict, Verdict::Refused(_))
+    let says_so = |why: &str| why.ends_with(SERVERS_FIRST);
+    result.check == SKEW.name() && matches!(&result.verdict, Verdict::Refused(why) if says_so(why))
 }
 
 /// Looks at a node: what the coordinator itself knows of it, what its gate would say, what must hold when it
@@ -203,8 +208,16 @@ mod tests {
         let (blockers, warnings) = told("kubernetesSkew", ahead(), Some(&servers));
         assert_eq!((blockers, warnings.len()), (0, 1));
         assert!(warnings[0].what.contains("ahead of it"), "{warnings:?}");
-        assert!(warnings[0].next.contains("stage servers goes first"), "{warnings:?}");
+        assert!(warnings[0].next.contains("stage servers goes first and takes"), "{warnings:?}");
         assert_eq!(told("kubernetesSkew", ahead(), None), (1, Vec::new()), "nobody sees to it");
+        let too_old = || {
+            Verdict::Refused("https://a serves v9, more than 3 minors ahead of a kubelet of v2".to_string())
+        };
+        assert_eq!(
+            told("kubernetesSkew", too_old(), Some(&servers)),
+            (1, Vec::new()),
+            "servers do not mend it"
+        );
         let unknown = Verdict::Unknown("no endpoint answers".to_string());
         assert_eq!(told("kubernetesSkew", unknown, Some(&servers)), (1, Vec::new()), "nobody could judge");
         assert_eq!(told("kubernetesNode", ahead(), Some(&servers)), (1, Vec::new()), "no other check's");

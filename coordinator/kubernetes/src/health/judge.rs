@@ -40,6 +40,8 @@ pub fn judge(seen: &Observed, now_unix_s: i64) -> Vec<Problem> {
     let down: BTreeSet<&str> = seen.nodes.iter().filter(|node| !node.is_ready()).map(Node::name).collect();
     let ours = our_cordons(&seen.nodes);
     let told = told_of(&seen.failing);
+    // What waits until a Node of ours is given back.
+    let mut waiting: BTreeSet<Workload> = BTreeSet::new();
     for failing in &seen.failing {
         // Its Node is told of, and it is the Node's matter.
         if down.contains(failing.pod.spec.node_name.as_str()) {
@@ -50,6 +52,7 @@ pub fn judge(seen: &Observed, now_unix_s: i64) -> Vec<Problem> {
         if matches!(&failing.seems, Seems::Unscheduled(why) if why.contains("unschedulable"))
             && !ours.is_empty()
         {
+            waiting.insert(failing.pod.workload());
             problem.weight = Weight::Note;
             problem.next = format!("{} is cordoned by Drydock until its change is done", ours.join(", "));
         }
@@ -57,7 +60,8 @@ pub fn judge(seen: &Observed, now_unix_s: i64) -> Vec<Problem> {
     }
     let waited_for = claims_of_failing(seen);
     all.extend(seen.claims.iter().filter_map(|of| claim(of, &waited_for, now_unix_s)));
-    all.extend(seen.workloads.iter().filter_map(|(kind, scaled)| short(kind, scaled, &told, down.len())));
+    let short = |(kind, scaled): &(&'static str, Scaled)| short(kind, scaled, &told, &waiting, down.len());
+    all.extend(seen.workloads.iter().filter_map(short));
     all.extend(seen.left.iter().map(left_behind));
     by_cause(all)
 }
@@ -259,6 +263,7 @@ fn short(
     kind: &'static str,
     scaled: &Scaled,
     told: &BTreeMap<Workload, i64>,
+    waiting: &BTreeSet<Workload>,
     nodes_down: usize,
 ) -> Option<Problem> {
     let (meta, status) = (&scaled.metadata, &scaled.status);
@@ -280,6 +285,11 @@ fn short(
     let short = format!("{of} has {has} of {wants} pods ready");
     let (weight, root) = match says_why {
         Some(why) => (Weight::Stops, format!("{short}: {}", root::cut(&why.message))),
+        // In order no pod is made before the one ahead of it is ready, and that one waits for a Node of ours.
+        None if scaled.spec.pod_management_policy == "OrderedReady" && waiting.contains(&of) => (
+            Weight::Note,
+            format!("{short}: it makes them in order, and the one ahead waits for a cordoned Node"),
+        ),
         None if is_rolled_out(kind, scaled) => (Weight::Note, format!("{short}: it is being rolled out")),
         // One pod of it stands on each Node that is away.
         None if kind == "DaemonSet" && usize::try_from(lacks).is_ok_and(|less| less <= nodes_down) => {

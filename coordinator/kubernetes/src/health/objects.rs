@@ -331,6 +331,8 @@ pub struct Scaled {
 pub struct ScaledSpec {
     /// How many pods; not of a DaemonSet.
     pub replicas: i64,
+    /// Of a StatefulSet: `OrderedReady` makes no pod before the one ahead of it is ready.
+    pub pod_management_policy: String,
     /// Of a StatefulSet: how its pods are exchanged.
     #[serde(deserialize_with = "null_is_default")]
     pub update_strategy: UpdateStrategy,
@@ -360,7 +362,7 @@ pub struct RollingUpdate {
 impl Default for ScaledSpec {
     fn default() -> Self {
         // The server's own default, which it writes out: this is only for what it leaves out.
-        Self { replicas: 1, update_strategy: UpdateStrategy::default() }
+        Self { replicas: 1, pod_management_policy: String::new(), update_strategy: UpdateStrategy::default() }
     }
 }
 

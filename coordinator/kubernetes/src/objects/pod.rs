@@ -140,6 +140,9 @@ pub struct PodStatus {
     /// `Ready`, `PodScheduled`, …
     #[serde(deserialize_with = "null_is_default")]
     pub conditions: Vec<Condition>,
+    /// The node on which the scheduler is making room for it; empty where there is none.
+    #[serde(deserialize_with = "null_is_default")]
+    pub nominated_node_name: String,
 }
 
 /// A pod's name with its namespace, as people write it: `shop/cart-5f7`.
@@ -189,15 +192,16 @@ impl Pod {
         self.status.conditions.iter().any(|condition| condition.kind == "Ready" && condition.status == "True")
     }
 
-    /// The scheduler has looked for a node for it and found none.
+    /// The scheduler has looked for a node for it, found none, and makes room on none: in its words.
     #[must_use]
-    pub fn fits_nowhere(&self) -> bool {
-        let says_so = |condition: &Condition| {
+    pub fn fits_nowhere(&self) -> Option<&str> {
+        let says_so = |condition: &&Condition| {
             condition.kind == "PodScheduled"
                 && condition.status == "False"
                 && condition.reason == "Unschedulable"
         };
-        self.spec.node_name.is_empty() && self.status.conditions.iter().any(says_so)
+        let waits = self.spec.node_name.is_empty() && self.status.nominated_node_name.is_empty();
+        self.status.conditions.iter().find(says_so).filter(|_| waits).map(|condition| &*condition.message)
     }
 
     /// What the scheduler sets aside for it: its containers together with those init containers that stay, or the

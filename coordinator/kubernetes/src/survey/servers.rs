@@ -58,20 +58,25 @@ pub async fn others(api: &dyn Api, node: &str) -> Result<Vec<Server>, Fault> {
     Ok(of(&nodes, node, &said))
 }
 
-fn of(nodes: &[Node], node: &str, said: &[(String, Result<Answer, String>)]) -> Vec<Server> {
+/// Whose each endpoint is, by its place among the Nodes, where it is one's alone.
+pub(super) fn owners<'a>(nodes: &[Node], endpoints: impl Iterator<Item = &'a str>) -> Vec<Option<usize>> {
     let hosts: Vec<BTreeSet<Host>> = nodes.iter().map(hosts).collect();
-    // Whose an endpoint is, where it is one's alone.
     let owner = |endpoint: &str| {
         let host = endpoint.parse::<Uri>().ok()?.host().map(Host::of)?;
         let mut owners = hosts.iter().enumerate().filter(|(_, hosts)| hosts.contains(&host));
         owners.next().filter(|_| owners.next().is_none()).map(|(at, _)| at)
     };
+    endpoints.map(owner).collect()
+}
+
+fn of(nodes: &[Node], node: &str, said: &[(String, Result<Answer, String>)]) -> Vec<Server> {
+    let owners = owners(nodes, said.iter().map(|(endpoint, _)| endpoint.as_str()));
     let mut servers: Vec<Server> = nodes
         .iter()
         .enumerate()
         .filter(|(_, other)| is_server(other) && other.name() != node)
         .map(|(at, other)| {
-            let own = said.iter().filter(|(endpoint, _)| owner(endpoint) == Some(at));
+            let own = said.iter().zip(&owners).filter(|(_, owner)| **owner == Some(at)).map(|(said, _)| said);
             Server { node: other.name().to_owned(), says: says(own) }
         })
         .collect();

@@ -8,8 +8,11 @@ use std::{cmp::Ordering, time::Duration};
 use drydock_types::Version;
 use serde::Deserialize;
 
-use super::servers::is_server;
+use super::servers::{is_server, owners};
 use crate::{answer, api::Api, drain::ask, objects::Node};
+
+/// How a refusal ends that servers which go up see to.
+pub const SERVERS_FIRST: &str = "servers first";
 
 /// What is about to be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +60,7 @@ pub fn in_the_way(
             }
             Changing::Kubelet if compare(version, to)? == Ordering::Less => {
                 return Ok(Some(format!(
-                    "{endpoint} serves {version}, and a kubelet of {to} would be ahead of it: servers first"
+                    "{endpoint} serves {version}, and a kubelet of {to} would be ahead of it: {SERVERS_FIRST}"
                 )));
             }
             Changing::Kubelet if server.0 != target.0 || server.1.saturating_sub(target.1) > OLDEST => {
@@ -98,11 +101,8 @@ pub async fn see(api: &dyn Api, changing: Changing, node: &str, to: &str) -> Res
         #[serde(rename = "gitVersion")]
         git: String,
     }
-    let mut nodes: Vec<(String, String, bool)> = Vec::new();
-    let take = |node: Node| {
-        let beside = is_server(&node);
-        nodes.push((node.metadata.name, node.status.node_info.kubelet_version, beside));
-    };
+    let mut nodes: Vec<Node> = Vec::new();
+    let take = |node: Node| nodes.push(node);
     // As of this moment: what some server remembers can be from before the last change.
     let (listed, said) =
         tokio::join!(ask::each(api, "/api/v1/nodes", take), api.through_each("/version", WITHIN));
@@ -114,18 +114,32 @@ pub async fn see(api: &dyn Api, changing: Changing, node: &str, to: &str) -> Res
         servers.push((endpoint, version.git));
     }
     listed.map_err(|fault| fault.to_string())?;
-    // One that has never reported runs nothing that could be too new or too old.
-    let known = nodes.iter().filter(|(_, version, _)| !version.is_empty());
-    let kubelets: Vec<Kubelet<'_>> = known
-        .map(|(node, version, beside_server)| Kubelet { node, version, beside_server: *beside_server })
+    let told: Vec<&str> = owners(&nodes, servers.iter().map(|(endpoint, _)| endpoint.as_str()))
+        .into_iter()
+        .flatten()
+        .filter_map(|at| nodes.get(at).map(Node::name))
         .collect();
-    servers.extend(by_their_kubelets(changing, node, &kubelets));
+    // One that has never reported runs nothing that could be too new or too old.
+    let known = nodes.iter().filter(|node| !node.status.node_info.kubelet_version.is_empty());
+    let kubelets: Vec<Kubelet<'_>> = known
+        .map(|node| Kubelet {
+            node: node.name(),
+            version: &node.status.node_info.kubelet_version,
+            beside_server: is_server(node),
+        })
+        .collect();
+    servers.extend(by_their_kubelets(changing, node, &told, &kubelets));
     in_the_way(changing, to, &servers, &kubelets)
 }
 
 /// The servers that have a Node, each with its kubelet's version. Where the kubelet of such a Node goes up alone, after
 /// its server, it is not held up by itself and those that are to follow it.
-fn by_their_kubelets(changing: Changing, node: &str, kubelets: &[Kubelet<'_>]) -> Vec<(String, String)> {
+fn by_their_kubelets(
+    changing: Changing,
+    node: &str,
+    told: &[&str],
+    kubelets: &[Kubelet<'_>],
+) -> Vec<(String, String)> {
     let beside = kubelets.iter().filter(|kubelet| kubelet.beside_server);
     if changing == Changing::Kubelet && beside.clone().any(|kubelet| kubelet.node == node) {
         return Vec::new();
@@ -133,7 +147,8 @@ fn by_their_kubelets(changing: Changing, node: &str, kubelets: &[Kubelet<'_>]) -
     let said = |kubelet: &Kubelet<'_>| {
         (format!("the server on {} (by its kubelet)", kubelet.node), kubelet.version.to_owned())
     };
-    beside.map(said).collect()
+    // What a server itself has said counts: a kubelet may be older than the server beside it.
+    beside.filter(|kubelet| !told.contains(&kubelet.node)).map(said).collect()
 }
 
 /// How long each server may take to say its version.
@@ -351,6 +366,18 @@ mod tests {
         );
         // The one that is about to follow is in nobody's way, its own neither.
         assert_eq!(cluster.way(Changing::Server, "k3s-2", "1.34.1+k3s1").await, "");
+    }
+
+    #[test]
+    fn what_a_server_says_itself_counts_and_not_what_the_kubelet_beside_it_is() {
+        // kubeadm's kubelets may be three minors behind the servers that they run.
+        let kubelet = |node, version| Kubelet { node, version, beside_server: true };
+        let kubelets = [kubelet("cp-1", "v1.31.9"), kubelet("cp-2", "v1.33.0")];
+        let of = |told: &[&str]| by_their_kubelets(Changing::Server, "cp-3", told, &kubelets);
+        let said =
+            |node, version: &str| (format!("the server on {node} (by its kubelet)"), version.to_owned());
+        assert_eq!(of(&["cp-1"]), [said("cp-2", "v1.33.0")]);
+        assert_eq!(of(&[]), [said("cp-1", "v1.31.9"), said("cp-2", "v1.33.0")]);
     }
 
     #[tokio::test]

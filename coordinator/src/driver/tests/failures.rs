@@ -57,6 +57,23 @@ fn the_first_gate_is_asked_for_it_and_what_it_finds_is_kept_once() {
 }
 
 #[test]
+fn a_stage_that_asks_for_it_has_what_failed_before_the_stages_ahead_of_it() {
+    // As with the images of a cluster without a registry: they are placed first, and nothing is asked of the cluster.
+    let mut world = World::of(&["a", "b"]);
+    let mut plan = usual(&world.driver, &["a", "b"]);
+    let mut later = plan.stages[0].clone();
+    let second = plan.stages[0].waves[0].nodes.split_off(1);
+    later.waves[0].nodes = second;
+    later.name = drydock_types::Label::parse("later").unwrap();
+    later.recipe.spec.gate = vec![Check::KubernetesCluster(KubernetesCluster::default())];
+    plan.stages[0].recipe.spec.gate.clear();
+    plan.stages.push(later);
+    world.start(plan);
+    let first = asked(&world, "a");
+    assert!(first.notes_failures && first.changed.is_empty(), "{first:?}");
+}
+
+#[test]
 fn a_look_after_something_was_changed_is_told_what_for_clusters_of_which_nothing_was() {
     let mut world = watched();
     world.tell(found("0123456789abcdef"));

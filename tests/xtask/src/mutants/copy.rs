@@ -155,4 +155,12 @@ mod tests {
                 .contains("2 times")
         );
     }
+
+    #[test]
+    fn every_guard_of_the_list_stands_in_the_sources_of_now() {
+        let root = crate::cargo::root().unwrap();
+        let mutants = super::super::list::read(&root.join("tests/simulation/mutants.toml")).unwrap();
+        let mut files = sources(&root).unwrap();
+        super::plant(&mut files, &mutants).unwrap();
+    }
 }

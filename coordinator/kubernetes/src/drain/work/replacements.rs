@@ -44,7 +44,8 @@ pub(super) fn uncounted(order: &Order, node: &Node, here: &[Pod]) -> Before {
     let mut uncounted = Before::nothing(order.marker.run);
     for pod in here.iter().filter(|pod| judge::goes(pod)) {
         if let Some(Owner { kind, name, uid, .. }) =
-            pod.metadata.controller().filter(|owner| !known(&owner.uid))
+            // A Job serves nobody, and has an end: what it was at is not waited for.
+            pod.metadata.controller().filter(|owner| owner.kind != "Job" && !known(&owner.uid))
         {
             let (namespace, kind, name) = (pod.metadata.namespace.clone(), kind.clone(), name.clone());
             uncounted.add(uid.clone(), Controller { namespace, kind, name, ready: 0 });
@@ -89,10 +90,12 @@ type Counted = BTreeMap<Uid, Stands>;
 
 /// May the pod wait until this node is back? By the plan's word, where the scheduler has found no place for it.
 fn may_wait(order: &Order, pod: &Pod) -> bool {
-    let words = &order.words;
-    let allowed = words.nowhere_else == Word::Allow
-        || (words.local_volumes == Word::Allow && pod.claims().next().is_some());
-    allowed && pod.fits_nowhere() && !pod.metadata.is_going()
+    let Some(why) = pod.fits_nowhere().filter(|_| !pod.metadata.is_going()) else { return false };
+    let (nowhere_else, local_volumes) = (order.words.nowhere_else, order.words.local_volumes);
+    // Its volumes lie where it was: want of room is another matter. The second is what schedulers said before 1.36.
+    let by_volume = ["PersistentVolume's node affinity", "volume node affinity conflict"];
+    nowhere_else == Word::Allow
+        || (local_volumes == Word::Allow && by_volume.iter().any(|said| why.contains(said)))
 }
 
 /// One pod of a controller.
@@ -103,6 +106,8 @@ struct Stands {
     wanted: bool,
     /// It is there to stay: its controller makes no other one for it.
     stays: bool,
+    /// It may wait for this node.
+    waits: bool,
 }
 
 /// Waits until as many are ready elsewhere as were before.
@@ -148,9 +153,10 @@ pub(super) async fn wait(
 fn count(before: &Before, counted: &mut Counted, pod: &Pod, order: &Order) {
     let owner = pod.metadata.controller().filter(|owner| before.controllers().contains_key(&owner.uid));
     if let Some(owner) = owner {
-        let wanted = (serves(pod) && pod.spec.node_name != order.node) || may_wait(order, pod);
+        let waits = may_wait(order, pod);
+        let wanted = (serves(pod) && pod.spec.node_name != order.node) || waits;
         let stays = !pod.metadata.is_going() && pod.status.phase != "Failed";
-        counted.insert(pod.metadata.uid.clone(), Stands { of: owner.uid.clone(), wanted, stays });
+        counted.insert(pod.metadata.uid.clone(), Stands { of: owner.uid.clone(), wanted, stays, waits });
     }
 }
 
@@ -160,7 +166,9 @@ fn missing(before: &Before, counted: &Counted, node: &str) -> Option<String> {
         let of = || counted.values().filter(|pod| pod.of == *uid);
         let ready = of().filter(|pod| pod.wanted).count();
         let there = of().filter(|pod| pod.stays).count();
-        (ready < *wanted).then(|| {
+        // A StatefulSet makes its pods in order: behind one that waits for this node there come none.
+        let behind = kind == "StatefulSet" && ready == there && of().any(|pod| pod.waits);
+        (ready < *wanted && !behind).then(|| {
             let has =
                 format!("the {kind} {namespace}/{name} has {ready} of {wanted} pods ready on other nodes");
             match there < *wanted {
@@ -175,8 +183,9 @@ fn missing(before: &Before, counted: &Counted, node: &str) -> Option<String> {
 /// What a person does about a controller that is not to be as many again.
 fn if_not_again(node: &str) -> String {
     format!(
-        "if it was rolled out anew, scaled down or has ended: while the run is paused or holds, \
-         `kubectl annotate node {node} {}-`, then `drydock run resume` has what is there now counted",
+        "if it was rolled out anew, scaled down or has ended: while the run holds for this node, \
+         `kubectl annotate node {node} {}-`, then `drydock run resume` has what is there now counted \
+         (after a pause, or a hold for something else, it holds once more first)",
         before::KEY
     )
 }

@@ -405,6 +405,27 @@ fn of_workloads(seen: &Observed) -> Vec<String> {
 }
 
 #[test]
+fn what_comes_in_order_behind_a_pod_that_waits_for_a_node_of_ours_stops_nobody() {
+    let mut waits = of_set("db-0", &json!({}));
+    waits["spec"]["nodeName"] = json!("");
+    waits["status"] = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/1 nodes are available: 1 node(s) were unschedulable.", "lastTransitionTime": ago(5 * MIN)}]});
+    let ours = json!({"metadata": {"annotations": {"drydock/mark": "{}"}}, "spec": {"unschedulable": true}});
+    let none = json!({});
+    let weight = |policy: &str, cordoned: bool| {
+        let mut seen = seen(&[waits.clone()], vec![]);
+        seen.nodes = vec![node("k3s-1", "True", if cordoned { &ours } else { &none })];
+        let spec = json!({"replicas": 3, "podManagementPolicy": policy});
+        seen.workloads = vec![("StatefulSet", scaled("db", &spec, &json!({"observedGeneration": 3})))];
+        let all = judge(&seen, now());
+        all.iter().find(|problem| problem.kind == Kind::Workload).map(|problem| problem.weight)
+    };
+    assert_eq!(weight("OrderedReady", true), Some(Weight::Note));
+    assert_eq!(weight("Parallel", true), Some(Weight::Stops), "all of them should be there");
+    assert_eq!(weight("OrderedReady", false), Some(Weight::Stops), "it waits for nothing of ours");
+}
+
+#[test]
 fn a_pod_that_fails_explains_no_more_than_itself() {
     let short = |has: i64, more: &Value| {
         let mut status = json!({"readyReplicas": has, "updatedReplicas": 3, "observedGeneration": 3});

@@ -88,8 +88,11 @@ async fn a_replacement_that_never_gets_ready_is_named_until_the_deadline() {
     assert!(waits.because.contains("ReplicaSet shop/cart has 6 of 9 pods ready"), "{waits:?}");
 }
 
+const ROOM: &str = "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu.";
+const VOLUME: &str = "0/3 nodes are available: 1 node(s) were unschedulable, 2 node(s) didn't match PersistentVolume's node affinity.";
+
 /// What the scheduler says of pods that it has no node for.
-fn found_no_place(cluster: &Cluster, volume: bool) {
+fn found_no_place(cluster: &Cluster, why: &str) {
     for (name, _) in cluster.all(Resource::Pods) {
         let pod = cluster.object(Resource::Pods, "shop", &name).unwrap();
         if !pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
@@ -97,11 +100,7 @@ fn found_no_place(cluster: &Cluster, volume: bool) {
         }
         cluster.change(Resource::Pods, "shop", &name, |pod| {
             pod["status"]["conditions"] =
-                json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]);
-            if volume {
-                pod["spec"]["volumes"] =
-                    json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
-            }
+                json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why}]);
         });
     }
 }
@@ -110,21 +109,73 @@ fn found_no_place(cluster: &Cluster, volume: bool) {
 async fn what_fits_nowhere_else_and_may_wait_by_the_plans_word_is_not_waited_for() {
     use crate::drain::Word::{Allow, Refuse};
     let words = [
-        ((Allow, Refuse), false, true),
-        ((Refuse, Allow), true, true),
-        // Without a volume it is another want of room, which nobody has allowed.
-        ((Refuse, Allow), false, false),
-        ((Refuse, Refuse), true, false),
+        ((Allow, Refuse), ROOM, true),
+        ((Refuse, Allow), VOLUME, true),
+        // It is another want, which nobody has allowed.
+        ((Refuse, Allow), ROOM, false),
+        ((Refuse, Refuse), VOLUME, false),
     ];
-    for ((nowhere_else, local_volumes), volume, ends) in words {
+    for ((nowhere_else, local_volumes), why, ends) in words {
         let mut scene = scene().await;
         others_take_pods(&scene.cluster, false);
         waited(scene.drain_within(MINUTE).await);
-        found_no_place(&scene.cluster, volume);
+        found_no_place(&scene.cluster, why);
         (scene.order.words.nowhere_else, scene.order.words.local_volumes) = (nowhere_else, local_volumes);
         let ended = scene.drain_within(MINUTE).await;
-        assert_eq!(is_drained(&ended), ends, "{nowhere_else:?} {local_volumes:?} {volume}: {ended:?}");
+        assert_eq!(is_drained(&ended), ends, "{nowhere_else:?} {local_volumes:?} {why}: {ended:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_scheduler_makes_room_for_is_waited_for_though_it_might_wait() {
+    let scene = scene().await;
+    others_take_pods(&scene.cluster, false);
+    waited(scene.drain_within(MINUTE).await);
+    found_no_place(&scene.cluster, ROOM);
+    for (name, _) in scene.cluster.all(Resource::Pods) {
+        scene.cluster.change(Resource::Pods, "shop", &name, |pod| {
+            if pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
+                pod["status"]["nominatedNodeName"] = json!("k-2");
+            }
+        });
+    }
+    let waits = waited(scene.drain_within(MINUTE).await);
+    assert!(waits.because.contains("6 of 9 pods ready"), "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_job_was_at_is_not_waited_for() {
+    let scene = scene().await;
+    let mut pod = make::pod("shop", "nightly-1", "k-1");
+    pod["metadata"]["ownerReferences"] = json!([make::owner("Job", "nightly", "uid-nightly")]);
+    scene.cluster.put(Resource::Pods, pod);
+    assert!(matches!(scene.drain_within(Duration::from_millis(400)).await, Ended::Stopped { .. }));
+    assert!(!remembered(&scene).contains_key("nightly"));
+    assert!(is_drained(&scene.drain().await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_pod_of_a_stateful_set_that_may_wait_no_other_one_is_waited_for() {
+    // In order: of three that were evicted one is made, and it waits for this node.
+    let scene = scene().await;
+    let of_set = |name: &str, node: &str| {
+        let mut pod = make::pod("shop", name, node);
+        pod["metadata"]["ownerReferences"] = json!([make::owner("StatefulSet", "db", "uid-db")]);
+        pod
+    };
+    for name in ["db-0", "db-1", "db-2"] {
+        scene.cluster.put(Resource::Pods, of_set(name, "k-1"));
+    }
+    let waits = waited(scene.drain_within(MINUTE).await);
+    assert!(waits.because.contains("the StatefulSet shop/db has 0 of 3 pods ready"), "{waits:?}");
+    others_take_pods(&scene.cluster, false);
+    let mut first = of_set("db-0", "");
+    first["status"] = json!({"phase": "Pending"});
+    scene.cluster.put(Resource::Pods, first);
+    let waits = waited(scene.drain_within(MINUTE).await);
+    assert!(waits.because.contains("shop/db"), "it may find a place yet: {waits:?}");
+    found_no_place(&scene.cluster, VOLUME);
+    assert!(is_drained(&scene.drain_within(MINUTE).await));
 }
 
 #[tokio::test(start_paused = true)]
