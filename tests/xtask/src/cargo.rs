@@ -46,6 +46,10 @@ impl Profile {
     }
 }
 
+/// Set where `cargo build --workspace --all-targets` has just built everything: a package that is built alone has fewer
+/// features, and so has what it depends on, which would be compiled once more.
+const BUILT: &str = "DRYDOCK_BUILT";
+
 /// The top of the checkout.
 pub(crate) fn root() -> Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -65,6 +69,10 @@ pub(crate) fn build(profile: Profile, packages: &[&str]) -> Result<PathBuf> {
 
 /// The same with features, each as `PACKAGE/FEATURE`.
 pub(crate) fn build_with(profile: Profile, packages: &[&str], features: &[&str]) -> Result<PathBuf> {
+    let built = target_dir()?.join(profile.directory());
+    if profile == Profile::Dev && features.is_empty() && env::var_os(BUILT).is_some() {
+        return Ok(built);
+    }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command.current_dir(root()?).args(["build", "--locked", "--profile", profile.name()]);
@@ -74,7 +82,7 @@ pub(crate) fn build_with(profile: Profile, packages: &[&str], features: &[&str])
     if !status.success() {
         bail!("building {} failed", packages.join(", "));
     }
-    Ok(target_dir()?.join(profile.directory()))
+    Ok(built)
 }
 
 /// Becomes the program: its signals, its exit code. Returns only when it cannot be started.
