@@ -11,16 +11,25 @@ pub mod check_swap;
 pub mod etcd_member_healthy;
 pub mod fetch_artifact;
 pub mod healthy;
+pub mod install_packages;
 pub mod k3s_ready;
+pub mod libvirt_ready;
 pub mod move_etcd_leader;
 pub mod move_k3s_leader;
 pub mod nothing;
+pub mod openvswitch_ready;
+pub mod ovn_controller_ready;
+pub mod packages_installed;
 pub mod place_k3s_images;
 pub mod reboot;
+pub mod reload_openvswitch;
 pub mod restart_agent;
+pub mod restart_libvirt;
+pub mod restart_ovn_controller;
 pub mod running_executable;
 pub mod service_version;
 pub mod snapshot_etcd;
+pub mod stage_packages;
 pub mod swap_binary;
 #[cfg(test)]
 mod twice;
@@ -175,6 +184,15 @@ pub fn of(step: &Step) -> Box<dyn Action + '_> {
         Step::MoveK3sLeader(config) => Box::new(move_k3s_leader::MoveLeader(config)),
         Step::K3sReady(config) => Box::new(k3s_ready::Ready(config)),
         Step::PlaceK3sImages(config) => Box::new(place_k3s_images::Place(config)),
+        Step::StagePackages(config) => Box::new(stage_packages::Stage(config)),
+        Step::InstallPackages(config) => Box::new(install_packages::Install(config)),
+        Step::PackagesInstalled(config) => Box::new(packages_installed::Installed(config)),
+        Step::RestartLibvirt(config) => Box::new(restart_libvirt::Restart(config)),
+        Step::LibvirtReady(config) => Box::new(libvirt_ready::Ready(config)),
+        Step::ReloadOpenvswitch(config) => Box::new(reload_openvswitch::Reload(config)),
+        Step::OpenvswitchReady(config) => Box::new(openvswitch_ready::Ready(config)),
+        Step::RestartOvnController(config) => Box::new(restart_ovn_controller::Restart(config)),
+        Step::OvnControllerReady(config) => Box::new(ovn_controller_ready::Ready(config)),
         Step::Nothing(_) => Box::new(nothing::DoNothing),
     }
 }

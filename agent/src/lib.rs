@@ -12,11 +12,13 @@
 //! | [`probes`] | one file a look: read-only answers to the coordinator |
 //! | [`etcd`] | the few etcd calls that actions and probes share |
 //! | [`k3s`] | K3s as its installer sets it up: settings, datastore, token, API |
+//! | [`openvswitch`] | Open vSwitch: what it has, what it saves, what is replayed |
 //! | [`artifacts`], [`backups`] | what is fetched and verified; what is encrypted and sent away |
 //! | [`revert`] | commit-confirmed: what is taken back by itself, armed outside of the agent |
 //! | [`sys`] | the only place that talks to systemd, the file system's sharp edges and other processes |
 
 pub mod actions;
+pub mod apt;
 pub mod artifacts;
 pub mod backups;
 pub mod etcd;
@@ -25,7 +27,9 @@ pub mod host;
 pub mod identity;
 pub mod journal;
 pub mod k3s;
+pub mod libvirt;
 pub mod link;
+pub mod openvswitch;
 pub mod policy;
 pub mod probes;
 pub mod remote;

@@ -5,7 +5,9 @@
 //! `judge`; they answer with the very line that root would have to add.
 
 mod judge;
+mod packages;
 mod target;
+mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +21,7 @@ use std::{
 use drydock_types::{AbsPath, ComponentName, Sha256, UnitName, Version};
 use serde::Deserialize;
 
-pub use self::target::TargetPattern;
+pub use self::{packages::PackagePattern, target::TargetPattern, watched::WatchPattern};
 use crate::sys::{process, units::supervisor};
 
 /// Where the policy lies unless settings say otherwise.
@@ -29,10 +31,13 @@ pub const DEFAULT_PATH: &str = "/etc/drydock/agent.toml";
 const MAX_BYTES: u64 = 256 << 10;
 
 /// The presets that the package ships: name, text.
-const PROFILES: [(&str, &str); 3] = [
+const PROFILES: [(&str, &str); 6] = [
     ("drydock-agent", include_str!("../profiles/drydock-agent.toml")),
     ("etcd", include_str!("../profiles/etcd.toml")),
     ("k3s", include_str!("../profiles/k3s.toml")),
+    ("libvirt", include_str!("../profiles/libvirt.toml")),
+    ("openvswitch", include_str!("../profiles/openvswitch.toml")),
+    ("ovn", include_str!("../profiles/ovn.toml")),
 ];
 
 /// What this node allows. The default allows nothing.
@@ -51,6 +56,8 @@ pub struct Policy {
     pub units: BTreeSet<ListedUnit>,
     /// Binaries, and archives that a service takes in, that may be exchanged.
     pub binaries: BTreeMap<AbsPath, BinaryRule>,
+    /// Packages of the distribution that may be changed: `openvswitch-switch`, `libvirt*`.
+    pub packages: Vec<PackagePattern>,
     /// Keys whose signature on an artifact is believed.
     pub signing_keys: Vec<SigningKey>,
     /// Versions below these are refused, also with a permit to go down.
@@ -61,12 +68,24 @@ pub struct Policy {
     pub version_commands: BTreeMap<String, VersionCommand>,
     /// What may be asked over the network, as `host:port`; loopback need not be listed.
     pub probe_targets: Vec<TargetPattern>,
+    /// What may be watched from here while another node is changed, as addresses and nets; nothing else is.
+    pub watch_targets: Vec<WatchPattern>,
+    /// What is expected of this node: see `drydock check node`.
+    pub expect: Expect,
     /// May this node be started anew?
     pub allow_reboot: bool,
     /// How the local etcd member is reached; over plain HTTP on loopback where neither file nor preset says it.
     pub etcd: Option<EtcdAccess>,
     /// Services that the agent itself runs. For the demo, where there is no systemd.
     pub supervisor: Option<supervisor::Config>,
+}
+
+/// What a node has to have to be well.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Expect {
+    /// Sockets on which somebody has to listen, such as `/run/openvswitch/db.sock`.
+    pub sockets: BTreeSet<AbsPath>,
 }
 
 /// A unit's name of any type, in systemd's alphabet: `etcd.service`, `docker.socket`.
@@ -260,6 +279,9 @@ impl Policy {
             self.version_commands.entry(name).or_insert(command);
         }
         self.probe_targets.extend(preset.probe_targets);
+        self.packages.extend(preset.packages);
+        self.watch_targets.extend(preset.watch_targets);
+        self.expect.sockets.extend(preset.expect.sockets);
         self.etcd = self.etcd.take().or(preset.etcd);
     }
 

@@ -7,7 +7,9 @@ pub mod files;
 pub mod http;
 pub mod network;
 pub mod packages;
+pub mod ping;
 pub mod process;
+pub mod stale;
 pub mod units;
 pub mod unpacked;
 

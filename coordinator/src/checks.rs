@@ -6,6 +6,7 @@
 pub mod etcd_quorum;
 mod fetch;
 pub mod health;
+pub mod hypervisor;
 pub mod k3s_datastore;
 pub(crate) mod kubernetes;
 pub mod prometheus;
@@ -168,6 +169,10 @@ async fn one(scene: &Scene<'_>, look: &OneLook<'_>) -> Verdict {
         Check::Unit(config) => unit::verdict(scene, look.node, config, look.soaking_ms).await,
         Check::K3sDatastore(config) => k3s_datastore::verdict(scene, config).await,
         Check::Prometheus(config) => prometheus::verdict(config).await,
+        Check::Packages(config) => hypervisor::packages(scene, look.node, *config).await,
+        Check::LibvirtQuiescence(config) => hypervisor::libvirt(scene, look.node, *config).await,
+        Check::Openvswitch(config) => hypervisor::openvswitch(scene, look.node, *config).await,
+        Check::OvnController(config) => hypervisor::ovn(scene, look.node, *config).await,
         Check::KubernetesCluster(config) => kubernetes::cluster::verdict(scene, look.node, config).await,
         Check::KubernetesNode(config) => kubernetes::node::verdict(scene, look.node, config).await,
         Check::KubernetesSkew(config) => kubernetes::skew::verdict(scene, look.node, *config).await,

@@ -372,6 +372,19 @@ impl Opened {
         survey::survey(&self.client, &self.credentials, now_unix_s).await
     }
 
+    /// What fails on one Node of the cluster; changes nothing there.
+    pub async fn failing_on(&self, kube_node: &str, now_unix_s: i64) -> Vec<health::Problem> {
+        let seen = health::observe(&*self.client, Vec::new(), &[], now_unix_s).await;
+        let whole = health::judge(&seen, now_unix_s).into_iter();
+        let here = whole.filter_map(|mut problem| {
+            // Without members it is something that could not be seen, or the whole cluster's.
+            let all = problem.members.is_empty();
+            problem.members.retain(|member| member.node == kube_node || member.name == kube_node);
+            (all || !problem.members.is_empty()).then_some(problem)
+        });
+        here.collect()
+    }
+
     /// What fails in the cluster; changes nothing there. Every endpoint is asked how it is.
     pub async fn check(&self, cluster: ClusterName, now_unix_s: i64) -> view::ClusterCheckView {
         let said = self.client.each(READYZ, READY_WITHIN).await.into_iter().map(|(endpoint, said)| Readyz {

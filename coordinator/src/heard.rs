@@ -10,6 +10,7 @@ mod signed;
 use drydock_core::inventory::Seen;
 use drydock_types::{
     Outcome, Verdict, document,
+    findings::{Finding, FindingsView, Looked, RunningVersion},
     outcome::{Evidence, Failure, SectionResult, StepReport},
     probe::HostFacts,
 };
@@ -28,6 +29,12 @@ const EVIDENCE: usize = 64;
 const EVIDENCE_BYTES: usize = 4096;
 /// Lines of a unit's log.
 const LOG_LINES: usize = 50;
+/// Packages that one change may name.
+const PACKAGES: usize = 200;
+/// Findings of one node.
+const FINDINGS: usize = 200;
+/// Kinds of things that are looked at, and of things that run.
+const KINDS: usize = 64;
 /// Hints of a failure.
 const HINTS: usize = 8;
 
@@ -122,6 +129,23 @@ fn evidence(said: Evidence) -> Evidence {
         Evidence::BackedUpElsewhere { what, by } => {
             Evidence::BackedUpElsewhere { what: text(&what), by: text(&by) }
         }
+        Evidence::PackagesChanged { mut changed, kept, held_still, stale } => {
+            changed.truncate(PACKAGES);
+            Evidence::PackagesChanged { changed, kept: lines(&kept), held_still: lines(&held_still), stale }
+        }
+        Evidence::PackagesStaged { mut packages, mut releases } => {
+            packages.truncate(PACKAGES);
+            releases.truncate(LOG_LINES);
+            releases.iter_mut().for_each(|release| release.suite = word(&release.suite));
+            Evidence::PackagesStaged { packages, releases }
+        }
+        Evidence::GuestsKept { guests, version, qemu } => {
+            let qemu = qemu.iter().take(LOG_LINES).map(|(version, count)| (text(version), *count)).collect();
+            Evidence::GuestsKept { guests, version: text(&version), qemu }
+        }
+        Evidence::FlowsKept { before, after, same, version } => {
+            Evidence::FlowsKept { before, after, same, version: text(&version) }
+        }
         said @ (Evidence::Artifact { .. }
         | Evidence::Swapped { .. }
         | Evidence::Placed { .. }
@@ -146,6 +170,30 @@ pub fn facts(said: &HostFacts) -> HostFacts {
         machine_id: word(&said.machine_id),
         ..*said
     }
+}
+
+/// What is wrong with a node, in its agent's words.
+#[must_use]
+pub fn findings(said: FindingsView) -> FindingsView {
+    let finding = |said: Finding| Finding {
+        what: text(&said.what),
+        next: said.next.iter().take(HINTS).map(|hint| text(hint)).collect(),
+        ..said
+    };
+    let looked = |said: Looked| Looked { at: word(&said.at), seen: said.seen.map_err(|why| text(&why)) };
+    FindingsView {
+        findings: said.findings.into_iter().take(FINDINGS).map(finding).collect(),
+        looked_at: said.looked_at.into_iter().take(KINDS).map(looked).collect(),
+        unix_ms: said.unix_ms,
+    }
+}
+
+/// What runs on a node.
+#[must_use]
+pub fn versions(said: Vec<RunningVersion>) -> Vec<RunningVersion> {
+    let one =
+        |said: RunningVersion| RunningVersion { version: said.version.map_err(|why| text(&why)), ..said };
+    said.into_iter().take(KINDS).map(one).collect()
 }
 
 /// A verdict, whose reason may quote an agent.

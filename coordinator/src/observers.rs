@@ -201,7 +201,10 @@ impl Observers {
     }
 
     async fn watch(&self, watched: &Watched, of: &Observer, request: &ObserveRequest) {
-        let Observer::ControlPlane(_) = of;
+        if let Observer::Reach(_) = of {
+            *watched.state() = State::Nobody("this build cannot measure that".to_owned());
+            return;
+        }
         // Whoever cannot be found now may be a moment later: a store that is busy.
         let Asked { what, parts } = loop {
             let places = Arc::clone(&self.places);

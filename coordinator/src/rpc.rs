@@ -6,6 +6,7 @@ mod anchors;
 mod approvers;
 pub mod attach;
 mod audit;
+mod check_node;
 pub(crate) mod clusters;
 pub mod enroll;
 pub mod fenced;
@@ -14,6 +15,7 @@ mod people;
 pub(crate) mod planning;
 mod takeover;
 mod uploads;
+mod versions;
 mod views;
 
 use std::sync::Arc;

@@ -53,17 +53,17 @@ struct Before {
 
 /// What a unit is to become.
 #[derive(Debug, Clone, Copy)]
-struct Job<'a> {
-    unit: &'a UnitName,
-    within: Duration,
-    verb: Verb,
-    others: Others,
+pub(super) struct Job<'a> {
+    pub(super) unit: &'a UnitName,
+    pub(super) within: Duration,
+    pub(super) verb: Verb,
+    pub(super) others: Others,
     /// The invocation that must be over.
-    not: Option<&'a str>,
+    pub(super) not: Option<&'a str>,
 }
 
 /// The unit as it is, if the policy lets it be touched. A name that is not listed is not even loaded.
-async fn judged(host: &Host, unit: &UnitName) -> Result<UnitInfo, Problem> {
+pub(super) async fn judged(host: &Host, unit: &UnitName) -> Result<UnitInfo, Problem> {
     host.policy.may_touch(unit)?;
     let info = host.units.load(unit).await.map_err(|error| Problem::new(error.to_string()))?;
     host.policy.may_touch_unit(unit, &info)?;
@@ -88,7 +88,7 @@ const fn time(within: Millis) -> Duration {
 }
 
 /// Runs the job and sees that the unit is up or down.
-async fn run(host: &Host, job: Job<'_>) -> Result<Vec<Evidence>, Problem> {
+pub(super) async fn run(host: &Host, job: Job<'_>) -> Result<Vec<Evidence>, Problem> {
     let begun = Instant::now();
     let info = judged(host, job.unit).await?;
     if job.verb != Verb::Stop && info.needs_reset() {
@@ -104,7 +104,9 @@ async fn run(host: &Host, job: Job<'_>) -> Result<Vec<Evidence>, Problem> {
     }
     match job.verb {
         Verb::Stop => seen_down(host, job, begun).await.map(|()| Vec::new()),
-        Verb::Start | Verb::Restart => seen_up(host, job, begun).await.map(|it| vec![Evidence::Running(it)]),
+        Verb::Start | Verb::Restart | Verb::Reload => {
+            seen_up(host, job, begun).await.map(|it| vec![Evidence::Running(it)])
+        }
     }
 }
 

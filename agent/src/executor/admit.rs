@@ -156,6 +156,7 @@ const fn is_reverted(step: &Step) -> bool {
             | Step::StartUnit(_)
             | Step::RestartUnit(_)
             | Step::RestartAgent(_)
+            | Step::ReloadOpenvswitch(_)
     )
 }
 
@@ -191,7 +192,11 @@ pub(super) const fn changes(step: &Step) -> bool {
         | Step::Reboot(_)
         | Step::PlaceK3sImages(_)
         | Step::MoveK3sLeader(_)
-        | Step::MoveEtcdLeader(_) => true,
+        | Step::MoveEtcdLeader(_)
+        | Step::InstallPackages(_)
+        | Step::RestartLibvirt(_)
+        | Step::ReloadOpenvswitch(_)
+        | Step::RestartOvnController(_) => true,
         Step::FetchArtifact(_)
         | Step::CheckSwap(_)
         | Step::SnapshotEtcd(_)
@@ -202,6 +207,11 @@ pub(super) const fn changes(step: &Step) -> bool {
         | Step::CheckK3s(_)
         | Step::BackupK3s(_)
         | Step::K3sReady(_)
+        | Step::StagePackages(_)
+        | Step::PackagesInstalled(_)
+        | Step::LibvirtReady(_)
+        | Step::OpenvswitchReady(_)
+        | Step::OvnControllerReady(_)
         | Step::Nothing(_) => false,
     }
 }

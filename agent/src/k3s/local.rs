@@ -10,7 +10,7 @@ use std::{
 };
 
 use drydock_types::{
-    AbsPath, Sha256, UnitName,
+    UnitName,
     probe::{K3sDatastore, K3sView},
     step::{CheckK3s, K3sRole},
 };
@@ -23,7 +23,7 @@ use crate::{
         blocking,
         bounded::{self, Kind},
         process,
-        units::{UnitInfo, Units},
+        units::{UnitInfo, Units, printable_line},
     },
 };
 
@@ -75,6 +75,14 @@ impl K3s {
         let settings = Settings::of(info)?;
         let data_dir = settings.get(&["data-dir", "d"], Some("K3S_DATA_DIR"));
         let data_dir = PathBuf::from(data_dir.unwrap_or(DATA_DIR));
+        if !data_dir.is_absolute() {
+            let dir = printable_line(&data_dir.display().to_string());
+            return Err(Problem::new(format!(
+                "{}: the data directory {dir:?} is not an absolute path",
+                info.id
+            ))
+            .next("give --data-dir as an absolute path"));
+        }
         let (id, kill_mode, main_pid) = (info.id.clone(), info.kill_mode.clone(), info.main_pid);
         Ok(Self { id, settings, data_dir, main_pid, kill_mode })
     }
@@ -84,21 +92,11 @@ impl K3s {
     /// # Errors
     /// When what must be known of a server cannot be read.
     pub fn view(&self) -> Result<K3sView, Problem> {
-        let data_dir = self.data_dir.display().to_string();
-        let data_dir = AbsPath::parse(&data_dir).map_err(|error| {
-            Problem::new(format!("{}: {error}", self.id)).next("give --data-dir as an absolute path")
-        })?;
         let is_server = self.settings.role == K3sRole::Server;
         let disabled = PARTS.iter().filter(|part| is_server && self.settings.is_on(part, None));
         Ok(K3sView {
             role: self.settings.role,
-            data_dir,
-            kill_mode: self.kill_mode.clone(),
             datastore: if is_server { Some(self.datastore()?) } else { None },
-            server_ca: bounded::bytes(&self.data_dir.join("server/tls/server-ca.crt"), Kind::Certificates)
-                .ok()
-                .map(|pem| Sha256::of(&pem)),
-            etcd_snapshot_dir: self.settings.get(&["etcd-snapshot-dir"], None).map(str::to_owned),
             disabled: disabled.map(|part| (*part).to_owned()).collect(),
         })
     }
@@ -266,6 +264,8 @@ fn is_for_units(os_release: &str, systemd: bool) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
+    use drydock_types::AbsPath;
+
     use super::*;
     use crate::sys::units::Started;
 
@@ -341,14 +341,15 @@ mod tests {
     fn the_data_directory_and_cluster_init_are_taken_from_the_environment_too() {
         let node = Node::new();
         let dir = node.0.path().display().to_string();
-        let of = |more: &[&str], environment: &[&str]| {
+        let seen = |more: &[&str], environment: &[&str]| {
             let exec = ["/usr/local/bin/k3s", "server"].iter().chain(more).map(|arg| (*arg).to_owned());
             let config = format!("K3S_CONFIG_FILE={dir}/config.yaml");
             let environment = environment.iter().map(|pair| (*pair).to_owned()).chain([config]);
             let started =
                 Started { exec: exec.collect(), environment: environment.collect(), ..Started::default() };
-            K3s::of(&UnitInfo { id: "k3s.service".into(), started, ..UnitInfo::default() }).unwrap()
+            K3s::of(&UnitInfo { id: "k3s.service".into(), started, ..UnitInfo::default() })
         };
+        let of = |more: &[&str], environment: &[&str]| seen(more, environment).unwrap();
         let variable = format!("K3S_DATA_DIR={dir}");
         assert_eq!(of(&[], &[&variable]).data_dir, node.0.path());
         assert_eq!(of(&[], &[]).data_dir, Path::new(DATA_DIR));
@@ -359,6 +360,8 @@ mod tests {
         assert_eq!(sqlite, K3sDatastore::Sqlite {});
         fs::write(node.0.path().join("config.yaml"), "data-dir: /file\n").unwrap();
         assert_eq!(of(&[], &[&variable]).data_dir, Path::new("/file"), "the file wins");
+        let problem = seen(&["--data-dir=srv/k3s"], &[]).unwrap_err();
+        assert!(problem.what.contains("\"srv/k3s\" is not an absolute path"), "{problem}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The judgements: pure, each with the line that root would have to add.
 
-use drydock_types::{AbsPath, ComponentName, UnitName, Version};
+use std::net::{IpAddr, SocketAddr};
+
+use drydock_types::{AbsPath, ComponentName, PackageName, UnitName, Version};
 
 use super::{BinaryRule, EtcdAccess, Policy, SigningKey, VersionCommand};
 use crate::{
@@ -133,12 +135,56 @@ impl Policy {
         Err(self.refuse("this node's policy does not let it be started anew".into(), "allow_reboot = true"))
     }
 
-    fn lists(&self, name: &str) -> bool {
+    /// May this be watched from here? Without a port it is pinged.
+    ///
+    /// # Errors
+    /// When it is not listed, or an address that means another machine to everybody.
+    pub fn may_watch_target(&self, address: IpAddr, port: Option<u16>) -> Result<(), Problem> {
+        let plain = address.to_canonical();
+        let never = match plain {
+            IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        };
+        if never || plain.is_loopback() || plain.is_multicast() || plain.is_unspecified() {
+            return Err(Problem::new(format!(
+                "{address} is not watched: loopback, link-local, multicast and unspecified addresses never are"
+            ))
+            .next("name an address by which other machines reach it"));
+        }
+        if self.watch_targets.iter().any(|pattern| pattern.covers(plain, port)) {
+            return Ok(());
+        }
+        let target = match (port, plain) {
+            (None, ip) => ip.to_string(),
+            (Some(port), ip) => SocketAddr::new(ip, port).to_string(),
+        };
+        Err(self.refuse(
+            format!("{target} is not among what this node's policy lets be watched from here"),
+            &format!("watch_targets = [\"{target}\"]  (or to the list that is there)"),
+        ))
+    }
+
+    /// Is it a unit that is worked on here?
+    pub(crate) fn lists(&self, name: &str) -> bool {
         self.units.iter().any(|listed| listed.0 == name)
     }
 
     fn unlisted(&self, what: String, unit: &str) -> Problem {
         self.refuse(what, &format!("units = [\"{unit}\"]  (or to the list that is there)"))
+    }
+
+    /// May this package be added, changed or removed?
+    ///
+    /// # Errors
+    /// When it is not listed.
+    pub fn may_change_package(&self, package: &PackageName) -> Result<(), Problem> {
+        if self.packages.iter().any(|pattern| pattern.covers(package)) {
+            return Ok(());
+        }
+        Err(self.refuse(
+            format!("{package} is not among the packages that this node's policy lets be changed"),
+            &format!("packages = [\"{package}\"]  (or to the list that is there)"),
+        ))
     }
 
     /// May this be asked over the network? Loopback always may.

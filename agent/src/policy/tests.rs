@@ -45,6 +45,17 @@ fn a_refusal_says_which_line_root_would_have_to_add() {
 }
 
 #[test]
+fn packages_are_changed_only_where_they_are_listed() {
+    let package = |name: &str| drydock_types::PackageName::parse(name).unwrap();
+    let listed = policy("packages = [\"libvirt*\", \"qemu-utils\"]");
+    assert!(listed.may_change_package(&package("libvirt-daemon")).is_ok());
+    let problem = listed.may_change_package(&package("qemu-system-x86")).unwrap_err();
+    assert!(problem.next.join("\n").contains("packages = [\"qemu-system-x86\"]"), "{problem:?}");
+    assert!(policy("").may_change_package(&package("libvirt-daemon")).is_err());
+    assert!(refusal("packages = [\"*\"]").contains("packages"));
+}
+
+#[test]
 fn an_unknown_key_is_an_error_with_its_line_and_what_is_allowed() {
     let error = refusal("units = [\"etcd.service\"]\nbinarys = {}\n");
     assert!(error.contains("/etc/drydock/agent.toml"), "{error}");
@@ -276,4 +287,13 @@ fn a_supervisor_as_root_beside_systemd_needs_a_flag() {
     assert!(plain.supervisor_fits(true, true).is_err());
     assert!(plain.supervisor_fits(false, true).is_ok() && plain.supervisor_fits(true, false).is_ok());
     assert!(policy("[supervisor]\nas_root_beside_systemd = true\n").supervisor_fits(true, true).is_ok());
+}
+
+#[test]
+fn sockets_that_are_expected_are_absolute_paths() {
+    let read = |text: &str| Policy::parse(text, Path::new("/etc/drydock/agent.toml"));
+    let policy = read("[expect]\nsockets = [\"/run/openvswitch/db.sock\"]\n").unwrap();
+    assert_eq!(policy.expect.sockets.first().map(AbsPath::as_str), Some("/run/openvswitch/db.sock"));
+    assert!(read("[expect]\nsockets = [\"run/x.sock\"]\n").is_err());
+    assert!(read("[expect]\nsocket = []\n").is_err(), "an unknown key");
 }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Where Debian and its kin say whether packages upgrade themselves.
-const APT_CONF: &str = "/etc/apt/apt.conf.d";
+pub(super) const APT_CONF: &str = "/etc/apt/apt.conf.d";
 /// A settings file of apt is never larger.
 const MAX_BYTES: u64 = 64 << 10;
 
@@ -81,7 +81,7 @@ fn others_at_work() -> Option<Foreseen> {
 }
 
 /// Packages that upgrade themselves restart services whenever they like.
-fn upgrades_itself(dir: &Path) -> Option<Foreseen> {
+pub(super) fn upgrades_itself(dir: &Path) -> Option<Foreseen> {
     // As apt reads them: by name, and the last word counts.
     let mut files: Vec<_> =
         fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();

@@ -1,4 +1,6 @@
-//! Which version a service answers: the service itself, never a package database.
+//! Which version a service answers: the service itself; a package's database only where the service runs that very file.
+
+mod package;
 
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ pub fn allowed(host: &Host, source: &VersionSource) -> Result<(), Problem> {
         VersionSource::Http { url, .. } => host.policy.may_ask(&parse(url)?.endpoint),
         VersionSource::Command { name } => host.policy.version_command(name).map(drop),
         VersionSource::Etcd {} => Ok(()),
-        VersionSource::K3s { unit } => host.policy.may_watch(unit),
+        VersionSource::K3s { unit } | VersionSource::Package { unit, .. } => host.policy.may_watch(unit),
     }
 }
 
@@ -44,6 +46,7 @@ pub async fn look(host: &Host, source: &VersionSource) -> Result<VersionView, Pr
         VersionSource::Command { name } => by_command(host, host.policy.version_command(name)?).await,
         VersionSource::Etcd {} => of_etcd(host).await,
         VersionSource::K3s { unit } => of_k3s(host, unit).await,
+        VersionSource::Package { name, unit, path } => package::look(host, name, unit, path).await,
     }
 }
 

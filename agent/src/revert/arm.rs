@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     AGAIN, BOOT_UNIT, DESCRIPTION, command, confirm,
     place::{Place, State},
-    plan::{FileBack, Plan, UnitBack, unix_ms},
+    plan::{FileBack, Plan, SwitchBack, UnitBack, unix_ms},
     unit_name,
 };
 use crate::{
@@ -146,6 +146,7 @@ pub async fn arm(host: &Host, section: &Section) -> Result<Duration, Problem> {
         program_sha256,
         files,
         units,
+        switch: switch(section),
         network: network().await?,
     };
     let left = Duration::from_millis(plan.within.0);
@@ -252,6 +253,15 @@ fn touched(section: &Section) -> impl Iterator<Item = &UnitStep> {
         | Step::StartUnit(config)
         | Step::RestartUnit(config)
         | Step::RestartAgent(config) => Some(config),
+        _ => None,
+    })
+}
+
+fn switch(section: &Section) -> Option<SwitchBack> {
+    section.steps.iter().find_map(|step| match step {
+        Step::ReloadOpenvswitch(config) => {
+            Some(SwitchBack { unit: config.unit.clone(), within: config.within })
+        }
         _ => None,
     })
 }

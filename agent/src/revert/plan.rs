@@ -34,8 +34,22 @@ pub struct Plan {
     pub files: Vec<FileBack>,
     /// Units that are stopped, started or restarted, in the order in which they are put back.
     pub units: Vec<UnitBack>,
+    /// Open vSwitch, where the change reloads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch: Option<SwitchBack>,
     /// Links, addresses, routes and rules before the change.
     pub network: Network,
+}
+
+/// Open vSwitch, whose flows are replayed. What was saved lies in the agent's state directory under the effect; where
+/// nothing lies there, nothing had been stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SwitchBack {
+    /// The unit whose reload keeps flows.
+    pub unit: UnitName,
+    /// How long the reload may take.
+    pub within: Millis,
 }
 
 /// A file that is put back.

@@ -5,6 +5,7 @@
 //! what a unit did while it was being stopped. At boot only files: the network and the units come up from
 //! them.
 
+mod switch;
 mod units;
 
 use std::{path::Path, time::Duration};
@@ -53,7 +54,7 @@ impl Start {
 /// How long a revert of this plan is waited for.
 pub(super) fn longest(plan: &Plan) -> Duration {
     let units = u32::try_from(plan.units.len()).unwrap_or(u32::MAX);
-    BESIDE_UNITS.saturating_add(units::LONGEST.saturating_mul(units))
+    BESIDE_UNITS.saturating_add(units::LONGEST.saturating_mul(units)).saturating_add(switch::longest(plan))
 }
 
 /// Takes back what is armed. Does nothing when nothing is.
@@ -82,7 +83,12 @@ pub async fn run(state_dir: &Path, start: Start) -> Result<String, Problem> {
     }
     let Some(plan) = place.claim_revert()? else { return Ok("there is nothing to take back".into()) };
     let same_boot = boot_id.as_deref() == Some(plan.boot_id.as_str());
-    let report = take_back(&place, &plan, start, same_boot).await;
+    let mut report = take_back(&place, &plan, start, same_boot).await;
+    // No flow outlives a boot.
+    if same_boot && start != Start::AtBoot {
+        let done = switch::put_back(state_dir, &plan).await;
+        note(&mut report, "Open vSwitch", done);
+    }
     place.report(&report)?;
     let said = format!(
         "{} to {} (run {}) was taken back at {}: {}; put back: {}",

@@ -12,7 +12,7 @@ use nix::{
     unistd::Pid,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
     process::{Child, Command},
     time::{Instant, timeout_at},
 };
@@ -102,6 +102,13 @@ impl Program {
         self
     }
 
+    /// With another limit to what is kept of each of its outputs, in bytes.
+    #[must_use]
+    pub const fn max_output(mut self, bytes: usize) -> Self {
+        self.max_output = bytes;
+        self
+    }
+
     /// Without the agent's rights and without network: as `nobody` in a network namespace of its own where
     /// the agent is root. Where it is not root it has no rights to lose, and cannot cut off the network:
     /// then only with `allow_network`.
@@ -179,6 +186,39 @@ impl Program {
         Err(ExecError::Deadline { program: self.path.clone(), deadline: self.deadline })
     }
 
+    /// Runs it to its end and hands on each line of its standard output as it comes, without its newline: what is
+    /// long is never held whole. [`Output::stdout`] stays empty.
+    ///
+    /// # Errors
+    /// As [`Program::run`]; or when a line is longer than `longest`, or `each` fails. It is killed then.
+    pub async fn run_lines(
+        &self,
+        longest: usize,
+        mut each: impl FnMut(&[u8]) -> std::io::Result<()> + Send,
+    ) -> Result<Output, ExecError> {
+        let io = |source| ExecError::Io { program: self.path.clone(), source };
+        let until = Instant::now() + self.deadline;
+        let mut child = self.spawn()?;
+        let mut group = Group::of(&child);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let work = async {
+            let ((), stderr) =
+                tokio::try_join!(lines(stdout, longest, &mut each), drain(stderr, self.max_output))?;
+            Ok(Output { status: child.wait().await?, stdout: Vec::new(), stderr })
+        };
+        let done = timeout_at(until, work).await;
+        if let Ok(Ok(output)) = done {
+            group.0 = None;
+            return Ok(output);
+        }
+        group.kill();
+        let _ = child.wait().await;
+        match done {
+            Ok(done) => done.map_err(io),
+            Err(_) => Err(ExecError::Deadline { program: self.path.clone(), deadline: self.deadline }),
+        }
+    }
+
     fn spawn(&self) -> Result<Child, ExecError> {
         Command::new(&self.path)
             .args(&self.args)
@@ -240,6 +280,31 @@ async fn drain<R: AsyncRead + Unpin>(from: Option<R>, limit: usize) -> std::io::
     }
 }
 
+/// Hands on each line. Beside the buffer no more than one line is held.
+async fn lines<R: AsyncRead + Unpin>(
+    from: Option<R>,
+    longest: usize,
+    each: &mut (impl FnMut(&[u8]) -> std::io::Result<()> + Send),
+) -> std::io::Result<()> {
+    let Some(from) = from else { return Ok(()) };
+    let mut from = BufReader::with_capacity(64 << 10, from);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let room = u64::try_from(longest).unwrap_or(u64::MAX).saturating_add(1);
+        if (&mut from).take(room).read_until(b'\n', &mut line).await? == 0 {
+            return Ok(());
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        } else if line.len() > longest {
+            let why = format!("it wrote a line of more than {longest} bytes");
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, why));
+        }
+        each(&line)?;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +328,27 @@ mod tests {
         assert!(error.to_string().contains("yes had not ended after 200ms"), "{error}");
         let output = sh("head -c 300000 /dev/zero").run().await.unwrap();
         assert_eq!(output.stdout.len(), 64 << 10);
+    }
+
+    #[tokio::test]
+    async fn lines_are_handed_on_and_a_longer_one_ends_it() {
+        let (mut count, mut last) = (0u32, Vec::new());
+        let output = sh("seq 100000; printf end; echo no >&2; exit 3")
+            .run_lines(64, |line| {
+                count += 1;
+                last = line.to_vec();
+                Ok(())
+            })
+            .await
+            .unwrap();
+        assert_eq!((count, last.as_slice(), output.status.code()), (100_001, &b"end"[..], Some(3)));
+        assert_eq!((output.stdout.len(), output.stderr.as_slice()), (0, &b"no\n"[..]));
+        let error = sh("head -c 65 /dev/zero; sleep 60").run_lines(64, |_| Ok(())).await.unwrap_err();
+        assert!(error.to_string().contains("a line of more than 64 bytes"), "{error}");
+        let error = sh("echo x; sleep 60").run_lines(64, |_| Err(std::io::Error::other("full"))).await;
+        assert!(error.unwrap_err().to_string().contains("full"));
+        let slow = sh("sleep 60").deadline(Duration::from_millis(100)).run_lines(64, |_| Ok(())).await;
+        assert!(matches!(slow, Err(ExecError::Deadline { .. })));
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 
 pub mod apart;
 pub mod supervisor;
+pub mod survey;
 mod systemd;
 
 use std::time::Duration;
@@ -115,6 +116,8 @@ pub enum Verb {
     Stop,
     /// Stop it if it is up, and start it.
     Restart,
+    /// What its `ExecReload` does.
+    Reload,
 }
 
 impl Verb {
@@ -125,6 +128,7 @@ impl Verb {
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Restart => "restart",
+            Self::Reload => "reload",
         }
     }
 }
@@ -249,6 +253,10 @@ impl Units {
             Self::Systemd(systemd) => {
                 effect!("agent.unit.systemd-job", systemd.run(id, verb, others, deadline).await)
             }
+            Self::Supervised(_) if verb == Verb::Reload => Err(UnitsError::Supervisor {
+                unit: id.into(),
+                why: "the agent's own supervisor has no reload".into(),
+            }),
             Self::Supervised(supervisor) => {
                 effect!("agent.unit.supervised-job", supervisor.run(id, verb, deadline).await)
             }

@@ -36,6 +36,8 @@ fn every_command_of_the_guide_is_taken() {
         "drydock cluster test prod",
         "drydock cluster remove prod",
         "drydock check cluster prod -o json",
+        "drydock check node n1 -o json",
+        "drydock node list --versions",
         "drydock marks list --kubeconfig k3s.yaml --kube-context c --server https://a:6443",
         "drydock marks release k3s-1 --kubeconfig k3s.yaml --yes",
         "drydock run force 42 --node ctl-3",

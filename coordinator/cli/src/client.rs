@@ -7,8 +7,9 @@ use drydock_coordinator::{
     moves::left::DrainLeftView,
 };
 use drydock_core::view::{
-    AmendedView, ArtifactView, ControlView, FleetView, NodeView, PlanView, RehearsalStep, RollbackView,
-    RunLineView, RunView, StandingView, StartedView, TakeOverView, TokenView, WhyNodeView,
+    AmendedView, ArtifactView, ControlView, FleetView, NodeCheckView, NodeVersionsView, NodeView, PlanView,
+    RehearsalStep, RollbackView, RunLineView, RunView, StandingView, StartedView, TakeOverView, TokenView,
+    WhyNodeView,
 };
 use drydock_proto::{
     limits::MAX_MESSAGE_BYTES,
@@ -127,6 +128,20 @@ impl Client {
         let ask = wire::ShowNodeRequest { node_name };
         let answer = self.call(CALL_TIMEOUT, ask, |mut to, ask| async move { to.why_node(ask).await });
         read("answer about a node", &answer.await?)
+    }
+
+    /// What is wrong with a node.
+    pub(crate) async fn check_node(&self, node_name: String) -> Result<NodeCheckView, CliError> {
+        let ask = wire::ShowNodeRequest { node_name };
+        let answer = self.call(PLAN_TIMEOUT, ask, |mut to, ask| async move { to.check_node(ask).await });
+        read("answer about a node", &answer.await?)
+    }
+
+    /// What runs on every node; their agents are asked.
+    pub(crate) async fn node_versions(&self) -> Result<Vec<NodeVersionsView>, CliError> {
+        let ask = wire::ListNodesRequest {};
+        let answer = self.call(PLAN_TIMEOUT, ask, |mut to, ask| async move { to.node_versions(ask).await });
+        read("list of versions", &answer.await?)
     }
 
     /// Sets and removes labels.

@@ -18,6 +18,8 @@
 //! | [`fleet`] | nodes, tokens, artifacts |
 //! | [`cluster`] | Kubernetes clusters |
 //! | [`check`] | `check cluster` |
+//! | [`check_node`] | `check node` |
+//! | [`versions`] | `node list --versions` |
 //! | [`marks`] | marks in a cluster |
 //! | [`recipe`] | recipes |
 //! | [`standing`] | what stands on record about nodes and the fleet, and amendments |
@@ -26,6 +28,7 @@
 pub(crate) mod audit;
 pub(crate) mod canvas;
 pub(crate) mod check;
+pub(crate) mod check_node;
 pub(crate) mod cluster;
 pub(crate) mod fencing;
 pub(crate) mod fleet;
@@ -43,6 +46,7 @@ pub(crate) mod run;
 pub(crate) mod samples;
 pub(crate) mod standing;
 pub(crate) mod time;
+pub(crate) mod versions;
 pub(crate) mod watch;
 pub(crate) mod why;
 pub(crate) mod why_node;

@@ -9,7 +9,7 @@ use alloc::{
     vec::Vec,
 };
 
-use drydock_types::Millis;
+use drydock_types::{Millis, reach::ReachTarget};
 use serde::{Deserialize, Serialize};
 
 /// Somebody who asks, from the moment at which a node's change is handed out until it is seen to be back.
@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub enum Observer {
     /// The API of the Kubernetes cluster that the node belongs to, through every endpoint that the coordinator knows.
     ControlPlane(ControlPlane),
+    /// Guests and nodes, as another node reaches them.
+    Reach(Reach),
 }
 
 impl Observer {
@@ -26,6 +28,7 @@ impl Observer {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::ControlPlane(_) => "controlPlane",
+            Self::Reach(_) => "reach",
         }
     }
 
@@ -34,6 +37,7 @@ impl Observer {
     pub const fn max_gap(&self) -> Millis {
         match self {
             Self::ControlPlane(of) => of.max_gap,
+            Self::Reach(of) => of.max_gap,
         }
     }
 }
@@ -44,6 +48,25 @@ impl Observer {
 pub struct ControlPlane {
     /// The longest time in which no endpoint may have answered. When it was longer the run holds before the next node.
     pub max_gap: Millis,
+}
+
+/// Configuration of `reach`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Reach {
+    /// The node whose agent asks; its own policy must let it.
+    pub from: String,
+    /// Who is asked.
+    pub to: Vec<ReachTarget>,
+    /// How often.
+    #[serde(default = "hundred_ms")]
+    pub every: Millis,
+    /// For how long one of them may not answer. When it was longer the run holds before the next node.
+    pub max_gap: Millis,
+}
+
+const fn hundred_ms() -> Millis {
+    Millis(100)
 }
 
 /// What an observer has seen.

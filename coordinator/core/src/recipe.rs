@@ -9,10 +9,12 @@ use drydock_types::{
 };
 use serde::{Deserialize, Serialize};
 
+mod hypervisor;
 mod kubernetes;
 mod threshold;
 
 pub use self::{
+    hypervisor::{LibvirtQuiescence, OpenvswitchCheck, OvnControllerCheck, OvnOrder, PackagesCheck},
     kubernetes::{
         Already, ConditionOf, Expected, KubeletVersion, KubernetesCluster, KubernetesCondition,
         KubernetesNode, KubernetesSkew, NodeCanary, Part, Scalar,
@@ -147,6 +149,14 @@ pub enum Check {
     K3sDatastore(K3sDatastoreCheck),
     /// A query that Prometheus answers is within its bounds.
     Prometheus(PrometheusCheck),
+    /// No package manager is at work, and none has left anything half-done.
+    Packages(PackagesCheck),
+    /// libvirt's daemon on the node may be restarted now.
+    LibvirtQuiescence(LibvirtQuiescence),
+    /// Open vSwitch on the node answers, holds no flows back and is of a kind that can be reloaded.
+    Openvswitch(OpenvswitchCheck),
+    /// ovn-controller on the node is connected and has caught up.
+    OvnController(OvnControllerCheck),
     /// The Kubernetes cluster that the node belongs to is well: nothing fails there that did not fail before the run.
     KubernetesCluster(KubernetesCluster),
     /// The node's own Kubernetes Node is Ready, by a kubelet that has reported since the machine was started.
@@ -170,6 +180,10 @@ impl Check {
             Self::Unit(_) => "unit",
             Self::K3sDatastore(_) => "k3sDatastore",
             Self::Prometheus(_) => "prometheus",
+            Self::Packages(_) => "packages",
+            Self::LibvirtQuiescence(_) => "libvirtQuiescence",
+            Self::Openvswitch(_) => "openvswitch",
+            Self::OvnController(_) => "ovnController",
             Self::KubernetesCluster(_) => "kubernetesCluster",
             Self::KubernetesNode(_) => "kubernetesNode",
             Self::KubernetesSkew(_) => "kubernetesSkew",
@@ -182,7 +196,14 @@ impl Check {
     #[must_use]
     pub const fn is_of_one_node(&self) -> bool {
         match self {
-            Self::Health(_) | Self::Unit(_) | Self::KubernetesNode(_) | Self::NodeCanary(_) => true,
+            Self::Health(_)
+            | Self::Unit(_)
+            | Self::Packages(_)
+            | Self::LibvirtQuiescence(_)
+            | Self::Openvswitch(_)
+            | Self::OvnController(_)
+            | Self::KubernetesNode(_)
+            | Self::NodeCanary(_) => true,
             Self::EtcdQuorum(_)
             | Self::VersionSkew(_)
             | Self::K3sDatastore(_)

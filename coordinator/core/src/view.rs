@@ -11,6 +11,7 @@
 //! | [`run`] | a run: its nodes, what it waits for, why it holds |
 //! | [`operate`] | answers to what operators do to a run |
 //! | [`why`] | what keeps a node where it is |
+//! | [`condition`] | what is wrong with a node, and what runs on which |
 //! | [`fencing`] | whom agents obey, and taking over |
 
 macro_rules! view {
@@ -22,6 +23,7 @@ macro_rules! view {
     };
 }
 
+mod condition;
 mod fencing;
 mod fleet;
 mod operate;
@@ -32,6 +34,7 @@ mod run;
 mod why;
 
 pub use self::{
+    condition::{NodeCheckView, NodeVersionsView},
     fencing::{FencedAgentView, FencedView, TakeOverView, TakenOverView},
     fleet::{ArtifactView, ComponentView, FleetView, NodeView, StandingView, TokenView},
     operate::{

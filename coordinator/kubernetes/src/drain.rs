@@ -8,7 +8,7 @@
 //! | [`cordon`] | our cordon and its mark, one patch; taking back ours and nobody else's |
 //! | [`evict`] | one pod's eviction |
 //! | [`force`] | deleting what cannot be evicted, where somebody has said so |
-//! | [`work`] | the drain itself, by watches; [`work::still_drained`] |
+//! | [`work`] | the drain itself, by watches; [`work::still_drained_with`] |
 //! | [`ask`] | one question to a cluster, and which refusals are final |
 //!
 //! A pod goes by `pods/eviction`; it is deleted only where an operator has named it, or the plan says so for the end of
@@ -95,7 +95,7 @@ pub struct Order {
     /// The last look found no pod here that has to leave: then its own are read first, and the other nodes' only where
     /// there is one by now. It decides what is asked first, and nothing else.
     pub expects_none: bool,
-    /// Whoever gave the order looks again itself, by [`work::still_drained_at`], before anything is done there: the drain
+    /// Whoever gave the order looks again itself, by [`work::still_drained_with`], before anything is done there: the drain
     /// ends by what its watch says, and does not look a second time.
     pub looks_again: bool,
     /// A person has said "again" since somebody uncordoned the Node under our mark. Otherwise that person's word

@@ -24,14 +24,14 @@ use std::{
 use drydock_kubernetes::{
     client::Client,
     drain::{
-        Force, Order, Word, Words,
+        Force, Order, Word, Words, ask,
         cordon::{self, Released},
-        look::foresee,
-        work::{Ended, Progress, Stage, Stop, drain, still_drained},
+        look::{self, foresee},
+        work::{Ended, Progress, Stage, Stop, drain, still_drained_with},
     },
     kubeconfig::{Asked, read},
     mark::{self, Marker},
-    objects::Node,
+    objects::{Node, Pod},
     rights::{Purpose, missing},
 };
 use drydock_test_cluster::{
@@ -106,6 +106,14 @@ impl Scene {
     async fn node(&self, name: &str) -> Node {
         let node = self.cluster.admin().get(&format!("/api/v1/nodes/{name}")).await.unwrap();
         serde_json::from_value(node).unwrap()
+    }
+
+    /// As it is looked before the node is worked on.
+    async fn still_drained(&self, order: &Order) -> Verdict {
+        let (node, pods) = (look::node_path(&order.node), look::pods_path(&order.node));
+        let node = ask::get::<Node>(&self.client, &node).await.unwrap();
+        let (pods, _) = ask::list::<Pod>(&self.client, &pods).await.unwrap();
+        still_drained_with(&self.client, order, &node, &pods).await
     }
 
     async fn order(&self, name: &str) -> Order {
@@ -228,7 +236,7 @@ async fn a_node_is_emptied_under_a_budget_and_given_back(scene: &Scene) {
     assert!(scene.pods_on("node-1").await.iter().all(|name| name.starts_with("network")));
     let node = scene.node("node-1").await;
     assert!(node.spec.unschedulable && node.metadata.annotations.contains_key(mark::KEY));
-    assert_eq!(still_drained(&scene.client, &order).await, Verdict::Clear);
+    assert_eq!(scene.still_drained(&order).await, Verdict::Clear);
     assert_eq!(scene.release(&order).await, Released::Uncordoned);
     let node = scene.node("node-1").await;
     assert!(!node.spec.unschedulable && node.metadata.annotations.is_empty());
@@ -423,7 +431,7 @@ async fn a_person_who_uncordons_in_mid_drain_ends_it(scene: &Scene) {
     let Ended::Refused { why, .. } = ended else { panic!("{ended:?}") };
     assert!(why.contains("somebody uncordoned the Node node-1"), "{why}");
     assert!(!scene.node("node-1").await.spec.unschedulable, "that person's word stands");
-    assert!(matches!(still_drained(&scene.client, &order).await, Verdict::Refused(_)));
+    assert!(matches!(scene.still_drained(&order).await, Verdict::Refused(_)));
     assert_eq!(scene.release(&order).await, Released::MarkRemoved);
     scene.remove("taken").await;
 }

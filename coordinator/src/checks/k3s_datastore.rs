@@ -197,7 +197,7 @@ fn accepted(observed: &Observed<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use drydock_types::{
-        AbsPath, UnitName, Version,
+        UnitName, Version,
         probe::{EtcdMember, EtcdStatus},
     };
 
@@ -216,15 +216,7 @@ mod tests {
     }
 
     fn view(datastore: K3sDatastore) -> K3sView {
-        K3sView {
-            role: K3sRole::Server,
-            data_dir: AbsPath::parse("/var/lib/rancher/k3s").unwrap(),
-            kill_mode: "process".into(),
-            datastore: Some(datastore),
-            server_ca: None,
-            etcd_snapshot_dir: None,
-            disabled: Vec::new(),
-        }
+        K3sView { role: K3sRole::Server, datastore: Some(datastore), disabled: Vec::new() }
     }
 
     fn embedded_etcd() -> K3sDatastore {

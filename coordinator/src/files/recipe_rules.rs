@@ -64,8 +64,10 @@ fn place<'a>(filled: &'a Filled, phase: &str, item: Option<usize>) -> &'a super:
 
 /// While `stage` and `protect` run the node serves: nothing there stops it or exchanges its binary.
 fn in_service(filled: &Filled, phase: &str, steps: &[Step], found: &mut Diagnostics) {
-    let touches =
-        |step: &Step| step.disrupts() || matches!(step, Step::SwapBinary(_) | Step::PlaceK3sImages(_));
+    let touches = |step: &Step| {
+        step.disrupts()
+            || matches!(step, Step::SwapBinary(_) | Step::PlaceK3sImages(_) | Step::InstallPackages(_))
+    };
     for (i, step) in steps.iter().enumerate().filter(|(_, step)| touches(step)) {
         found.push(|| {
             let message =
@@ -162,11 +164,16 @@ fn confirmed(index: usize, stage: &StageSpec, filled: &Filled, places: &Places<'
 const fn is_not_reverted(step: &Step) -> bool {
     matches!(
         step,
-        Step::Reboot(_) | Step::MoveEtcdLeader(_) | Step::MoveK3sLeader(_) | Step::PlaceK3sImages(_)
+        Step::Reboot(_)
+            | Step::MoveEtcdLeader(_)
+            | Step::MoveK3sLeader(_)
+            | Step::PlaceK3sImages(_)
+            | Step::RestartLibvirt(_)
+            | Step::RestartOvnController(_)
     )
 }
 
-fn looks() -> [&'static str; 7] {
+fn looks() -> [&'static str; 11] {
     [
         "checkSwap",
         "runningExecutable",
@@ -175,5 +182,9 @@ fn looks() -> [&'static str; 7] {
         "healthy",
         "checkK3s",
         "k3sReady",
+        "packagesInstalled",
+        "libvirtReady",
+        "openvswitchReady",
+        "ovnControllerReady",
     ]
 }

@@ -18,13 +18,15 @@ use super::{
 };
 
 /// Shipped in the binary, by name. The one place that says which: a test holds it against the directory.
-const BUILT_IN: [(&str, &str); 8] = [
+const BUILT_IN: [(&str, &str); 10] = [
     ("drydock-agent", include_str!("../../recipes/drydock-agent.yaml")),
     ("etcd", include_str!("../../recipes/etcd.yaml")),
     ("k3s-agent", include_str!("../../recipes/k3s-agent.yaml")),
     ("k3s-images", include_str!("../../recipes/k3s-images.yaml")),
     ("k3s-server", include_str!("../../recipes/k3s-server.yaml")),
+    ("libvirt", include_str!("../../recipes/libvirt.yaml")),
     ("nothing", include_str!("../../recipes/nothing.yaml")),
+    ("openvswitch", include_str!("../../recipes/openvswitch.yaml")),
     ("reboot", include_str!("../../recipes/reboot.yaml")),
     ("systemd-binary", include_str!("../../recipes/systemd-binary.yaml")),
 ];

@@ -40,6 +40,10 @@ pub(super) fn of_enum(name: &str) -> (&'static str, &'static str) {
         "Check" => ("check", "checks are"),
         "VersionSource" => ("version source", "version sources are"),
         "HealthProbe" => ("health probe", "health probes are"),
+        "Quiescence" => ("quiescence", "quiescence is one of"),
+        "OvnOrder" => ("order", "the order is one of"),
+        "FlowsMust" => ("flows", "flows must be one of"),
+        "ReachTarget" => ("target", "targets are"),
         "UndoGuard" => ("undo guard", "undo guards are"),
         _ => ("word", "it is one of"),
     }

@@ -114,6 +114,19 @@ impl OperatorService for Operators {
         Ok(Response::new(to_document(&view)))
     }
 
+    async fn check_node(&self, request: Request<ShowNodeRequest>) -> Answer<Document> {
+        trust::operator_peer(&request)?;
+        let name = NodeName::parse(&request.into_inner().node_name).map_err(views::invalid)?;
+        let node = self.node(name).await?;
+        Ok(Response::new(to_document(&super::check_node::check(&self.0, &node).await)))
+    }
+
+    async fn node_versions(&self, request: Request<ListNodesRequest>) -> Answer<Document> {
+        trust::operator_peer(&request)?;
+        let nodes = self.nodes(None).await?.into_iter().map(|node| node.name).collect();
+        Ok(Response::new(to_document(&super::versions::of(&self.0, nodes).await)))
+    }
+
     async fn label_node(&self, request: Request<LabelNodeRequest>) -> Answer<Document> {
         let by = trust::operator_peer(&request)?.name;
         let asked = request.into_inner();
@@ -388,12 +401,15 @@ impl Operators {
         Ok(believed.filter_map(|row| Some(views::node(row, now.remove(&row.name)?))).collect())
     }
 
-    async fn node_document(&self, name: NodeName) -> Answer<Document> {
+    async fn node(&self, name: NodeName) -> Result<drydock_core::view::NodeView, Status> {
         let node = self.nodes(Some(name.clone())).await?.into_iter().next();
-        let node = node.ok_or_else(|| {
+        node.ok_or_else(|| {
             Status::not_found(format!("there is no node {name}; `drydock node list` shows them"))
-        })?;
-        Ok(Response::new(to_document(&node)))
+        })
+    }
+
+    async fn node_document(&self, name: NodeName) -> Answer<Document> {
+        Ok(Response::new(to_document(&self.node(name).await?)))
     }
 
     /// A run is not begun on bytes that are not there.

@@ -148,7 +148,7 @@ error: mine.yaml:15:7: unknown step `healthyy`
    |
 15 |     - healthyy: {probe: x}
    |       ^^^^^^^^ did you mean `healthy`?
-   = steps are: fetchArtifact, checkSwap, swapBinary, stopUnit, startUnit, restartUnit, snapshotEtcd, moveEtcdLeader, runningExecutable, etcdMemberHealthy, serviceVersion, healthy, restartAgent, reboot, checkK3s, backupK3s, moveK3sLeader, k3sReady, placeK3sImages, nothing
+   = steps are: fetchArtifact, checkSwap, swapBinary, stopUnit, startUnit, restartUnit, snapshotEtcd, moveEtcdLeader, runningExecutable, etcdMemberHealthy, serviceVersion, healthy, restartAgent, reboot, checkK3s, backupK3s, moveK3sLeader, k3sReady, placeK3sImages, stagePackages, installPackages, packagesInstalled, restartLibvirt, libvirtReady, reloadOpenvswitch, openvswitchReady, restartOvnController, ovnControllerReady, nothing
 "#,
     );
 }

@@ -255,6 +255,23 @@ fn the_recipe_for_nothing_does_nothing() {
 }
 
 #[test]
+fn open_vswitch_is_always_taken_back_unless_it_is_confirmed() {
+    let plan = |with: &str| {
+        edit("recipe: etcd", &format!("recipe: openvswitch\n      with: {with}"))
+            .replace("component: etcd", "component: openvswitch")
+            .replace("      artifact: {path: ./etcd}\n", "")
+    };
+    let spec = recipe(&plan("{witness: [\"10.0.0.1:22\"], flows: caughtUp}")).spec;
+    assert_eq!(names(&spec.apply), ["installPackages", "reloadOpenvswitch"]);
+    assert_eq!(names(&spec.verify), ["packagesInstalled", "openvswitchReady"]);
+    assert!(matches!(&spec.apply[1], Step::ReloadOpenvswitch(step)
+        if step.flows == drydock_types::openvswitch::FlowsMust::CaughtUp));
+    assert_eq!(spec.commit_confirmed.unwrap().within, Millis::secs(180));
+    let said = Desk::new().compile(plan("{flows: equal}")).unwrap_err().to_string();
+    assert!(said.contains("witness"), "{said}");
+}
+
+#[test]
 fn a_recipe_is_shown_with_its_parameters() {
     let recipe = load_recipe("etcd", Path::new("")).unwrap();
     let shown: Vec<_> =
@@ -270,7 +287,7 @@ fn a_recipe_that_does_not_exist_cannot_be_shown() {
         r#"
 error: systemd-binry: no such recipe
   = did you mean `systemd-binary`?
-  = built in: drydock-agent, etcd, k3s-agent, k3s-images, k3s-server, nothing, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
+  = built in: drydock-agent, etcd, k3s-agent, k3s-images, k3s-server, libvirt, nothing, openvswitch, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
 "#,
     );
 }

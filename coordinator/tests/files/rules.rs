@@ -151,7 +151,7 @@ error: etcd.yaml:8:15: there is no recipe `etdc`
   |
 8 |       recipe: etdc
   |               ^^^^ did you mean `etcd`?
-  = built in: drydock-agent, etcd, k3s-agent, k3s-images, k3s-server, nothing, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
+  = built in: drydock-agent, etcd, k3s-agent, k3s-images, k3s-server, libvirt, nothing, openvswitch, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
 "#,
     );
     same(
@@ -224,7 +224,7 @@ error: mine.yaml:8:7: `restartUnit` changes the node, and `verify` only looks
   |
 8 |     - restartUnit: {unit: x.service}
   |       ^^^^^^^^^^^ put it under apply
-  = steps that only look are: checkSwap, runningExecutable, etcdMemberHealthy, serviceVersion, healthy, checkK3s, k3sReady
+  = steps that only look are: checkSwap, runningExecutable, etcdMemberHealthy, serviceVersion, healthy, checkK3s, k3sReady, packagesInstalled, libvirtReady, openvswitchReady, ovnControllerReady
 "#,
     );
 }
@@ -264,7 +264,7 @@ error: mine.yaml:7:7: unknown step `restartUnits`
   |
 7 |     - restartUnits: {unit: x.service}
   |       ^^^^^^^^^^^^ did you mean `restartUnit`?
-  = steps are: fetchArtifact, checkSwap, swapBinary, stopUnit, startUnit, restartUnit, snapshotEtcd, moveEtcdLeader, runningExecutable, etcdMemberHealthy, serviceVersion, healthy, restartAgent, reboot, checkK3s, backupK3s, moveK3sLeader, k3sReady, placeK3sImages, nothing
+  = steps are: fetchArtifact, checkSwap, swapBinary, stopUnit, startUnit, restartUnit, snapshotEtcd, moveEtcdLeader, runningExecutable, etcdMemberHealthy, serviceVersion, healthy, restartAgent, reboot, checkK3s, backupK3s, moveK3sLeader, k3sReady, placeK3sImages, stagePackages, installPackages, packagesInstalled, restartLibvirt, libvirtReady, reloadOpenvswitch, openvswitchReady, restartOvnController, ovnControllerReady, nothing
 "#,
     );
 }

@@ -120,6 +120,22 @@ fn absolute_path(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// A distribution's package, in the strictest form that one of them has (Debian policy 5.6.1): no flag, no shell, no
+/// `=VERSION`, `/SUITE`, `:ARCH` or trailing `-` that apt would read as an order.
+fn package(text: &str) -> Result<(), &'static str> {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.');
+    // `g++` is one; `apt-get install foo-` would remove foo.
+    let last = text.chars().next_back();
+    if text.len() < 2 || text.len() > 128 || !edge(text.chars().next()) || !text.chars().all(fine) {
+        return Err("2 to 128 of a-z, 0-9, '+', '-' and '.', beginning with a letter or digit");
+    }
+    if last == Some('-') {
+        return Err("it must not end in '-', which tells apt to remove it");
+    }
+    Ok(())
+}
+
 fn label(text: &str) -> Result<(), &'static str> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':');
     if text.is_empty() || text.len() > 128 || !text.chars().all(fine) {
@@ -145,6 +161,10 @@ checked_text!(
     UnitName, "service unit", unit
 );
 checked_text!(
+    /// A package of the distribution, or a source that packages are built from: `libvirt-daemon`, `g++-12`.
+    PackageName, "package name", package
+);
+checked_text!(
     /// An absolute path of a file, without `.`, `..`, doubled or trailing slashes, or control characters.
     AbsPath, "path", absolute_path
 );
@@ -152,6 +172,14 @@ checked_text!(
     /// A label's key or value: 1 to 128 letters, digits and `- _ . / :`.
     Label, "label", label
 );
+
+impl UnitName {
+    /// A name that stands in this crate.
+    pub(crate) fn known(text: &'static str) -> Self {
+        debug_assert!(unit(text).is_ok(), "{text}");
+        Self(text.to_owned())
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -187,6 +215,19 @@ mod tests {
             assert!(AbsPath::parse(bad).is_err(), "{bad:?} was taken");
         }
         assert!(AbsPath::parse("/usr/bin/etcd").is_ok());
+    }
+
+    #[test]
+    fn packages_that_are_flags_orders_or_shell_are_refused() {
+        for bad in [
+            "-o", "--purge", "a;reboot", "foo-", "foo=1.0", "foo/sid", "foo:i386", "Foo", "a", "$(id)",
+            "a b", "../x", "a\n", "*", "",
+        ] {
+            assert!(PackageName::parse(bad).is_err(), "{bad:?} was taken");
+        }
+        for good in ["g++", "libvirt-daemon-system", "qemu-system-x86", "0ad", "libstdc++6"] {
+            assert!(PackageName::parse(good).is_ok(), "{good:?} was refused");
+        }
     }
 
     #[test]

@@ -4,7 +4,10 @@ use alloc::{string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AbsPath, EffectId, Millis, Sha256, UnitName, Version};
+use crate::{
+    AbsPath, EffectId, Millis, Sha256, UnitName, Version,
+    packages::{ChangedPackage, ReleasePin, StagedPackage},
+};
 
 /// What one look says. `Unknown` is never `Clear`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -244,6 +247,44 @@ pub enum Evidence {
         what: String,
         /// Who, in the plan's words.
         by: String,
+    },
+    /// Packages were fetched and their archive's signature was seen to be right.
+    PackagesStaged {
+        /// Which.
+        packages: Vec<StagedPackage>,
+        /// The archives that they came from, as they were.
+        releases: Vec<ReleasePin>,
+    },
+    /// Packages were changed.
+    PackagesChanged {
+        /// Which.
+        changed: Vec<ChangedPackage>,
+        /// Configuration files of the package that were left as they were, with the packages' own beside them.
+        kept: Vec<String>,
+        /// What the packages wanted to start, stop or restart and were not let: `openvswitch-switch restart`.
+        held_still: Vec<String>,
+        /// How many processes ran what was not installed any more, before and afterwards.
+        stale: (u64, u64),
+    },
+    /// A hypervisor's daemon was restarted beside its guests.
+    GuestsKept {
+        /// How many guests are the same process as before, and answer.
+        guests: u64,
+        /// The version that the daemon answers.
+        version: String,
+        /// Versions of QEMU that guests are running, and how many run each.
+        qemu: Vec<(String, u64)>,
+    },
+    /// A switch was reloaded or restarted with its flows.
+    FlowsKept {
+        /// How many flows before.
+        before: u64,
+        /// How many now.
+        after: u64,
+        /// Are they the same?
+        same: bool,
+        /// The version that the switch answers.
+        version: String,
     },
     /// A file was put where a service takes it from.
     Placed {

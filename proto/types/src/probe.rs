@@ -11,7 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AbsPath, Section, Sha256, Signature, UnitName, Version,
+    findings::{FindingsView, RunningVersion},
+    libvirt::LibvirtView,
+    openvswitch::{OpenvswitchView, OvnView},
     outcome::RunningUnit,
+    packages::PackagesView,
+    reach::{ReachView, ReachWatch},
     step::{HealthProbe, K3sRole, VersionSource},
 };
 
@@ -46,6 +51,23 @@ pub enum Probe {
         /// `k3s.service`, `k3s-agent.service`.
         unit: UnitName,
     },
+    /// The package manager, and processes that run what is not installed any more.
+    Packages {},
+    /// libvirt and its guests.
+    Libvirt {},
+    /// Open vSwitch: bridges, ports, flows.
+    Openvswitch {},
+    /// ovn-controller.
+    Ovn {},
+    /// A watch over somebody else's reachability from here: begun, or gone on with.
+    Reach {
+        /// Which.
+        watch: ReachWatch,
+    },
+    /// What is wrong with this node.
+    Findings {},
+    /// What runs here, each in its own words.
+    Versions {},
     /// What would stand in the way of a section: judged as at its dispatch, and nothing of it is begun,
     /// journalled or written.
     Rehearse {
@@ -75,6 +97,20 @@ pub enum Observation {
     Health(HealthView),
     /// See [`K3sView`].
     K3s(K3sView),
+    /// See [`PackagesView`].
+    Packages(PackagesView),
+    /// See [`LibvirtView`].
+    Libvirt(LibvirtView),
+    /// See [`OpenvswitchView`].
+    Openvswitch(OpenvswitchView),
+    /// See [`OvnView`].
+    Ovn(OvnView),
+    /// See [`ReachView`].
+    Reach(ReachView),
+    /// See [`FindingsView`].
+    Findings(FindingsView),
+    /// See [`RunningVersion`].
+    Versions(Vec<RunningVersion>),
     /// See [`Rehearsed`].
     Rehearsed(Rehearsed),
     /// See [`RecordView`].
@@ -87,16 +123,8 @@ pub enum Observation {
 pub struct K3sView {
     /// What it is started as.
     pub role: K3sRole,
-    /// Its data directory: `/var/lib/rancher/k3s`.
-    pub data_dir: AbsPath,
-    /// What happens to the pods' processes when the unit is stopped; `process` leaves them alone.
-    pub kill_mode: String,
     /// Where a server keeps its cluster's state; `None` for an agent.
     pub datastore: Option<K3sDatastore>,
-    /// Digest of the file of the CA that signs the servers' certificates: one for all servers of a cluster.
-    pub server_ca: Option<Sha256>,
-    /// Where the server's own snapshots of etcd go, if not to `server/db/snapshots`.
-    pub etcd_snapshot_dir: Option<String>,
     /// Parts of a server that are switched off: `disable-etcd`, `disable-apiserver`.
     pub disabled: Vec<String>,
 }

@@ -8,7 +8,15 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AbsPath, Millis, UnitName};
+mod k3s;
+
+pub use self::k3s::{BackupK3s, CheckK3s, K3sReady, K3sRole, MoveK3sLeader, PlaceK3sImages};
+use crate::{
+    AbsPath, Millis, PackageName, UnitName,
+    libvirt::RestartLibvirt,
+    openvswitch::{ReloadOpenvswitch, RestartOvnController},
+    packages::Packages,
+};
 
 /// One step. In YAML `restartUnit: {unit: etcd.service}`; a step without fields is its bare name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +63,25 @@ pub enum Step {
     K3sReady(K3sReady),
     /// Put the fetched artifact, an archive of images, where K3s imports it from.
     PlaceK3sImages(PlaceK3sImages),
+    /// Find the packages of the target version and everything that would come with them, refuse what the plan does not
+    /// allow, and fetch them, with those that are needed for the way back. Changes nothing that is installed.
+    StagePackages(Packages),
+    /// Install the staged packages while no service is started, stopped or restarted by them.
+    InstallPackages(Packages),
+    /// See that these packages are installed, whole, and that nothing is half-configured.
+    PackagesInstalled(Packages),
+    /// Restart libvirt's daemon beside its running guests, and see that each of them is the same process as before.
+    RestartLibvirt(RestartLibvirt),
+    /// See that libvirt's daemon and the monitor of each guest answer.
+    LibvirtReady(Within),
+    /// Have Open vSwitch run what is installed, with its flows saved before and seen again afterwards.
+    ReloadOpenvswitch(ReloadOpenvswitch),
+    /// See that Open vSwitch answers, runs what is installed and holds no flows back.
+    OpenvswitchReady(Within),
+    /// Restart ovn-controller, and see that it has caught up.
+    RestartOvnController(RestartOvnController),
+    /// See that ovn-controller is connected and has caught up with the southbound database.
+    OvnControllerReady(Within),
     /// Do nothing. For measuring what a section costs.
     Nothing(Nothing),
 }
@@ -83,6 +110,15 @@ impl Step {
             Self::MoveK3sLeader(_) => "moveK3sLeader",
             Self::K3sReady(_) => "k3sReady",
             Self::PlaceK3sImages(_) => "placeK3sImages",
+            Self::StagePackages(_) => "stagePackages",
+            Self::InstallPackages(_) => "installPackages",
+            Self::PackagesInstalled(_) => "packagesInstalled",
+            Self::RestartLibvirt(_) => "restartLibvirt",
+            Self::LibvirtReady(_) => "libvirtReady",
+            Self::ReloadOpenvswitch(_) => "reloadOpenvswitch",
+            Self::OpenvswitchReady(_) => "openvswitchReady",
+            Self::RestartOvnController(_) => "restartOvnController",
+            Self::OvnControllerReady(_) => "ovnControllerReady",
             Self::Nothing(_) => "nothing",
         }
     }
@@ -106,6 +142,10 @@ impl Step {
                 | Self::Healthy(_)
                 | Self::CheckK3s(_)
                 | Self::K3sReady(_)
+                | Self::PackagesInstalled(_)
+                | Self::LibvirtReady(_)
+                | Self::OpenvswitchReady(_)
+                | Self::OvnControllerReady(_)
         )
     }
 
@@ -119,6 +159,9 @@ impl Step {
                 | Self::RestartUnit(_)
                 | Self::RestartAgent(_)
                 | Self::Reboot(_)
+                | Self::RestartLibvirt(_)
+                | Self::ReloadOpenvswitch(_)
+                | Self::RestartOvnController(_)
         )
     }
 
@@ -127,12 +170,18 @@ impl Step {
     pub const fn asks_the_service(&self) -> bool {
         matches!(
             self,
-            Self::EtcdMemberHealthy(_) | Self::ServiceVersion(_) | Self::Healthy(_) | Self::K3sReady(_)
+            Self::EtcdMemberHealthy(_)
+                | Self::ServiceVersion(_)
+                | Self::Healthy(_)
+                | Self::K3sReady(_)
+                | Self::LibvirtReady(_)
+                | Self::OpenvswitchReady(_)
+                | Self::OvnControllerReady(_)
         )
     }
 
     /// Every step's name, for `Hello` and for the planner's refusal of what an agent lacks.
-    pub const ALL: [&'static str; 20] = [
+    pub const ALL: [&'static str; 29] = [
         "fetchArtifact",
         "checkSwap",
         "swapBinary",
@@ -152,6 +201,15 @@ impl Step {
         "moveK3sLeader",
         "k3sReady",
         "placeK3sImages",
+        "stagePackages",
+        "installPackages",
+        "packagesInstalled",
+        "restartLibvirt",
+        "libvirtReady",
+        "reloadOpenvswitch",
+        "openvswitchReady",
+        "restartOvnController",
+        "ovnControllerReady",
         "nothing",
     ];
 }
@@ -216,86 +274,6 @@ pub struct SnapshotEtcd {
     pub within: Millis,
 }
 
-/// What K3s is on this node, as its unit says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CheckK3s {
-    /// `k3s.service`, `k3s-agent.service`.
-    pub unit: UnitName,
-    /// The program that the unit must start.
-    pub path: AbsPath,
-    /// What it must be started as.
-    pub role: K3sRole,
-}
-
-/// What K3s is started as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum K3sRole {
-    /// `k3s server`: control plane and kubelet.
-    Server,
-    /// `k3s agent`: a kubelet.
-    Agent,
-}
-
-impl K3sRole {
-    /// K3s's own word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::Agent => "agent",
-        }
-    }
-}
-
-/// What a K3s server's datastore holds, saved before a change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct BackupK3s {
-    /// The server's unit: `k3s.service`.
-    pub unit: UnitName,
-    /// A verified backup of this node by this run that is younger is good enough; another node's never is.
-    #[serde(default = "fifteen_minutes")]
-    pub max_age: Millis,
-    /// How long taking and copying it may take.
-    #[serde(default = "ten_minutes")]
-    pub within: Millis,
-    /// Who saves a datastore that is not K3s's own; without it such a one is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_datastore_backed_up_by: Option<String>,
-}
-
-/// Leadership among the servers of a K3s cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct MoveK3sLeader {
-    /// The server's unit: `k3s.service`.
-    pub unit: UnitName,
-    /// How long it may take.
-    #[serde(default = "two_minutes")]
-    pub within: Millis,
-}
-
-/// The API of this node's K3s server is ready.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct K3sReady {
-    /// The server's unit: `k3s.service`.
-    pub unit: UnitName,
-    /// How long it may take until it is.
-    #[serde(default = "five_minutes")]
-    pub within: Millis,
-}
-
-/// An archive of images for a node without a registry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PlaceK3sImages {
-    /// Where it lies on the node: `/var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst`.
-    pub path: AbsPath,
-}
-
 /// The main process of a unit runs the file at a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -353,6 +331,16 @@ pub enum VersionSource {
         /// A name under `[version_commands]` of the policy.
         name: String,
     },
+    /// The version of an installed package, believed only while the unit's main process runs the very program that the
+    /// package has installed, and nothing that it has replaced since.
+    Package {
+        /// The package: `libvirt-daemon`.
+        name: PackageName,
+        /// The service that runs it.
+        unit: UnitName,
+        /// The package's program that the service's main process must be running.
+        path: AbsPath,
+    },
     /// Ask the local etcd member (maintenance Status).
     Etcd {},
     /// Ask the API of this node's K3s server (`/version`), as its administrator.
@@ -407,16 +395,16 @@ const fn thirty_seconds() -> Millis {
 const fn ninety_seconds() -> Millis {
     Millis::secs(90)
 }
-const fn two_minutes() -> Millis {
+pub(crate) const fn two_minutes() -> Millis {
     Millis::secs(120)
 }
-const fn five_minutes() -> Millis {
+pub(crate) const fn five_minutes() -> Millis {
     Millis::secs(300)
 }
-const fn ten_minutes() -> Millis {
+pub(crate) const fn ten_minutes() -> Millis {
     Millis::secs(600)
 }
-const fn fifteen_minutes() -> Millis {
+pub(crate) const fn fifteen_minutes() -> Millis {
     Millis::secs(900)
 }
 
@@ -461,6 +449,15 @@ mod tests {
             Step::MoveK3sLeader(MoveK3sLeader { unit: unit.clone(), within }),
             Step::K3sReady(K3sReady { unit, within }),
             Step::PlaceK3sImages(PlaceK3sImages { path }),
+            Step::StagePackages(Packages::default()),
+            Step::InstallPackages(Packages::default()),
+            Step::PackagesInstalled(Packages::default()),
+            Step::RestartLibvirt(RestartLibvirt::default()),
+            Step::LibvirtReady(Within { within }),
+            Step::ReloadOpenvswitch(ReloadOpenvswitch::default()),
+            Step::OpenvswitchReady(Within { within }),
+            Step::RestartOvnController(RestartOvnController::default()),
+            Step::OvnControllerReady(Within { within }),
             Step::Nothing(Nothing {}),
         ]);
         let names: Vec<_> = steps.iter().map(Step::name).collect();

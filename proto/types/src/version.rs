@@ -15,6 +15,8 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::Invalid;
 
+mod debian;
+
 /// A version, kept as it was written. Equality is of the text without a leading `v`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
@@ -63,12 +65,23 @@ impl Version {
         (numbers.first().copied().unwrap_or(0), numbers.get(1).copied().unwrap_or(0))
     }
 
-    /// The order of two versions, or `None` where their suffixes are of different families.
+    /// The order of two versions, or `None` where their suffixes are of different families. Where one has an epoch
+    /// (`1:8.2.2`), or both have a Debian revision and no upstream's habit orders them, it is dpkg's order.
     #[must_use]
     pub fn compare(&self, other: &Self) -> Option<Ordering> {
         if self == other {
             return Some(Ordering::Equal);
         }
+        if self.0.contains(':') || other.0.contains(':') {
+            return debian::compare(&self.0, &other.0);
+        }
+        self.compare_plainly(other).or_else(|| {
+            let both = debian::has_revision(&self.0) && debian::has_revision(&other.0);
+            both.then(|| debian::compare(&self.0, &other.0)).flatten()
+        })
+    }
+
+    fn compare_plainly(&self, other: &Self) -> Option<Ordering> {
         let (mine, my_suffix) = numbers(&self.0)?;
         let (theirs, their_suffix) = numbers(&other.0)?;
         let width = mine.len().max(theirs.len());

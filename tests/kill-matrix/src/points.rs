@@ -34,6 +34,12 @@ const COMMIT_CONFIRMED: &str = "its timer and its reverter are units of a real s
 const K3S_IMAGES: &str = "an archive of images is put by no component of these scenarios, whole or not at all: \
                           agent/src/actions/place_k3s_images/tests.rs";
 
+/// Why no scenario here reloads a switch, and what tries it.
+const OPENVSWITCH: &str = "there is no switch on this machine: the ignored tests of agent/src/actions/reload_openvswitch, on a real node";
+
+/// Why no scenario here restarts libvirt, and what tries it.
+const LIBVIRT: &str = "there is no libvirt on this machine: agent/src/libvirt/before.rs, and agent/tests/libvirt_real.rs on a real node";
+
 /// Those that no scenario passes: why, and what tries them instead.
 const NOT_PASSED: &[(&str, &str)] = &[
     ("agent.apart.start", COMMIT_CONFIRMED),
@@ -52,6 +58,20 @@ const NOT_PASSED: &[(&str, &str)] = &[
         "agent.artifact.empty",
         "a part that is longer than its artifact was written by somebody else; agent/src/artifacts/tests.rs",
     ),
+    ("agent.libvirt.before-rename", LIBVIRT),
+    ("agent.libvirt.before-sync", LIBVIRT),
+    ("agent.libvirt.before-sync-dir", LIBVIRT),
+    ("agent.libvirt.before-write", LIBVIRT),
+    ("agent.openvswitch.let-go", OPENVSWITCH),
+    ("agent.openvswitch.replay", OPENVSWITCH),
+    ("agent.openvswitch.save-database", OPENVSWITCH),
+    ("agent.openvswitch.save-database-sync", OPENVSWITCH),
+    ("agent.openvswitch.save-flows", OPENVSWITCH),
+    ("agent.openvswitch.save-flows-sync", OPENVSWITCH),
+    ("agent.openvswitch.save-rename", OPENVSWITCH),
+    ("agent.openvswitch.save-sync", OPENVSWITCH),
+    ("agent.openvswitch.save-sync-dir", OPENVSWITCH),
+    ("agent.openvswitch.save-write", OPENVSWITCH),
     ("agent.put.create", K3S_IMAGES),
     ("agent.put.mkdir", K3S_IMAGES),
     ("agent.put.rename", K3S_IMAGES),

@@ -32,8 +32,13 @@ pub fn prepare_host() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::Unfit("the lab makes namespaces and mounts; run it as root".to_owned()));
     }
+    ensure(&NEEDED)
+}
+
+/// Makes sure that programs are there, each with the package that brings it.
+pub(crate) fn ensure(needed: &[(&str, &'static str)]) -> Result<()> {
     let missing: Vec<&str> =
-        NEEDED.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package).collect();
+        needed.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }

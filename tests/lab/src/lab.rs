@@ -22,6 +22,8 @@ const NODES_AT_MOST: usize = 50;
 pub struct LabOptions {
     /// Debian packages in every node beside the usual ones.
     pub packages: Vec<String>,
+    /// A root in place of the usual one with its packages.
+    pub root: Option<PathBuf>,
     /// Let it run on after this process; otherwise it is removed when dropped.
     pub detached: bool,
     /// How long a node may take to boot.
@@ -30,7 +32,7 @@ pub struct LabOptions {
 
 impl Default for LabOptions {
     fn default() -> Self {
-        Self { packages: Vec::new(), detached: false, boot_deadline: Duration::from_secs(60) }
+        Self { packages: Vec::new(), root: None, detached: false, boot_deadline: Duration::from_secs(60) }
     }
 }
 
@@ -57,7 +59,10 @@ impl Lab {
         apt::prepare_host()?;
         remove_stale()?;
         let cache = Cache::open()?;
-        let root = root::with_packages(&cache, &options.packages)?;
+        let root = match options.root {
+            Some(root) => root,
+            None => root::with_packages(&cache, &options.packages)?,
+        };
         let works = cache.place().join("labs");
         let (record, lock) = Record::register(count, options.detached, &root, &works)?;
         let mut lab = Self::of(record, Some(lock), options.boot_deadline)?;

@@ -25,6 +25,7 @@ pub mod etcd_binary;
 mod exec;
 pub mod fleet;
 mod guard;
+pub mod hypervisor;
 mod inside;
 pub mod lab;
 mod net;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use drydock_lab::hypervisor::{self, Hypervisors};
 use drydock_lab::scenarios::{Datastore, Scenario};
 use drydock_lab::{EtcdCluster, Lab, LabOptions, cache, etcd_binary, lab};
 
@@ -22,6 +23,12 @@ enum Command {
     Up(Up),
     /// Boot three nodes with a running etcd cluster and leave them running.
     EtcdUp(Up),
+    /// Boot three hypervisors with guests, Open vSwitch and OVN and leave them running.
+    HypervisorUp {
+        /// How many nodes.
+        #[arg(default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
+        nodes: u8,
+    },
     /// Remove labs: the one named, or all that no living process has.
     Down {
         /// The lab's id.
@@ -152,6 +159,7 @@ fn run(command: Command) -> Result<ExitCode> {
                 cluster.endpoints().join(",")
             );
         }
+        Command::HypervisorUp { nodes } => hypervisors(nodes.into())?,
         Command::Down { id } => down(id.as_deref())?,
         Command::List => {
             for lab in lab::list()? {
@@ -228,6 +236,18 @@ fn boot(up: Up) -> Result<Lab> {
         println!("  {}  {}", node.name(), node.address());
     }
     Ok(lab)
+}
+
+fn hypervisors(nodes: usize) -> Result<()> {
+    let started = Instant::now();
+    let lab = hypervisor::boot(nodes, true)?;
+    println!("lab {}: {nodes} nodes up after {} ms", lab.id(), started.elapsed().as_millis());
+    let site = Hypervisors::start(&lab)?;
+    println!("everybody answers after {} ms:", started.elapsed().as_millis());
+    for target in site.targets() {
+        println!("  {}  {}", target.name(), target.address());
+    }
+    Ok(())
 }
 
 fn down(id: Option<&str>) -> Result<()> {

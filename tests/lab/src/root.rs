@@ -32,16 +32,27 @@ pub fn with_packages(cache: &Cache, extra: &[String]) -> Result<PathBuf> {
     packages.extend(extra.iter().map(String::as_str));
     packages.sort_unstable();
     packages.dedup();
-    let list = packages.join(" ");
-    cache.get("root", &[SUITE, BASE, &list, INSTALL, FINISH], |half| {
+    made_by(cache, "root", &packages.join(" "), INSTALL, FINISH)
+}
+
+/// A root called `name`: the bare one with the packages of `list`, as two scripts make it. The first has the way
+/// to the archive.
+pub(crate) fn made_by(
+    cache: &Cache,
+    name: &str,
+    list: &str,
+    install_script: &str,
+    finish_script: &str,
+) -> Result<PathBuf> {
+    cache.get(name, &[SUITE, BASE, list, install_script, finish_script], |half| {
         let bare = bare(cache)?;
         Cmd::new("copying the bare root", "cp")
             .args(["-a", "--reflink=auto"])
             .args([bare.join("."), half.to_owned()])
             .deadline(BUILDING)
             .run()?;
-        install(half, &list)?;
-        run_in_root(half, "finishing the root", FINISH, "")
+        install(half, list, install_script)?;
+        run_in_root(half, "finishing the root", finish_script, "")
     })
 }
 
@@ -59,7 +70,7 @@ fn bare(cache: &Cache) -> Result<PathBuf> {
     })
 }
 
-fn install(root: &Path, packages: &str) -> Result<()> {
+fn install(root: &Path, packages: &str, script: &str) -> Result<()> {
     // How to reach the archive is this machine's affair: it goes in for the installation only.
     let configuration = root.join("etc/apt/apt.conf.d/99drydock-lab");
     fs::write(&configuration, acquire_configuration()?).map_err(Error::io("write", &configuration))?;
@@ -71,7 +82,7 @@ fn install(root: &Path, packages: &str) -> Result<()> {
         Err(source) => return Err(Error::io("write", resolver)(source)),
     }
     let purpose = format!("installing {packages} into the root");
-    run_in_root(root, &purpose, INSTALL, packages)?;
+    run_in_root(root, &purpose, script, packages)?;
     fs::remove_file(&configuration).map_err(Error::io("remove", &configuration))
 }
 

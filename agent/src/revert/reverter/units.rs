@@ -102,7 +102,7 @@ impl<'a> Restorer<'a> {
         }
         let now = self.units.load(&back.unit).await.map_err(|error| error.to_string())?;
         match verb {
-            Verb::Start | Verb::Restart => self.runs(back, &now).await.map(Some),
+            Verb::Start | Verb::Restart | Verb::Reload => self.runs(back, &now).await.map(Some),
             Verb::Stop if now.is_stopped() => Ok(Some(format!("{} stopped, as it was", back.unit))),
             Verb::Stop => Err(format!("it is {}/{}", now.active_state, now.sub_state)),
         }

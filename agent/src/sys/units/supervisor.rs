@@ -110,6 +110,11 @@ impl Supervisor {
         self.service(unit).map(Service::info)
     }
 
+    /// Every service.
+    pub(super) fn all(&self) -> impl Iterator<Item = UnitInfo> {
+        self.services.values().map(Service::info)
+    }
+
     pub(super) fn log_tail(&self, unit: &str, lines: usize) -> Vec<String> {
         self.service(unit).map(|service| service.log_tail(lines)).unwrap_or_default()
     }

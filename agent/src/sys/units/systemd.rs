@@ -18,6 +18,7 @@ use zbus::{
     zvariant::{OwnedObjectPath, OwnedValue, Value},
 };
 
+mod survey;
 mod transient;
 
 use super::{JobEnd, LOOK_AGAIN, Others, Started, UnitInfo, UnitsError, Verb};
@@ -232,6 +233,7 @@ impl Systemd {
             Verb::Start => "StartUnit",
             Verb::Stop => "StopUnit",
             Verb::Restart => "RestartUnit",
+            Verb::Reload => "ReloadUnit",
         };
         let mode = match others {
             Others::Respect => "fail",

@@ -15,7 +15,7 @@ use crate::error::{CliError, Exit};
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
     /// Every node: is its agent there, what runs on it
-    List,
+    List(list::ListArgs),
     /// One node, whole
     Show(show::ShowArgs),
     /// Set labels (key=value) and remove them (key-)
@@ -33,7 +33,7 @@ pub(crate) enum NodeCommand {
 impl NodeCommand {
     pub(crate) async fn run(self, ask: &Ask) -> Result<Exit, CliError> {
         match self {
-            Self::List => list::run(ask).await,
+            Self::List(args) => list::run(args, ask).await,
             Self::Show(args) => show::run(args, ask).await,
             Self::Label(args) => label::run(args, ask).await,
             Self::Bind(args) => bind::run(args, ask).await,

@@ -149,6 +149,38 @@ pub(crate) fn evidence(seen: &Evidence) -> String {
         Evidence::BackedUpElsewhere { what, by } => {
             format!("{what} was not saved by this run; the plan says that it is saved by: {by}")
         }
+        Evidence::PackagesStaged { packages, releases } => {
+            let releases: Vec<String> =
+                releases.iter().map(|it| format!("{} sha256:{}", it.suite, it.sha256.short())).collect();
+            format!("{} packages fetched, of {}", packages.len(), some(&releases))
+        }
+        Evidence::PackagesChanged { changed, kept, held_still, stale } => {
+            let version = |version: &Option<drydock_types::Version>| {
+                version.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
+            };
+            let changed: Vec<String> = changed
+                .iter()
+                .map(|it| format!("{} {} → {}", it.name, version(&it.from), version(&it.to)))
+                .collect();
+            format!(
+                "packages: {}; configuration kept: {}; held still: {}; processes that run what is not installed any more: {} \
+                 before, {} after",
+                some(&changed),
+                some(kept),
+                some(held_still),
+                stale.0,
+                stale.1
+            )
+        }
+        Evidence::GuestsKept { guests, version, qemu } => {
+            let qemu: Vec<String> =
+                qemu.iter().map(|(version, count)| format!("{count} on QEMU {version}")).collect();
+            format!("libvirt {version}: {guests} guests are the same processes as before, {}", some(&qemu))
+        }
+        Evidence::FlowsKept { before, after, same, version } => {
+            let same = if *same { "the same" } else { "not the same" };
+            format!("Open vSwitch {version}: {before} flows before, {after} now, {same}")
+        }
         Evidence::Placed { path, sha256, replaced } => {
             let replaced =
                 replaced.map_or_else(String::new, |old| format!(", in place of sha256:{}", old.short()));

@@ -75,25 +75,9 @@ pub async fn drain(
     rounds.stopped(why)
 }
 
-/// Is the Node still drained, by us? Asked right before it is worked on. A consistent read of the Node and of its pods:
-/// what is not there was seen not to be there.
-pub async fn still_drained(api: &dyn Api, order: &Order) -> Verdict {
-    match read_again(api, order).await {
-        Ok(seen) => still_drained_with(api, order, &seen.node, &seen.pods).await,
-        Err(fault) => unseen(&order.node, &fault),
-    }
-}
-
-/// The same, of a Node that was read this moment: its pods are read.
-pub async fn still_drained_at(api: &dyn Api, order: &Order, node: &Node) -> Verdict {
-    match ask::list::<Pod>(api, &pods_path(&order.node)).await {
-        Ok((pods, _)) => still_drained_with(api, order, node, &pods).await,
-        Err(fault) => unseen(&order.node, &fault),
-    }
-}
-
-/// The same, of a Node and its pods that were read this moment. Where a kured runs there, its lock is read: it may have
-/// taken it since the drain began.
+/// Is the Node still drained, by us? Asked right before it is worked on, of the Node and its pods as they were read this
+/// moment, consistently: what is not there was seen not to be there. Where a kured runs there, its lock is read: it may
+/// have taken it since the drain began.
 pub async fn still_drained_with(api: &dyn Api, order: &Order, node: &Node, pods: &[Pod]) -> Verdict {
     match look::kured(api, pods).await {
         Ok(kured) => judge_drained(node, pods, &kured, order),

@@ -56,6 +56,16 @@ pub fn owner(kind: &str, name: &str, uid: &str) -> Value {
     json!({"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true})
 }
 
+/// A StatefulSet, as a server writes it out. It makes no pods by itself: [`Workload`] does.
+#[must_use]
+pub fn stateful_set(namespace: &str, name: &str, uid: &str, pod_management_policy: &str) -> Value {
+    json!({
+        "metadata": {"namespace": namespace, "name": name, "uid": uid, "generation": 1},
+        "spec": {"podManagementPolicy": pod_management_policy},
+        "status": {},
+    })
+}
+
 /// A budget over the pods with `app: APP`, not yet counted.
 #[must_use]
 pub fn budget(namespace: &str, name: &str, app: &str, rule: &Value) -> Value {

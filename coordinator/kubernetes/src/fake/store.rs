@@ -17,6 +17,8 @@ pub enum Resource {
     Volumes,
     /// `daemonsets`
     DaemonSets,
+    /// `statefulsets`
+    StatefulSets,
 }
 
 impl Resource {
@@ -29,6 +31,7 @@ impl Resource {
             Self::Budgets => "poddisruptionbudgets",
             Self::Volumes => "persistentvolumes",
             Self::DaemonSets => "daemonsets",
+            Self::StatefulSets => "statefulsets",
         }
     }
 
@@ -38,14 +41,14 @@ impl Resource {
         match self {
             Self::Nodes | Self::Pods | Self::Volumes => "",
             Self::Budgets => "policy",
-            Self::DaemonSets => "apps",
+            Self::DaemonSets | Self::StatefulSets => "apps",
         }
     }
 
     pub(super) fn of(plural: &str) -> Option<Self> {
-        [Self::Nodes, Self::Pods, Self::Budgets, Self::Volumes, Self::DaemonSets]
-            .into_iter()
-            .find(|resource| resource.plural() == plural)
+        let all =
+            [Self::Nodes, Self::Pods, Self::Budgets, Self::Volumes, Self::DaemonSets, Self::StatefulSets];
+        all.into_iter().find(|resource| resource.plural() == plural)
     }
 }
 

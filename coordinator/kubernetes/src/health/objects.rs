@@ -333,9 +333,21 @@ pub struct ScaledSpec {
     pub replicas: i64,
     /// Of a StatefulSet: `OrderedReady` makes no pod before the one ahead of it is ready.
     pub pod_management_policy: String,
+    /// Of a StatefulSet: how its pods are numbered.
+    #[serde(deserialize_with = "null_is_default")]
+    pub ordinals: Ordinals,
     /// Of a StatefulSet: how its pods are exchanged.
     #[serde(deserialize_with = "null_is_default")]
     pub update_strategy: UpdateStrategy,
+}
+
+/// `ordinals` of a StatefulSet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Ordinals {
+    /// The number of its first pod.
+    #[serde(deserialize_with = "null_is_default")]
+    pub start: i64,
 }
 
 /// `updateStrategy` of a StatefulSet.
@@ -362,7 +374,12 @@ pub struct RollingUpdate {
 impl Default for ScaledSpec {
     fn default() -> Self {
         // The server's own default, which it writes out: this is only for what it leaves out.
-        Self { replicas: 1, pod_management_policy: String::new(), update_strategy: UpdateStrategy::default() }
+        Self {
+            replicas: 1,
+            pod_management_policy: String::new(),
+            ordinals: Ordinals::default(),
+            update_strategy: UpdateStrategy::default(),
+        }
     }
 }
 

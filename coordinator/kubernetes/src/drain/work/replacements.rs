@@ -1,12 +1,15 @@
 //! `waitForReplacements`: as many of each controller's pods ready elsewhere as were ready before.
 //!
 //! But for pods that by the plan's word may wait for this node (`nowhereElse`, `localVolumes`) and that the scheduler finds no
-//! other place for: they would be waited for until the deadline.
+//! other place for, and for those that a StatefulSet makes only behind such a one ([`in_order`]): they would be waited for until
+//! the deadline.
 //!
 //! Before this run evicted any of them: that stands on the Node beside our mark ([`before`]), so that an order waits for what
 //! an earlier one had evicted too. Counted by the controller's UID. A controller that was replaced meanwhile (a roll-out of
 //! its workload) never reaches its number under the old one: the drain's deadline holds then, with the name and with what
 //! a person does who wants it counted anew.
+
+mod in_order;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,13 +19,14 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use tokio::{sync::watch, time::Instant};
 
+use self::in_order::InOrder;
 use super::{
     super::{
         Finding, Kind, Order, Weight, Word,
         ask::{self, Fault},
         judge,
     },
-    said::{Progress, Waits},
+    said::{self, Progress, Waits},
     streams::{self, Object as _, Seen},
 };
 use crate::{
@@ -108,6 +112,8 @@ struct Stands {
     stays: bool,
     /// It may wait for this node.
     waits: bool,
+    /// What its name ends with, where that is a number.
+    number: Option<u64>,
 }
 
 /// Waits until as many are ready elsewhere as were before.
@@ -121,6 +127,7 @@ pub(super) async fn wait(
     let since = Instant::now();
     // Of whom none was ready nothing is waited for.
     let namespaces = namespaces(before, |controller| controller.ready > 0);
+    let mut in_order = InOrder::default();
     'anew: loop {
         let mut counted = Counted::new();
         let mut watches = stream::SelectAll::new();
@@ -130,14 +137,23 @@ pub(super) async fn wait(
                 Ok(version) => watches.push(streams::watch::<Pod>(api, &path, &version)),
                 Err(fault) if fault.is_final() => return Err(refused(&fault.to_string())),
                 Err(fault) => {
-                    said(tell, gone.len(), &fault.to_string(), since);
-                    tokio::time::sleep(fault.after().unwrap_or(PAUSE)).await;
+                    later(tell, gone.len(), &fault, since).await;
                     continue 'anew;
                 }
             }
         }
-        while let Some(missing) = missing(before, &counted, &order.node) {
-            said(tell, gone.len(), &missing, since);
+        while let Some(missing) = missing(before, &counted, &in_order, &order.node) {
+            if missing.may_be_held_back && matches!(in_order, InOrder::Unasked) {
+                match InOrder::ask(api, before).await {
+                    Ok(known) => in_order = known,
+                    Err(fault) => {
+                        later(tell, gone.len(), &fault, since).await;
+                        continue 'anew;
+                    }
+                }
+                continue;
+            }
+            tells(tell, gone.len(), &missing.words, since);
             match watches.next().await {
                 Some(Seen::Is(pod)) => count(before, &mut counted, &pod, order),
                 Some(Seen::Went(pod)) => drop(counted.remove(&pod.meta().uid)),
@@ -150,33 +166,57 @@ pub(super) async fn wait(
     }
 }
 
+/// Names what was not answered, and waits a little.
+async fn later(tell: &watch::Sender<Progress>, gone: usize, fault: &Fault, since: Instant) {
+    tells(tell, gone, &fault.to_string(), since);
+    tokio::time::sleep(fault.after().unwrap_or(PAUSE)).await;
+}
+
 fn count(before: &Before, counted: &mut Counted, pod: &Pod, order: &Order) {
     let owner = pod.metadata.controller().filter(|owner| before.controllers().contains_key(&owner.uid));
     if let Some(owner) = owner {
         let waits = may_wait(order, pod);
         let wanted = (serves(pod) && pod.spec.node_name != order.node) || waits;
         let stays = !pod.metadata.is_going() && pod.status.phase != "Failed";
-        counted.insert(pod.metadata.uid.clone(), Stands { of: owner.uid.clone(), wanted, stays, waits });
+        let number = in_order::number(&pod.metadata.name);
+        let (of, uid) = (owner.uid.clone(), pod.metadata.uid.clone());
+        counted.insert(uid, Stands { of, wanted, stays, waits, number });
     }
 }
 
+/// What is waited for.
+struct Missing {
+    words: String,
+    /// Of a StatefulSet that lacks only pods which, if it makes them in order, it does not make now.
+    may_be_held_back: bool,
+}
+
 /// The first controller that has not as many as before.
-fn missing(before: &Before, counted: &Counted, node: &str) -> Option<String> {
-    before.controllers().iter().find_map(|(uid, Controller { namespace, kind, name, ready: wanted })| {
+fn missing(before: &Before, counted: &Counted, in_order: &InOrder, node: &str) -> Option<Missing> {
+    before.controllers().iter().find_map(|(uid, controller)| {
+        let Controller { namespace, kind, name, ready: wanted } = controller;
         let of = || counted.values().filter(|pod| pod.of == *uid);
         let ready = of().filter(|pod| pod.wanted).count();
         let there = of().filter(|pod| pod.stays).count();
-        // A StatefulSet makes its pods in order: behind one that waits for this node there come none.
-        let behind = kind == "StatefulSet" && ready == there && of().any(|pod| pod.waits);
-        (ready < *wanted && !behind).then(|| {
-            let has =
-                format!("the {kind} {namespace}/{name} has {ready} of {wanted} pods ready on other nodes");
-            match there < *wanted {
-                // Never again, or only not yet: a quota or a webhook may keep them from being made.
-                true => format!("{has}, and {there} at all; {}", if_not_again(node)),
-                false => has,
-            }
-        })
+        if ready >= *wanted {
+            return None;
+        }
+        let may_be_held_back =
+            in_order::is_set(controller) && ready == there && of().any(|pod| pod.waits && pod.stays);
+        let numbers = of().filter(|pod| pod.stays).filter_map(|pod| Some((pod.number?, pod.waits))).collect();
+        if may_be_held_back && in_order.holds_back(uid, &numbers) {
+            return None;
+        }
+        let has = format!("the {kind} {namespace}/{name} has {ready} of {wanted} pods ready on other nodes");
+        let mut words = match there < *wanted {
+            // Never again, or only not yet: a quota or a webhook may keep them from being made.
+            true => format!("{has}, and {there} at all; {}", if_not_again(node)),
+            false => has,
+        };
+        if may_be_held_back {
+            words.push_str(&in_order.said());
+        }
+        Some(Missing { words, may_be_held_back })
     })
 }
 
@@ -199,16 +239,9 @@ fn path(namespace: &str) -> String {
     format!("/api/v1/namespaces/{}/pods", ask::encoded(namespace))
 }
 
-fn said(tell: &watch::Sender<Progress>, gone: usize, because: &str, since: Instant) {
+fn tells(tell: &watch::Sender<Progress>, gone: usize, because: &str, since: Instant) {
     let waits = Waits { what: WHAT.to_owned(), because: because.to_owned(), since };
-    let progress = Progress { gone, left: Vec::new(), waits: Some(waits) };
-    tell.send_if_modified(|told| {
-        let news = *told != progress;
-        if news {
-            *told = progress;
-        }
-        news
-    });
+    said::tell(tell, Progress { gone, left: Vec::new(), waits: Some(waits) });
 }
 
 fn refused(why: &str) -> Finding {

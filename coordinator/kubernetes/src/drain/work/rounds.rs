@@ -24,7 +24,7 @@ use super::{
     },
     judge_drained, read_again, replacements,
     roster::Roster,
-    said::{Ended, Evidence, Progress, Stop},
+    said::{self, Ended, Evidence, Progress, Stop, Waits},
     streams::{self, Seen},
 };
 use crate::{
@@ -112,6 +112,7 @@ impl<'a> Rounds<'a> {
         let mut seen = look;
         let mut begun = false;
         let mut missed = Duration::ZERO;
+        let mut unremembered = None;
         loop {
             let mut look = match seen.take() {
                 Some(look) => look,
@@ -126,11 +127,15 @@ impl<'a> Rounds<'a> {
             let before = ready.and_then(|_| replacements::remembered(self.order, &node, &look.pods));
             if self.order.words.wait_for_replacements && before.is_none() {
                 // Somebody has changed that meanwhile. Nobody is asked to go of whom it does not stand there.
+                self.tell_unremembered(*unremembered.get_or_insert_with(Instant::now));
                 tokio::time::sleep(missed).await;
                 missed = (missed * 2).clamp(PAUSE.0, PAUSE.1);
                 continue;
             }
             self.roster.take(&look, Instant::now());
+            if unremembered.take().is_some() {
+                self.tell();
+            }
             if let Some(finding) = self.roster.comes_back() {
                 return Err(finding);
             }
@@ -375,14 +380,23 @@ impl<'a> Rounds<'a> {
     }
 
     fn tell(&self) {
-        let progress = self.roster.progress(&self.order.node, Instant::now());
-        self.tell.send_if_modified(|told| {
-            let news = *told != progress;
-            if news {
-                *told = progress;
-            }
-            news
-        });
+        said::tell(self.tell, self.roster.progress(&self.order.node, Instant::now()));
+    }
+
+    /// Names what nobody is asked to go without.
+    fn tell_unremembered(&self, since: Instant) {
+        let node = &self.order.node;
+        let waits = Waits {
+            what: format!("what was ready before to stand on the Node {node}"),
+            because: format!(
+                "the annotation {} that was just written does not name every controller with a pod on the Node: something \
+                 changes it, and before it stands nobody is asked to go",
+                before::KEY
+            ),
+            since,
+        };
+        let progress = self.roster.progress(node, Instant::now());
+        said::tell(self.tell, Progress { waits: Some(waits), ..progress });
     }
 
     fn well(&mut self) {

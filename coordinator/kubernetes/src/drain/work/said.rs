@@ -1,6 +1,6 @@
 //! How an order ended, and what it waits for meanwhile.
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     drain::judge::Stayer,
@@ -111,6 +111,17 @@ pub enum Stage {
     Asked,
     /// It was told to end.
     Ends,
+}
+
+/// Tells how far it is, where that is news.
+pub(super) fn tell(tell: &watch::Sender<Progress>, progress: Progress) {
+    tell.send_if_modified(|told| {
+        let news = *told != progress;
+        if news {
+            *told = progress;
+        }
+        news
+    });
 }
 
 /// `1 pod is`, `3 pods are`.

@@ -9,6 +9,7 @@
 //! | `others` | people and programs that do something meanwhile |
 //! | `cordons` | our mark, and whose cordon is taken back |
 //! | `replacements` | what `waitForReplacements` waits for, over all orders of a run |
+//! | `in_order` | of that, StatefulSets whose pods wait for each other |
 //! | `forced` | pods that are deleted because somebody has said so |
 //! | `foreseen` | what is found before anything is touched |
 
@@ -17,6 +18,7 @@ mod cordons;
 mod faults;
 mod forced;
 mod foreseen;
+mod in_order;
 mod leaves;
 mod others;
 mod replacements;

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::scene::{MINUTE, Scene, is_drained, refused};
 use crate::{
     api::{Answer, Method},
-    drain::work::{Ended, Stage, Stop, still_drained},
+    drain::work::{Ended, Stage, Stop},
     fake::{Fault, Resource},
 };
 
@@ -41,7 +41,7 @@ async fn an_api_that_never_comes_back_is_never_taken_for_an_empty_node() {
     let Ended::Stopped { why: Stop::Deadline, waits: Some(waits), .. } = ended else { panic!("{ended:?}") };
     assert!(waits.because.contains("connection refused"), "{waits:?}");
     assert!(matches!(
-        still_drained(&scene.cluster, &scene.order).await,
+        scene.still_drained().await,
         drydock_types::Verdict::Unknown(why) if why.contains("connection refused")
     ));
 }
@@ -58,7 +58,7 @@ async fn a_list_of_pods_without_its_items_is_never_taken_for_an_empty_node() {
     let ended = scene.drain().await;
     assert!(!is_drained(&ended), "{ended:?}");
     assert!(matches!(
-        still_drained(&scene.cluster, &scene.order).await,
+        scene.still_drained().await,
         drydock_types::Verdict::Unknown(why) if why.contains("missing field `items`")
     ));
 }

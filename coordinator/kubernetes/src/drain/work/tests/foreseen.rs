@@ -9,7 +9,7 @@ use crate::{
     drain::{
         Kind, Weight, Word,
         look::{self, Foreseen, foresee, foresee_from, unseen},
-        work::{drain, still_drained, still_drained_at},
+        work::drain,
     },
     fake::{Fault, Resource, Workload, make},
 };
@@ -238,14 +238,10 @@ async fn what_was_read_is_judged_without_a_further_request_and_room_costs_none()
     assert_eq!(scene.cluster.asked().len() - before, 11);
     assert_eq!(fourth.judgement.findings, third.judgement.findings);
     assert_eq!(fourth.look.elsewhere.unwrap().nodes.len(), 2);
-    let verdicts = [
-        still_drained(&scene.cluster, &scene.order).await,
-        still_drained_at(&scene.cluster, &scene.order, &scene.node()).await,
-    ];
-    assert!(matches!(&verdicts[0], Verdict::Refused(_)), "{verdicts:?}");
-    assert_eq!(verdicts[0], verdicts[1]);
+    let verdict = scene.still_drained().await;
+    assert!(matches!(&verdict, Verdict::Refused(_)), "{verdict:?}");
     assert!(is_drained(&scene.drain().await));
-    assert!(still_drained_at(&scene.cluster, &scene.order, &scene.node()).await.is_clear());
+    assert!(scene.still_drained().await.is_clear());
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,11 +2,7 @@ use serde_json::json;
 
 use super::scene::{MINUTE, Scene, is_drained, refused};
 use crate::{
-    drain::{
-        Word,
-        judge::Stays,
-        work::{Ended, still_drained},
-    },
+    drain::{Word, judge::Stays, work::Ended},
     fake::{Resource, Workload, make},
 };
 
@@ -25,7 +21,7 @@ async fn a_node_is_cordoned_with_our_mark_emptied_and_read_again_before_it_count
     assert_eq!(evidence.node_version, scene.node().metadata.resource_version);
     let last: Vec<&str> = scene.cluster.asked().iter().rev().take(2).map(|asked| asked.verb).collect();
     assert_eq!(last, ["GET", "GET"]);
-    assert!(still_drained(&scene.cluster, &scene.order).await.is_clear());
+    assert!(scene.still_drained().await.is_clear());
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,6 +187,6 @@ async fn whoever_orders_a_drain_may_do_so_on_any_thread() {
     let (cluster, order) = (&scene.cluster, &scene.order);
     assert!(on_any_thread(crate::drain::look::foresee(cluster, order, true)).await.is_ok());
     assert!(is_drained(&on_any_thread(scene.drain()).await));
-    assert!(on_any_thread(still_drained(cluster, order)).await.is_clear());
+    assert!(on_any_thread(scene.still_drained()).await.is_clear());
     on_any_thread(scene.release()).await;
 }

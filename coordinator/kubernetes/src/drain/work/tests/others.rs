@@ -4,10 +4,7 @@ use drydock_types::Verdict;
 use serde_json::json;
 
 use super::scene::{MINUTE, Scene, is_drained, refused};
-use crate::{
-    drain::work::{still_drained, still_drained_at},
-    fake::{Cluster, Fault, Resource, Workload, make},
-};
+use crate::fake::{Cluster, Fault, Resource, Workload, make};
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_is_gone_by_its_uid_not_by_its_name() {
@@ -109,9 +106,9 @@ async fn a_person_who_uncordoned_is_not_overruled_unless_somebody_says_again() {
 async fn a_node_that_was_uncordoned_after_its_drain_is_not_drained_any_more() {
     let scene = Scene::with_shop(9).await;
     assert!(is_drained(&scene.drain().await));
-    assert_eq!(still_drained(&scene.cluster, &scene.order).await, Verdict::Clear);
+    assert_eq!(scene.still_drained().await, Verdict::Clear);
     scene.uncordon_by_hand();
-    let verdict = still_drained(&scene.cluster, &scene.order).await;
+    let verdict = scene.still_drained().await;
     assert!(matches!(&verdict, Verdict::Refused(why) if why.contains("somebody uncordoned")), "{verdict:?}");
 }
 
@@ -120,7 +117,7 @@ async fn a_node_where_a_pod_landed_after_its_drain_is_not_drained_any_more() {
     let scene = Scene::new();
     assert!(is_drained(&scene.drain().await));
     scene.cluster.put(Resource::Pods, make::pod("shop", "late", "k-1"));
-    let verdict = still_drained(&scene.cluster, &scene.order).await;
+    let verdict = scene.still_drained().await;
     assert!(matches!(&verdict, Verdict::Waiting(why) if why.contains("shop/late")), "{verdict:?}");
 }
 
@@ -129,7 +126,7 @@ async fn a_node_that_is_deleted_after_its_drain_or_in_it_is_not_drained() {
     let scene = Scene::with_shop(9).await;
     assert!(is_drained(&scene.drain().await));
     scene.cluster.remove(Resource::Nodes, "", "k-1");
-    let verdict = still_drained(&scene.cluster, &scene.order).await;
+    let verdict = scene.still_drained().await;
     assert!(
         matches!(&verdict, Verdict::Refused(why) if why.contains("not in the cluster any more")),
         "{verdict:?}"
@@ -152,7 +149,7 @@ async fn a_node_of_the_same_name_that_is_another_one_is_not_touched() {
     let before = scene.cluster.version();
     assert!(refused(&scene.drain().await).contains("the Node k-1 is another one now"));
     assert_eq!(scene.cluster.version(), before);
-    let verdict = still_drained(&scene.cluster, &scene.order).await;
+    let verdict = scene.still_drained().await;
     assert!(matches!(&verdict, Verdict::Refused(why) if why.contains("another one")), "{verdict:?}");
 }
 
@@ -201,13 +198,13 @@ async fn a_kured_that_took_its_lock_after_the_drain_keeps_the_node_from_being_wo
     );
     assert!(is_drained(&scene.drain().await));
     let requests = scene.cluster.asked().len();
-    assert!(still_drained(&scene.cluster, &scene.order).await.is_clear());
+    assert!(scene.still_drained().await.is_clear());
     assert_eq!(scene.cluster.asked().len() - requests, 2, "no kured runs here: nobody asks for its lock");
 
     scene.cluster.workload(Workload::daemon_set("kube-system", "kured", "k-1"));
     scene.cluster.pass(MINUTE).await;
     let requests = scene.cluster.asked().len();
-    assert!(still_drained(&scene.cluster, &scene.order).await.is_clear());
+    assert!(scene.still_drained().await.is_clear());
     assert_eq!(scene.cluster.asked().len() - requests, 3);
 
     let held_for = |node: &str| {
@@ -217,20 +214,13 @@ async fn a_kured_that_took_its_lock_after_the_drain_keeps_the_node_from_being_wo
         });
     };
     held_for("k-1");
-    for verdict in [
-        still_drained(&scene.cluster, &scene.order).await,
-        still_drained_at(&scene.cluster, &scene.order, &scene.node()).await,
-    ] {
-        assert!(
-            matches!(&verdict, Verdict::Refused(why) if why.contains("has its lock for it")),
-            "{verdict:?}"
-        );
-    }
+    let verdict = scene.still_drained().await;
+    assert!(matches!(&verdict, Verdict::Refused(why) if why.contains("has its lock for it")), "{verdict:?}");
     // It takes nothing back here: "Waiting" would have the Node drained anew.
     held_for("k-2");
-    let verdict = still_drained(&scene.cluster, &scene.order).await;
+    let verdict = scene.still_drained().await;
     assert!(matches!(&verdict, Verdict::Unknown(why) if why.contains("its lock for k-2")), "{verdict:?}");
     scene.cluster.forbid("get", "daemonsets");
-    let verdict = still_drained(&scene.cluster, &scene.order).await;
+    let verdict = scene.still_drained().await;
     assert!(matches!(&verdict, Verdict::Unknown(why) if why.contains("get daemonsets.apps")), "{verdict:?}");
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::scene::{MINUTE, Scene, is_drained, refused};
 use crate::{
-    api::Method,
+    api::{Answer, Method},
     drain::{
         Force,
         cordon::Released,
@@ -22,14 +22,14 @@ use crate::{
 };
 
 /// Nine pods on three nodes, three on each, and an order that waits for replacements.
-async fn scene() -> Scene {
+pub(super) async fn scene() -> Scene {
     let mut scene = Scene::with_shop(9).await.allowing_nowhere_else();
     scene.order.words.wait_for_replacements = true;
     scene
 }
 
 /// The other nodes take pods, or take none: then what replaces an evicted one stays without a node.
-fn others_take_pods(cluster: &Cluster, take: bool) {
+pub(super) fn others_take_pods(cluster: &Cluster, take: bool) {
     for name in ["k-2", "k-3"] {
         cluster.change(Resource::Nodes, "", name, |node| node["spec"]["unschedulable"] = json!(!take));
     }
@@ -58,7 +58,7 @@ fn is_patch(request: &crate::api::Request) -> bool {
 }
 
 /// What it waited for when its time was over.
-fn waited(ended: Ended) -> Waits {
+pub(super) fn waited(ended: Ended) -> Waits {
     match ended {
         Ended::Stopped { waits: Some(waits), .. } => waits,
         other => panic!("it did not wait: {other:?}"),
@@ -88,11 +88,11 @@ async fn a_replacement_that_never_gets_ready_is_named_until_the_deadline() {
     assert!(waits.because.contains("ReplicaSet shop/cart has 6 of 9 pods ready"), "{waits:?}");
 }
 
-const ROOM: &str = "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu.";
-const VOLUME: &str = "0/3 nodes are available: 1 node(s) were unschedulable, 2 node(s) didn't match PersistentVolume's node affinity.";
+pub(super) const ROOM: &str = "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu.";
+pub(super) const VOLUME: &str = "0/3 nodes are available: 1 node(s) were unschedulable, 2 node(s) didn't match PersistentVolume's node affinity.";
 
 /// What the scheduler says of pods that it has no node for.
-fn found_no_place(cluster: &Cluster, why: &str) {
+pub(super) fn found_no_place(cluster: &Cluster, why: &str) {
     for (name, _) in cluster.all(Resource::Pods) {
         let pod = cluster.object(Resource::Pods, "shop", &name).unwrap();
         if !pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
@@ -152,30 +152,6 @@ async fn what_a_job_was_at_is_not_waited_for() {
     assert!(matches!(scene.drain_within(Duration::from_millis(400)).await, Ended::Stopped { .. }));
     assert!(!remembered(&scene).contains_key("nightly"));
     assert!(is_drained(&scene.drain().await));
-}
-
-#[tokio::test(start_paused = true)]
-async fn behind_a_pod_of_a_stateful_set_that_may_wait_no_other_one_is_waited_for() {
-    // In order: of three that were evicted one is made, and it waits for this node.
-    let scene = scene().await;
-    let of_set = |name: &str, node: &str| {
-        let mut pod = make::pod("shop", name, node);
-        pod["metadata"]["ownerReferences"] = json!([make::owner("StatefulSet", "db", "uid-db")]);
-        pod
-    };
-    for name in ["db-0", "db-1", "db-2"] {
-        scene.cluster.put(Resource::Pods, of_set(name, "k-1"));
-    }
-    let waits = waited(scene.drain_within(MINUTE).await);
-    assert!(waits.because.contains("the StatefulSet shop/db has 0 of 3 pods ready"), "{waits:?}");
-    others_take_pods(&scene.cluster, false);
-    let mut first = of_set("db-0", "");
-    first["status"] = json!({"phase": "Pending"});
-    scene.cluster.put(Resource::Pods, first);
-    let waits = waited(scene.drain_within(MINUTE).await);
-    assert!(waits.because.contains("shop/db"), "it may find a place yet: {waits:?}");
-    found_no_place(&scene.cluster, VOLUME);
-    assert!(is_drained(&scene.drain_within(MINUTE).await));
 }
 
 #[tokio::test(start_paused = true)]
@@ -316,6 +292,30 @@ async fn an_earlier_coordinators_patch_that_lands_late_is_what_counts() {
     let waits = waited(scene.drain_within(MINUTE).await);
     assert!(waits.because.contains("has 9 of 12 pods ready"), "{waits:?}");
     assert_eq!(remembered(&scene)["cart"], 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_annotation_that_does_not_stand_is_waited_for_by_its_name_and_nobody_goes_before() {
+    let scene = scene().await;
+    let mut stripped = scene.cluster.object(Resource::Nodes, "", "k-1").unwrap();
+    stripped["spec"]["unschedulable"] = json!(true);
+    stripped["metadata"]["annotations"] = json!({mark::KEY: scene.order.marker.mark("k-1", false).text()});
+    let body = stripped.to_string().into_bytes();
+    let content_type = "application/json".to_owned();
+    let answer = Answer { status: 200, retry_after: None, content_type, body };
+    // As where an admission webhook takes it off again.
+    scene.cluster.fault(6, is_patch, Fault::Answer(answer));
+    let (ended, ()) = tokio::join!(scene.drain(), async {
+        let mut told = scene.tell.subscribe();
+        let told = told.wait_for(|progress| progress.waits.is_some()).await.unwrap();
+        let waits = told.waits.clone().unwrap();
+        assert_eq!(waits.what, "what was ready before to stand on the Node k-1");
+        assert!(waits.because.contains("drydock/replacements"), "{waits:?}");
+        assert_eq!(scene.cluster.evictions(), []);
+    });
+    assert!(is_drained(&ended), "{ended:?}");
+    let told = scene.tell.borrow().waits.clone();
+    assert!(told.is_none_or(|waits| !waits.what.contains("to stand on")), "what is over is not told on");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use drydock_types::{Epoch, FleetId, NodeName, RunId};
+use drydock_types::{Epoch, FleetId, NodeName, RunId, Verdict};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -9,7 +9,8 @@ use crate::{
     drain::{
         Order, Word, Words,
         cordon::{self, Released},
-        work::{Ended, Progress, drain},
+        look::unseen,
+        work::{Ended, Progress, drain, read_again, still_drained_with},
     },
     fake::{Cluster, Resource, Workload, make},
     mark::Marker,
@@ -78,6 +79,14 @@ impl Scene {
 
     pub(super) async fn drain_within(&self, within: Duration) -> Ended {
         drain(&self.cluster, &self.order, None, within, &self.tell, &self.stop).await
+    }
+
+    /// As it is looked before the node is worked on.
+    pub(super) async fn still_drained(&self) -> Verdict {
+        match read_again(&self.cluster, &self.order).await {
+            Ok(seen) => still_drained_with(&self.cluster, &self.order, &seen.node, &seen.pods).await,
+            Err(fault) => unseen(&self.order.node, &fault),
+        }
     }
 
     pub(super) async fn release(&self) -> Released {

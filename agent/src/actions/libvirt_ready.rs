@@ -1,0 +1,84 @@
+//! Sees that libvirt's daemon answers, and knows and reaches each guest.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use drydock_types::{libvirt::LibvirtView, outcome::Evidence, step::Within};
+use tokio::time::{Instant, sleep};
+
+use super::{Action, Cx, Found, Note, Problem};
+use crate::{libvirt, sys::units::LOOK_AGAIN};
+
+/// The look.
+#[derive(Debug)]
+pub struct Ready<'a>(pub &'a Within);
+
+#[async_trait]
+impl Action for Ready<'_> {
+    async fn check(&self, _cx: &Cx<'_>) -> Result<(), Problem> {
+        libvirt::kind().map(drop)
+    }
+
+    async fn apply(&self, cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
+        let until = Instant::now() + Duration::from_millis(self.0.within.0);
+        loop {
+            let why = match libvirt::look(cx.host).await.map(|seen| ready(&seen.view)) {
+                Ok(Ok(source)) => return Ok(vec![Evidence::Healthy { source }]),
+                Ok(Err(why)) => why,
+                Err(problem) => problem.what,
+            };
+            if Instant::now() >= until {
+                return Err(Problem::new(format!("{why}, still after {}", self.0.within))
+                    .next("virsh -c qemu:///system list --all; systemctl status libvirtd virtqemud"));
+            }
+            sleep(LOOK_AGAIN * 4).await;
+        }
+    }
+
+    async fn probe(&self, _cx: &Cx<'_>, _note: &Note) -> Found {
+        Found::NotBegun
+    }
+
+    async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
+        Ok(Vec::new())
+    }
+}
+
+/// Who answered; or what does not.
+fn ready(view: &LibvirtView) -> Result<String, String> {
+    let version = view.version.as_ref().map_err(|why| format!("libvirt's daemon does not answer: {why}"))?;
+    let guests = view.guests.as_ref().map_err(|why| format!("the guests cannot be seen: {why}"))?;
+    for guest in guests.iter().filter(|guest| !guest.uuid.is_empty()) {
+        match (&guest.state, &guest.process, &guest.monitor) {
+            (None, ..) => return Err(format!("the daemon does not know {}", guest.told())),
+            (_, None, _) => return Err(format!("{} has no QEMU process", guest.told())),
+            (_, _, Err(why)) => {
+                return Err(format!("the monitor of {} does not answer: {why}", guest.told()));
+            }
+            (Some(_), Some(_), Ok(())) => {}
+        }
+    }
+    Ok(format!("libvirt {version} with {} guests", guests.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use drydock_types::libvirt::Guest;
+
+    use super::*;
+    use crate::libvirt::before::tests::{guest, view};
+
+    #[test]
+    fn it_is_ready_when_daemon_and_guests_answer() {
+        assert_eq!(ready(&view(vec![guest("u", 1)])).as_deref(), Ok("libvirt 9.0.0 with 1 guests"));
+        for bad in [
+            LibvirtView { version: Err("no".into()), ..view(vec![]) },
+            LibvirtView { guests: Err("no".into()), ..view(vec![]) },
+            view(vec![Guest { state: None, ..guest("u", 1) }]),
+            view(vec![Guest { process: None, ..guest("u", 1) }]),
+            view(vec![Guest { monitor: Err("occupied".into()), ..guest("u", 1) }]),
+        ] {
+            assert!(ready(&bad).is_err(), "{bad:?}");
+        }
+    }
+}

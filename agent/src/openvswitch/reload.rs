@@ -1,0 +1,156 @@
+//! The reload, and the mending of one that went wrong. Used by the step and by the reverter.
+//!
+//! Debian's `systemctl reload openvswitch-switch` saves the flows, starts ovsdb-server anew, stops ovs-vswitchd, has it
+//! hold its flows back, starts it, tells it the flows again and lets them go. It ends with 0 also where a bridge took
+//! none of them back (seen with a flow that names a meter): so what counts is what the bridges have afterwards.
+
+use std::time::Duration;
+
+use drydock_types::{UnitName, openvswitch::FlowsMust, outcome::Evidence};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Seen, compare,
+    daemons::{self, Daemons},
+    saved::{Saved, Store},
+};
+use crate::{
+    actions::Problem,
+    sys::units::{JobEnd, LOOK_AGAIN, Others, Units, Verb},
+};
+
+/// A reload, with what was saved before it.
+#[derive(Debug, Clone, Copy)]
+pub struct Reload<'a> {
+    /// systemd.
+    pub units: &'a Units,
+    /// The unit whose reload keeps flows.
+    pub unit: &'a UnitName,
+    /// Where the flows lie.
+    pub store: &'a Store,
+    /// What was saved.
+    pub saved: &'a Saved,
+    /// How long it may take until everything is as before.
+    pub within: Duration,
+}
+
+impl Reload<'_> {
+    /// Reloads, and sees that both daemons are others, run what is installed, and the switch is as before.
+    ///
+    /// # Errors
+    /// When that is not so in time. Flows that were lost have been replayed by then, and the text says it.
+    pub async fn run(&self, others: Others) -> Result<Vec<Evidence>, Problem> {
+        let until = Instant::now() + self.within;
+        let before = Daemons::look(self.units).await?;
+        let info = self.units.load(self.unit).await.map_err(|error| Problem::new(error.to_string()))?;
+        let job = self.units.run(&info.id, Verb::Reload, others, self.within).await;
+        let why = match job {
+            Ok(JobEnd::Done | JobEnd::Unseen) => match self.kept(&before, until).await {
+                Ok(seen) => return Ok(vec![self.evidence(&seen)]),
+                Err(why) => why,
+            },
+            Ok(JobEnd::Not(word)) => format!("systemd's job to reload {} ended as {word}", info.id),
+            Err(error) => error.to_string(),
+        };
+        let problem = match self.mend().await {
+            Ok(done) if done.is_empty() => Problem::new(why),
+            Ok(done) => Problem::new(format!("{why}; mended: {}", done.join("; "))),
+            Err(problem) => problem.next("forwarding is not what it was: look at it now").after(&why),
+        };
+        Err(problem.next(format!("journalctl -u {} -u ovs-vswitchd -u ovsdb-server", info.id)))
+    }
+
+    /// Everything as before, within the time; or what is not.
+    async fn kept(&self, before: &Daemons, until: Instant) -> Result<Seen, String> {
+        loop {
+            let (why, lost) = match self.look(before).await {
+                Ok(seen) => return Ok(seen),
+                Err(why) => why,
+            };
+            // Nobody brings back what the reload has not: the sooner it is replayed the better.
+            if lost || Instant::now() >= until {
+                return Err(why);
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn look(&self, before: &Daemons) -> Result<Seen, (String, bool)> {
+        let not_yet = |problem: Problem| (problem.what, false);
+        let now = Daemons::look(self.units).await.map_err(not_yet)?;
+        let seen = super::look().await.map_err(not_yet)?;
+        let lost = !compare::same_flows(&self.saved.seen, &seen, self.saved.must);
+        let differences = self.differences(&seen).await;
+        if !differences.is_empty() {
+            return Err((format!("after the reload: {}", differences.join("; ")), lost));
+        }
+        if !now.both_differ(before) {
+            return Err(("the reload has not started both ovsdb-server and ovs-vswitchd anew".into(), false));
+        }
+        if !now.run_installed() {
+            return Err((
+                "after the reload a daemon still runs what is not installed any more".into(),
+                false,
+            ));
+        }
+        Ok(seen)
+    }
+
+    /// What is not as before, now.
+    async fn differences(&self, seen: &Seen) -> Vec<String> {
+        compare::differences(&self.saved.seen, seen, self.saved.must)
+    }
+
+    /// Is it all as before?
+    ///
+    /// # Errors
+    /// When it cannot be seen.
+    pub async fn is_kept(&self) -> Result<Option<Seen>, Problem> {
+        let seen = super::look().await?;
+        Ok(self.differences(&seen).await.is_empty().then_some(seen))
+    }
+
+    /// Starts what is down, replays what is missing, lets the flows go. In words, what had to be done.
+    ///
+    /// # Errors
+    /// What could not be.
+    pub async fn mend(&self) -> Result<Vec<String>, Problem> {
+        let mut done = daemons::start_what_is_down(self.units).await?;
+        done.extend(self.store.replay(self.saved).await?);
+        done.extend(self.start_unit().await?);
+        Ok(done)
+    }
+
+    /// A stop of either daemon takes the unit down with it, and what is down cannot be reloaded.
+    async fn start_unit(&self) -> Result<Option<String>, Problem> {
+        let failed = |why: String| Problem::new(format!("{} cannot be started: {why}", self.unit));
+        let info = self.units.load(self.unit).await.map_err(|error| failed(error.to_string()))?;
+        if !info.is_stopped() {
+            return Ok(None);
+        }
+        match self.units.run(&info.id, Verb::Start, Others::Replace, self.within).await {
+            Ok(JobEnd::Done | JobEnd::Unseen) => Ok(Some(format!("{} started", info.id))),
+            Ok(JobEnd::Not(word)) => Err(failed(format!("its job ended as {word}"))),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    /// What was seen of it.
+    #[must_use]
+    pub fn evidence(&self, now: &Seen) -> Evidence {
+        Evidence::FlowsKept {
+            before: compare::count(&self.saved.seen.view),
+            after: compare::count(&now.view),
+            same: compare::same_flows(&self.saved.seen, now, FlowsMust::Equal),
+            version: now.view.version.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl Problem {
+    /// With what had gone wrong before it.
+    fn after(mut self, first: &str) -> Self {
+        self.what = format!("{first}; {}", self.what);
+        self
+    }
+}

@@ -1,0 +1,152 @@
+//! Processes that still run what is not installed any more: they map files that were replaced or removed under them.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, BufRead as _, BufReader},
+};
+
+use drydock_types::packages::StaleProcess;
+
+use super::{process::FileId, units::printable_line};
+
+/// Where packages put what is run. Not memfd, shared memory or temporary files: nobody replaces those.
+const INSTALLED: [&str; 5] = ["/usr/", "/lib", "/opt/", "/bin/", "/sbin/"];
+/// The most processes that are named; all are counted.
+const NAMED: usize = 64;
+/// The most files that are named of each.
+const FILES: usize = 8;
+
+/// Some of them, and how many there are.
+///
+/// # Errors
+/// When one may not be looked at: then nobody knows.
+pub fn processes() -> io::Result<(Vec<StaleProcess>, u64)> {
+    let root = FileId::of(&fs::metadata("/")?);
+    let (mut named, mut count) = (Vec::new(), 0);
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let files = match replaced(pid, root) {
+            Ok(files) => files,
+            // It has ended meanwhile.
+            Err(error) if ended(&error) => continue,
+            Err(error) => return Err(io::Error::new(error.kind(), format!("process {pid}: {error}"))),
+        };
+        if files.is_empty() {
+            continue;
+        }
+        count += 1;
+        if named.len() < NAMED {
+            named.push(StaleProcess { pid, command: command(pid), unit: unit(pid), files });
+        }
+    }
+    Ok((named, count))
+}
+
+fn ended(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH)
+}
+
+fn replaced(pid: u32, root: FileId) -> io::Result<Vec<String>> {
+    // A container's files are its image's, not this node's packages'. A thread of the kernel has no such link.
+    match fs::metadata(format!("/proc/{pid}/root")) {
+        Ok(its) if FileId::of(&its) != root => return Ok(Vec::new()),
+        Ok(_) => {}
+        Err(error) => return Err(error),
+    }
+    let mut found = BTreeSet::new();
+    for line in BufReader::new(File::open(format!("/proc/{pid}/maps"))?).split(b'\n') {
+        if let Some(path) = removed(&line?)
+            && found.len() < FILES
+        {
+            found.insert(path);
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// The file of a line of `maps` that lies there no more.
+fn removed(line: &[u8]) -> Option<String> {
+    let line = String::from_utf8_lossy(line);
+    let path = line.strip_suffix(" (deleted)")?;
+    let path = &path[path.find('/')?..];
+    INSTALLED.iter().any(|dir| path.starts_with(dir)).then(|| printable_line(path))
+}
+
+fn command(pid: u32) -> String {
+    printable_line(fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim())
+}
+
+fn unit(pid: u32) -> Option<String> {
+    unit_of(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
+}
+
+/// The innermost service or scope of a text of `/proc/PID/cgroup`.
+fn unit_of(text: &str) -> Option<String> {
+    let of_systemd = |line: &&str| line.starts_with("0::") || line.contains(":name=systemd:");
+    let is_unit = |part: &&str| part.ends_with(".service") || part.ends_with(".scope");
+    let unit = text.lines().filter(of_systemd).find_map(|line| line.rsplit('/').find(is_unit))?;
+    Some(printable_line(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    /// Recorded lines of `/proc/PID/maps`.
+    #[test]
+    fn what_was_replaced_is_told_from_what_was_never_a_package_file() {
+        let removed = |line: &str| removed(line.as_bytes());
+        let at = "7f2a1c000000-7f2a1c022000 r-xp 00000000 08:01 1234                       ";
+        assert_eq!(
+            removed(&format!("{at}/usr/lib/x86_64-linux-gnu/libvirt.so.0 (deleted)")).as_deref(),
+            Some("/usr/lib/x86_64-linux-gnu/libvirt.so.0")
+        );
+        assert_eq!(removed(&format!("{at}/usr/lib/x86_64-linux-gnu/libvirt.so.0")), None);
+        for other in ["/memfd:x", "/dev/shm/pg", "/SYSV00000000", "/tmp/x", "/dev/zero", "/var/lib/x"] {
+            assert_eq!(removed(&format!("{at}{other} (deleted)")), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_unit_is_the_innermost_one() {
+        let unit = |text: &str| unit_of(text);
+        assert_eq!(unit("0::/system.slice/libvirtd.service\n").as_deref(), Some("libvirtd.service"));
+        assert_eq!(
+            unit("0::/machine.slice/machine-qemu\\x2d1\\x2dvm.scope/libvirt/emulator\n").as_deref(),
+            Some("machine-qemu\\x2d1\\x2dvm.scope")
+        );
+        let v1 = "12:pids:/x.service\n1:name=systemd:/system.slice/ssh.service\n";
+        assert_eq!(unit(v1).as_deref(), Some("ssh.service"));
+        assert_eq!(unit("0::/\n"), None);
+    }
+
+    #[test]
+    fn a_process_whose_program_was_removed_is_found() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        // A file below /opt, as a package would put it there; nothing of it is left behind.
+        let Ok(dir) = tempfile::Builder::new().prefix("drydock-stale-").tempdir_in("/opt") else { return };
+        let program = dir.path().join("waits");
+        fs::copy("/bin/cat", &program).unwrap();
+        let mut child = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Its start is not yet its program's being mapped: what it echoes is.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let root = FileId::of(&fs::metadata("/").unwrap());
+        let intact = replaced(child.id(), root).unwrap();
+        fs::remove_file(&program).unwrap();
+        let gone = replaced(child.id(), root).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(intact, Vec::<String>::new());
+        assert_eq!(gone, [program.display().to_string()]);
+    }
+}
