@@ -1,4 +1,5 @@
 //! Debian's package manager. What it knows of this node; dpkg's database is asked through `dpkg-query`, never read.
 
 pub mod database;
+pub mod staged;
 pub mod wanted;
