@@ -1,5 +1,8 @@
 //! Debian's package manager. What it knows of this node; dpkg's database is asked through `dpkg-query`, never read.
 
 pub mod database;
+pub mod index;
+pub mod simulate;
 pub mod staged;
+pub mod tool;
 pub mod wanted;

@@ -31,9 +31,31 @@ pub struct Packages {
     /// Configure what an earlier dpkg has left half-configured. Without it such a node is refused.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub repair: bool,
+    /// What if the files of the installed versions, which the way back needs, are nowhere to be had.
+    #[serde(default, skip_serializing_if = "OldVersions::is_required")]
+    pub old_versions: OldVersions,
     /// How long it may take.
     #[serde(default = "crate::step::ten_minutes")]
     pub within: Millis,
+}
+
+/// Whether there must be a way back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OldVersions {
+    /// Without the files of the installed versions nothing is begun.
+    #[default]
+    Required,
+    /// What is there is kept; a package without its old file is changed all the same, and cannot be taken back.
+    IfThere,
+}
+
+impl OldVersions {
+    /// Must there be one?
+    #[must_use]
+    pub const fn is_required(&self) -> bool {
+        matches!(self, Self::Required)
+    }
 }
 
 impl Default for Packages {
@@ -46,6 +68,7 @@ impl Default for Packages {
             release: Vec::new(),
             held: false,
             repair: false,
+            old_versions: OldVersions::Required,
             within: crate::step::ten_minutes(),
         }
     }
@@ -78,6 +101,8 @@ pub struct ReleasePin {
 pub struct StagedPackage {
     /// Which.
     pub name: PackageName,
+    /// For which architecture: `amd64`, `all`. Files of different ones are different files.
+    pub architecture: String,
     /// The version that is installed; `None` where it is added.
     pub from: Option<Version>,
     /// The version that was fetched.

@@ -40,6 +40,9 @@ const OPENVSWITCH: &str = "there is no switch on this machine: the ignored tests
 /// Why no scenario here restarts libvirt, and what tries it.
 const LIBVIRT: &str = "there is no libvirt on this machine: agent/src/libvirt/before.rs, and agent/tests/libvirt_real.rs on a real node";
 
+/// Why no scenario here fetches packages, and what tries it.
+const PACKAGES: &str = "no archive is here for these scenarios: agent/tests/apt_real.rs, with real apt on a root and an archive of its own";
+
 /// Those that no scenario passes: why, and what tries them instead.
 const NOT_PASSED: &[(&str, &str)] = &[
     ("agent.apart.start", COMMIT_CONFIRMED),
@@ -62,6 +65,8 @@ const NOT_PASSED: &[(&str, &str)] = &[
     ("agent.libvirt.before-sync", LIBVIRT),
     ("agent.libvirt.before-sync-dir", LIBVIRT),
     ("agent.libvirt.before-write", LIBVIRT),
+    ("agent.apt.config-rename", PACKAGES),
+    ("agent.apt.config-write", PACKAGES),
     ("agent.openvswitch.let-go", OPENVSWITCH),
     ("agent.openvswitch.replay", OPENVSWITCH),
     ("agent.openvswitch.save-database", OPENVSWITCH),
@@ -72,6 +77,15 @@ const NOT_PASSED: &[(&str, &str)] = &[
     ("agent.openvswitch.save-sync", OPENVSWITCH),
     ("agent.openvswitch.save-sync-dir", OPENVSWITCH),
     ("agent.openvswitch.save-write", OPENVSWITCH),
+    ("agent.packages.file-rename", PACKAGES),
+    ("agent.packages.file-sync", PACKAGES),
+    ("agent.packages.file-write", PACKAGES),
+    ("agent.packages.prune-file", PACKAGES),
+    ("agent.packages.prune-set", PACKAGES),
+    ("agent.packages.set-rename", PACKAGES),
+    ("agent.packages.set-sync", PACKAGES),
+    ("agent.packages.set-write", PACKAGES),
+    ("agent.packages.sync-dir", PACKAGES),
     ("agent.put.create", K3S_IMAGES),
     ("agent.put.mkdir", K3S_IMAGES),
     ("agent.put.rename", K3S_IMAGES),
