@@ -54,6 +54,14 @@ impl Database {
     /// # Errors
     /// When there is no dpkg here, it does not answer, or in another form.
     pub async fn look() -> Result<Self, Problem> {
+        Self::look_at(None).await
+    }
+
+    /// Asks dpkg, with an option that says which database: `--admindir=…`.
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub async fn look_at(option: Option<String>) -> Result<Self, Problem> {
         let Some(query) = exec::find("dpkg-query") else {
             return Err(Problem::new(
                 "no package manager is here that this build of the agent knows (apt with dpkg)",
@@ -63,7 +71,11 @@ impl Database {
             Problem::new(format!("what is installed cannot be seen: {why}"))
                 .next("dpkg --audit; dpkg-query -W")
         };
-        let ask = Program::new(query).args(["-W", "-f", FORMAT]).deadline(PATIENCE).max_output(MAX_OUTPUT);
+        let ask = Program::new(query)
+            .args(option)
+            .args(["-W", "-f", FORMAT])
+            .deadline(PATIENCE)
+            .max_output(MAX_OUTPUT);
         let output = ask.run().await.map_err(|error| unknown(error.to_string()))?;
         if !output.status.success() {
             let said = printable_line(String::from_utf8_lossy(&output.stderr).trim());

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! packages/sets/KEY.json     one set: what would change, with the digests of its files; KEY is of what was asked
+//! packages/apt/              apt's lists and cache, ours alone
 //! packages/pool/SHA256.deb   the files of all sets, by content: those of the new versions and of the old ones
 //! ```
 
@@ -95,6 +96,12 @@ impl Store {
     #[must_use]
     pub fn pool(&self) -> PathBuf {
         self.0.join("pool")
+    }
+
+    /// apt's own folder: lists, cache, configuration.
+    #[must_use]
+    pub fn apt_dir(&self) -> PathBuf {
+        self.0.join("apt")
     }
 
     /// The path of a file.

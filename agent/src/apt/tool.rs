@@ -116,11 +116,11 @@ impl Apt {
         root.join(absolute.trim_start_matches('/'))
     }
 
-    /// The options that have dpkg and dpkg-query look at this root; none on the node itself.
+    /// The option that has dpkg and dpkg-query look at this root; none on the node itself.
     #[must_use]
-    pub fn dpkg_options(&self) -> Vec<String> {
+    pub fn admin_dir(&self) -> Option<String> {
         let admin = |root: &Root| format!("--admindir={}", root.at.join("var/lib/dpkg").display());
-        self.root.iter().map(admin).collect()
+        self.root.as_ref().map(admin)
     }
 
     /// Our folder of index files.
@@ -249,14 +249,10 @@ fn failed(doing: &str, output: &Output) -> Problem {
     Problem::new(format!("{doing}: {why}"))
 }
 
-/// What apt complains of: errors; where there are none, warnings.
+/// What apt complains of: errors, then warnings, which say why (a wrong signature is one).
 fn complaints(stderr: &str) -> Vec<String> {
-    let of = |mark: &str| -> Vec<String> {
-        let lines = stderr.lines().filter_map(|line| line.strip_prefix(mark));
-        lines.take(COMPLAINTS).map(|line| printable_line(line.trim())).collect()
-    };
-    let errors = of("E:");
-    if errors.is_empty() { of("W:") } else { errors }
+    let of = |mark: &'static str| stderr.lines().filter_map(move |line| line.strip_prefix(mark));
+    of("E:").chain(of("W:")).take(COMPLAINTS).map(|line| printable_line(line.trim())).collect()
 }
 
 /// Whole or not at all. What is lost of it in a power cut is written anew by the next call.

@@ -81,6 +81,12 @@ impl Version {
         })
     }
 
+    /// dpkg's order, whatever the form; `None` where what stands before a colon is no epoch.
+    #[must_use]
+    pub fn compare_debian(&self, other: &Self) -> Option<Ordering> {
+        debian::compare(&self.0, &other.0)
+    }
+
     fn compare_plainly(&self, other: &Self) -> Option<Ordering> {
         let (mine, my_suffix) = numbers(&self.0)?;
         let (theirs, their_suffix) = numbers(&other.0)?;
