@@ -135,6 +135,7 @@ fn evidence(said: Evidence) -> Evidence {
         }
         Evidence::PackagesStaged { mut packages, mut releases } => {
             packages.truncate(PACKAGES);
+            packages.iter_mut().for_each(|package| package.architecture = word(&package.architecture));
             releases.truncate(LOG_LINES);
             releases.iter_mut().for_each(|release| release.suite = word(&release.suite));
             Evidence::PackagesStaged { packages, releases }

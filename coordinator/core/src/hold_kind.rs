@@ -49,6 +49,8 @@ kinds! {
         Declined => "declined",
         /// The section was refused or failed, and nothing was changed.
         NothingChanged => "failed-and-nothing-changed",
+        /// The archive of packages changed between two nodes.
+        OtherBytes => "other-packages-than-before",
         /// The change failed and was taken back.
         RolledBack => "rolled-back",
         /// The change failed and was not taken back.

@@ -12,6 +12,7 @@
 //! | [`control`] | pause, resume, abort, restart, deadlines |
 //! | [`hold`] | how a run stops on purpose |
 //! | [`observe`] | what was measured from outside while a node was changed, and whether the plan accepts it |
+//! | [`same_bytes`] | whether every node of a stage has fetched the same packages |
 //! | [`outage`] | how long an outage that the plan accepts may last |
 
 mod advance;
@@ -24,6 +25,7 @@ mod looked;
 mod moves;
 mod observe;
 mod outage;
+mod same_bytes;
 mod soak;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,10 @@
 //! What a section's end means for its node.
 
-use alloc::{format, string::ToString, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 
 use drydock_types::{
     EffectId, NodeKey, NodeName, Outcome, SectionKind, Version,
@@ -11,6 +15,7 @@ use super::{
     AFTER_LAPSE_MS,
     control::phase_deadline,
     hold::{HoldBecause, hold, hold_of},
+    same_bytes,
 };
 use crate::{
     Now,
@@ -96,13 +101,17 @@ const fn phase_of(kind: SectionKind) -> Phase {
 
 fn done(run: &mut Run, index: usize, kind: SectionKind, sent_ms: u64, now: Now) {
     let stage = run.nodes[index].stage;
-    let node = &mut run.nodes[index];
     match kind {
         SectionKind::Stage => {
+            if let Some(what) = same_bytes::differs(run, index) {
+                return other_bytes(run, index, what, now);
+            }
+            let node = &mut run.nodes[index];
             node.staged = true;
             node.enter(Phase::Staged, now);
         }
         SectionKind::Protect => {
+            let node = &mut run.nodes[index];
             node.enter(Phase::Rechecking, now);
             node.protections = node.protections.saturating_add(1);
             // As old as its section: an outcome can come long after the snapshot.
@@ -111,6 +120,20 @@ fn done(run: &mut Run, index: usize, kind: SectionKind, sent_ms: u64, now: Now) 
         }
         SectionKind::Apply | SectionKind::Undo => enter_returning(run, index, now),
     }
+}
+
+/// Staged with other files than the nodes before it: nothing was changed on it yet.
+fn other_bytes(run: &mut Run, index: usize, what: String, now: Now) {
+    let name = run.nodes[index].name.clone();
+    let because = HoldBecause {
+        kind: HoldKind::OtherBytes,
+        reason: format!("{name} would get other packages than the nodes before it"),
+        happened: what,
+        state_now: format!("nothing was changed on {name}: it runs what it ran"),
+        resume_at: Phase::Pending,
+        next_attempt: true,
+    };
+    hold(run, index, because, now);
 }
 
 /// Changed, or taken back: its checks must become clear in time.

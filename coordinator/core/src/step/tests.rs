@@ -14,6 +14,7 @@ mod properties;
 mod restarts;
 mod rollback;
 mod rules;
+mod same_bytes;
 mod soaks;
 mod views;
 mod waits;
