@@ -272,6 +272,24 @@ fn open_vswitch_is_always_taken_back_unless_it_is_confirmed() {
 }
 
 #[test]
+fn packages_are_staged_as_they_are_installed() {
+    let with = "{packages: [{name: openssl, version: 3.0.17-1}, {name: libssl3}], along: [libssl-dev]}";
+    let plan = edit("recipe: etcd", &format!("recipe: packages\n      with: {with}"))
+        .replace("      artifact: {path: ./etcd}\n", "");
+    let spec = recipe(&plan).spec;
+    let ([Step::StagePackages(staged)], [Step::InstallPackages(installed)]) = (&spec.stage[..], &spec.apply[..])
+    else {
+        panic!("{spec:?}")
+    };
+    assert_eq!(staged, installed, "what is staged for one is found by the other");
+    assert_eq!((staged.packages.len(), staged.along.len()), (2, 1));
+    assert!(staged.old_versions.is_required());
+    let plan = plan.replace("packages: [{name: openssl, version: 3.0.17-1}, {name: libssl3}], ", "");
+    let said = Desk::new().compile(plan).unwrap_err().to_string();
+    assert!(said.contains("packages"), "{said}");
+}
+
+#[test]
 fn a_recipe_is_shown_with_its_parameters() {
     let recipe = load_recipe("etcd", Path::new("")).unwrap();
     let shown: Vec<_> =
@@ -287,7 +305,7 @@ fn a_recipe_that_does_not_exist_cannot_be_shown() {
         r#"
 error: systemd-binry: no such recipe
   = did you mean `systemd-binary`?
-  = built in: drydock-agent, etcd, k3s-agent, k3s-images, k3s-server, libvirt, nothing, openvswitch, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
+  = built in: drydock-agent, etcd, k3s-agent, k3s-images, k3s-server, libvirt, nothing, openvswitch, packages, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
 "#,
     );
 }
