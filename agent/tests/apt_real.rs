@@ -1,5 +1,6 @@
 //! Staging with real apt, on a root and an archive of its own: a signed archive is made with dpkg-deb and gpg in a
 //! temporary folder and served from this process. The machine's own packages are neither read nor changed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 use std::{
     fs,
