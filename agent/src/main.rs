@@ -13,6 +13,11 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use drydock_agent::{
+    actions::Problem,
+    apt::{
+        install::{self, Installer},
+        root::Root,
+    },
     artifacts::{ArtifactStore, Limits},
     backups::Backups,
     executor::{AtHost, Executor},
@@ -23,7 +28,7 @@ use drydock_agent::{
     policy::Policy,
     remote::remote,
     revert::reverter::{self, Start},
-    settings::{Cli, Command, Enrol, LogFormat, Revert, Settings},
+    settings::{Cli, Command, Enrol, LogFormat, Packages, Revert, Settings},
     sys::units::Units,
 };
 use drydock_types::JournalId;
@@ -55,6 +60,7 @@ fn main() -> ExitCode {
                 Command::Run => run(&cli.settings).await,
                 Command::Enrol(enrol) => enter(&cli.settings, &enrol).await,
                 Command::Revert(what) => revert(&cli.settings, &what).await,
+                Command::Packages(what) => packages(&cli.settings, &what).await,
             }
         })
     });
@@ -103,10 +109,30 @@ async fn revert(settings: &Settings, what: &Revert) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn packages(settings: &Settings, what: &Packages) -> anyhow::Result<()> {
+    let (dir, root) = (settings.state_dir()?, Root::here());
+    let Some(effect) = what.effect else {
+        println!("{}", install::settle(&root, &dir)?);
+        return Ok(());
+    };
+    // A node that is shut down waits for dpkg: whoever stops this is heard, and it goes on to its end.
+    let _heard = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let done = Installer::new(&root, &dir).run(effect, what.way).await?;
+    done.failed.map_or(Ok(()), |failed| {
+        let problem = Problem::from(failed);
+        problem.log.iter().for_each(|line| eprintln!("{line}"));
+        Err(problem.into())
+    })
+}
+
 async fn run(settings: &Settings) -> anyhow::Result<()> {
     let dir = settings.state_dir()?;
     make(&dir)?;
     let _lock = only_one(&dir)?;
+    // An installation that the power cut ended has left services held still.
+    if let Err(problem) = install::settle(&Root::here(), &dir) {
+        tracing::error!(%problem, "services may still be held still (/usr/sbin/policy-rc.d)");
+    }
     let policy = Arc::new(Policy::load(&settings.policy()?)?);
     let identity = Identity::load(&dir)?;
     let journal = open_journal(&dir.join("journal"), &identity).await?;

@@ -107,7 +107,14 @@ pub async fn now(host: &Host, section: &Section, why: &str) -> Result<Report, Pr
 async fn reported(host: &Host, effect: EffectId) -> Result<Report, Problem> {
     let place = Place::of(&host.state_dir);
     let (name, command) = (unit_name(effect), command(&host.state_dir, effect));
-    let apart = Apart { name: &name, description: DESCRIPTION, command: &command, until_done: true };
+    let apart = Apart {
+        name: &name,
+        description: DESCRIPTION,
+        command: &command,
+        until_done: true,
+        afterwards: &[],
+        stop_within: None,
+    };
     let longest = match place.state()? {
         State::Armed(plan) | State::Reverting(plan) if plan.effect == effect => reverter::longest(&plan),
         // Its report is there, or nothing will come any more.
@@ -152,7 +159,14 @@ pub async fn disarm(host: &Host, section: &Section) -> Result<(), Problem> {
 pub async fn put_away(host: &Host, effect: EffectId) {
     let name = unit_name(effect);
     let command = command(&host.state_dir, effect);
-    let apart = Apart { name: &name, description: DESCRIPTION, command: &command, until_done: true };
+    let apart = Apart {
+        name: &name,
+        description: DESCRIPTION,
+        command: &command,
+        until_done: true,
+        afterwards: &[],
+        stop_within: None,
+    };
     if let Err(error) = host.units.stop_timer(&apart).await {
         tracing::warn!(%error, "the timer of a revert that is not needed any more was not stopped; it takes no other change back");
     }

@@ -14,6 +14,8 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use drydock_types::{EffectId, Millis, NodeName};
 
+use crate::apt::job::Way;
+
 /// A join token is shorter than this.
 const MAX_TOKEN_BYTES: u64 = 16 << 10;
 
@@ -39,6 +41,24 @@ pub enum Command {
     Enrol(Enrol),
     /// Show, take back or keep a change that is armed to be taken back by itself
     Revert(Revert),
+    /// Install staged packages: what the agent has started apart from itself
+    #[command(hide = true)]
+    Packages(Packages),
+}
+
+/// What becomes of packages that were staged.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub struct Packages {
+    /// Of which effect
+    #[arg(long, value_name = "ID", value_parser = effect_id, required_unless_present = "settle")]
+    pub effect: Option<EffectId>,
+    /// To the new versions, or back to the old ones
+    #[arg(long, value_enum, default_value = "forward")]
+    pub way: Way,
+    /// Let services be started and stopped by packages again, unless an installation is at work
+    #[arg(long, conflicts_with_all = ["effect", "way"])]
+    pub settle: bool,
 }
 
 /// What becomes of the change that is armed. Without a flag it is shown.

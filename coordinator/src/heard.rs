@@ -129,9 +129,10 @@ fn evidence(said: Evidence) -> Evidence {
         Evidence::BackedUpElsewhere { what, by } => {
             Evidence::BackedUpElsewhere { what: text(&what), by: text(&by) }
         }
-        Evidence::PackagesChanged { mut changed, kept, held_still, stale } => {
+        Evidence::PackagesChanged { mut changed, kept, held_still, stale, still } => {
             changed.truncate(PACKAGES);
-            Evidence::PackagesChanged { changed, kept: lines(&kept), held_still: lines(&held_still), stale }
+            let (kept, held_still, still) = (lines(&kept), lines(&held_still), lines(&still));
+            Evidence::PackagesChanged { changed, kept, held_still, stale, still }
         }
         Evidence::PackagesStaged { mut packages, mut releases } => {
             packages.truncate(PACKAGES);

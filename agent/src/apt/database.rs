@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use drydock_types::{PackageName, Version};
 
+use super::root::Root;
 use crate::{
     actions::Problem,
-    sys::{
-        exec::{self, Program},
-        units::printable_line,
-    },
+    sys::{exec::Program, units::printable_line},
 };
 
 /// One line a package. Tabs stand in none of these fields.
@@ -54,28 +52,32 @@ impl Database {
     /// # Errors
     /// When there is no dpkg here, it does not answer, or in another form.
     pub async fn look() -> Result<Self, Problem> {
-        Self::look_at(None).await
+        Self::look_in(&Root::here()).await
+    }
+
+    /// Asks dpkg about a root.
+    ///
+    /// # Errors
+    /// As [`Database::look`].
+    pub async fn look_in(root: &Root) -> Result<Self, Problem> {
+        Self::read(root.query(&["-W", "-f", FORMAT], PATIENCE)?).await
     }
 
     /// Asks dpkg, with an option that says which database: `--admindir=…`.
     ///
     /// # Errors
-    /// As [`Self::look`].
+    /// As [`Database::look`].
     pub async fn look_at(option: Option<String>) -> Result<Self, Problem> {
-        let Some(query) = exec::find("dpkg-query") else {
-            return Err(Problem::new(
-                "no package manager is here that this build of the agent knows (apt with dpkg)",
-            ));
-        };
+        let args: Vec<&str> = option.iter().map(String::as_str).chain(["-W", "-f", FORMAT]).collect();
+        Self::read(Root::here().query(&args, PATIENCE)?).await
+    }
+
+    async fn read(ask: Program) -> Result<Self, Problem> {
+        let ask = ask.max_output(MAX_OUTPUT);
         let unknown = |why: String| {
             Problem::new(format!("what is installed cannot be seen: {why}"))
                 .next("dpkg --audit; dpkg-query -W")
         };
-        let ask = Program::new(query)
-            .args(option)
-            .args(["-W", "-f", FORMAT])
-            .deadline(PATIENCE)
-            .max_output(MAX_OUTPUT);
         let output = ask.run().await.map_err(|error| unknown(error.to_string()))?;
         if !output.status.success() {
             let said = printable_line(String::from_utf8_lossy(&output.stderr).trim());
@@ -222,7 +224,7 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn the_real_database_is_read_whole() {
-        if exec::find("dpkg-query").is_none() {
+        if crate::sys::exec::find("dpkg-query").is_none() {
             return;
         }
         let database = Database::look().await.unwrap();

@@ -157,6 +157,7 @@ const fn is_reverted(step: &Step) -> bool {
             | Step::RestartUnit(_)
             | Step::RestartAgent(_)
             | Step::ReloadOpenvswitch(_)
+            | Step::InstallPackages(_)
     )
 }
 
@@ -227,8 +228,11 @@ pub(super) fn is_checked_ahead(section: &Section, index: usize) -> bool {
     let wants_artifact =
         |step: &Step| matches!(step, Step::CheckSwap(_) | Step::SwapBinary(_) | Step::PlaceK3sImages(_));
     let fetches = |step: &Step| matches!(step, Step::FetchArtifact(_));
+    let wants_packages = |step: &Step| matches!(step, Step::InstallPackages(_));
+    let stages = |step: &Step| matches!(step, Step::StagePackages(_));
     let before = &section.steps[..index.min(section.steps.len())];
-    !(section.steps.get(index).is_some_and(wants_artifact) && before.iter().any(fetches))
+    let Some(step) = section.steps.get(index) else { return true };
+    !(wants_artifact(step) && before.iter().any(fetches) || wants_packages(step) && before.iter().any(stages))
 }
 
 /// The step of an index: `steps`, then `verify`.

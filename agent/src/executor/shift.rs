@@ -200,9 +200,10 @@ impl<'a> Shift<'a> {
         };
         let name = step.name();
         let look = self.workshop.probe(&self.open.section, step, &state.note);
-        let found = match timeout_at(Instant::now() + LOOK, look).await {
+        let patience = undo::patience(step);
+        let found = match timeout_at(Instant::now() + patience, look).await {
             Ok(found) => found,
-            Err(_) => Found::Undecidable(format!("looking at it took longer than {LOOK:?}")),
+            Err(_) => Found::Undecidable(format!("looking at it took longer than {patience:?}")),
         };
         match found {
             Found::Done | Found::Seen(_) => {

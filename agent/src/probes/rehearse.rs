@@ -12,7 +12,7 @@ use drydock_types::{
 };
 
 use crate::{
-    actions::{self, Cx, Problem, place_k3s_images, swap_binary},
+    actions::{self, Cx, Problem, install_packages, place_k3s_images, swap_binary},
     artifacts::trust,
     executor::may_be_begun,
     host::Host,
@@ -61,6 +61,8 @@ async fn refusals(step: &Step, cx: &Cx<'_>) -> Vec<Problem> {
         Step::CheckSwap(config) => swap_binary::foresee(config, cx).await,
         // As with a binary: its bytes are looked at once they are fetched.
         Step::PlaceK3sImages(config) => place_k3s_images::foresee(config, cx).err().into_iter().collect(),
+        // They are staged later; then all of it is seen.
+        Step::InstallPackages(config) => install_packages::foresee(config, cx).await,
         step => actions::of(step).check(cx).await.err().into_iter().collect(),
     }
 }

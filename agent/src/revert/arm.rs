@@ -21,11 +21,11 @@ use tokio::{
 use super::{
     AGAIN, BOOT_UNIT, DESCRIPTION, command, confirm,
     place::{Place, State},
-    plan::{FileBack, Plan, SwitchBack, UnitBack, unix_ms},
+    plan::{FileBack, PackagesBack, Plan, SwitchBack, UnitBack, unix_ms},
     unit_name,
 };
 use crate::{
-    actions::Problem,
+    actions::{Problem, install_packages},
     host::Host,
     sys::{
         blocking, boot,
@@ -146,6 +146,7 @@ pub async fn arm(host: &Host, section: &Section) -> Result<Duration, Problem> {
         program_sha256,
         files,
         units,
+        packages: packages_back(host, section).await?,
         switch: switch(section),
         network: network().await?,
     };
@@ -195,7 +196,14 @@ pub(super) async fn start_timer(
     left: Duration,
 ) -> Result<(), Problem> {
     let name = unit_name(plan.effect);
-    let apart = Apart { name: &name, description: DESCRIPTION, command, until_done: true };
+    let apart = Apart {
+        name: &name,
+        description: DESCRIPTION,
+        command,
+        until_done: true,
+        afterwards: &[],
+        stop_within: None,
+    };
     // From here on whoever stops this agent may be the revert: it does not wait for the section's end.
     host.ending.expect();
     match host.units.start_apart_after(&apart, left).await {
@@ -264,6 +272,33 @@ fn switch(section: &Section) -> Option<SwitchBack> {
         }
         _ => None,
     })
+}
+
+/// What is staged, with the holds and marks of now.
+async fn packages_back(host: &Host, section: &Section) -> Result<Option<PackagesBack>, Problem> {
+    let steps = section.steps.iter().filter_map(|step| match step {
+        Step::InstallPackages(config) => Some(config),
+        _ => None,
+    });
+    let mut back: Option<PackagesBack> = None;
+    for config in steps {
+        let changes = install_packages::changes(host, config, &section.to).await?;
+        let lacking = changes.iter().find(|change| change.from.is_some() && change.old.is_none());
+        if let Some(change) = lacking {
+            return Err(Problem::new(format!(
+                "the installed version of {} is kept nowhere, so nothing could take its change back",
+                change.name
+            ))
+            .next("stage it with `oldVersions: required`"));
+        }
+        if let Some(back) = &mut back {
+            back.changes.extend(changes);
+            back.within = back.within.max(config.within);
+        } else {
+            back = Some(PackagesBack { changes, within: config.within });
+        }
+    }
+    Ok(back)
 }
 
 async fn file(section: &Section, config: &SwapBinary) -> Result<FileBack, Problem> {

@@ -4,7 +4,7 @@
 use drydock_types::{AbsPath, ComponentName, EffectId, Millis, Sha256, UnitName, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::sys::network::Network;
+use crate::{apt::staged::Change, sys::network::Network};
 
 /// What is put back, and until when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct Plan {
     pub files: Vec<FileBack>,
     /// Units that are stopped, started or restarted, in the order in which they are put back.
     pub units: Vec<UnitBack>,
+    /// Packages, where the change installs some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<PackagesBack>,
     /// Open vSwitch, where the change reloads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switch: Option<SwitchBack>,
@@ -49,6 +52,16 @@ pub struct SwitchBack {
     /// The unit whose reload keeps flows.
     pub unit: UnitName,
     /// How long the reload may take.
+    pub within: Millis,
+}
+
+/// Packages that are put back, from files in the agent's own pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PackagesBack {
+    /// What the change is; the way back is the other way round.
+    pub changes: Vec<Change>,
+    /// How long each way may take.
     pub within: Millis,
 }
 

@@ -1,10 +1,11 @@
 //! The other process: puts everything back. Started by its timer, by the agent, at boot, or by hand.
 //!
 //! Files first, which takes a moment and cannot hang; then links, addresses, routes and rules, so that the
-//! node can be reached; then units, so that they run what lies on the disk, and the network once more, for
-//! what a unit did while it was being stopped. At boot only files: the network and the units come up from
-//! them.
+//! node can be reached; then packages, from files that are kept here; then units, so that they run what lies on the disk, and the network once more, for
+//! what a unit did while it was being stopped. At boot only files and packages: the network and the units come up
+//! from them.
 
+mod packages;
 mod switch;
 mod units;
 
@@ -54,7 +55,10 @@ impl Start {
 /// How long a revert of this plan is waited for.
 pub(super) fn longest(plan: &Plan) -> Duration {
     let units = u32::try_from(plan.units.len()).unwrap_or(u32::MAX);
-    BESIDE_UNITS.saturating_add(units::LONGEST.saturating_mul(units)).saturating_add(switch::longest(plan))
+    BESIDE_UNITS
+        .saturating_add(units::LONGEST.saturating_mul(units))
+        .saturating_add(packages::longest(plan))
+        .saturating_add(switch::longest(plan))
 }
 
 /// Takes back what is armed. Does nothing when nothing is.
@@ -83,7 +87,7 @@ pub async fn run(state_dir: &Path, start: Start) -> Result<String, Problem> {
     }
     let Some(plan) = place.claim_revert()? else { return Ok("there is nothing to take back".into()) };
     let same_boot = boot_id.as_deref() == Some(plan.boot_id.as_str());
-    let mut report = take_back(&place, &plan, start, same_boot).await;
+    let mut report = take_back(state_dir, &place, &plan, start, same_boot).await;
     // No flow outlives a boot.
     if same_boot && start != Start::AtBoot {
         let done = switch::put_back(state_dir, &plan).await;
@@ -105,7 +109,7 @@ pub async fn run(state_dir: &Path, start: Start) -> Result<String, Problem> {
     Err(Problem::new(format!("{said}; NOT put back: {}", report.failed.join("; "))))
 }
 
-async fn take_back(place: &Place, plan: &Plan, start: Start, same_boot: bool) -> Report {
+async fn take_back(state_dir: &Path, place: &Place, plan: &Plan, start: Start, same_boot: bool) -> Report {
     let mut report = Report {
         effect: plan.effect,
         at_unix_ms: unix_ms(),
@@ -116,12 +120,14 @@ async fn take_back(place: &Place, plan: &Plan, start: Start, same_boot: bool) ->
     };
     eprintln!("taking back {} to {} (run {}): {}", plan.component, plan.to, plan.run_number, report.because);
     files(plan, &mut report).await;
+    if start != Start::AtBoot && same_boot {
+        links(plan, &mut report).await;
+    }
+    let done = packages::put_back(state_dir, plan).await;
+    note(&mut report, "packages", done);
     let files_are_back = report.failed.is_empty();
     if start == Start::AtBoot {
         return report;
-    }
-    if same_boot {
-        links(plan, &mut report).await;
     }
     let units = Units::of(&Policy::default());
     match units {

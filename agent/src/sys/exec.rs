@@ -29,6 +29,7 @@ const NOBODY: &str = "65534";
 pub struct Program {
     path: PathBuf,
     args: Vec<String>,
+    env: Vec<(&'static str, &'static str)>,
     deadline: Duration,
     max_output: usize,
 }
@@ -85,13 +86,21 @@ impl Program {
     /// A program by its absolute path, which may write 64 KiB and take 5 s.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), args: Vec::new(), deadline: Duration::from_secs(5), max_output: 64 << 10 }
+        let (path, args, env) = (path.into(), Vec::new(), Vec::new());
+        Self { path, args, env, deadline: Duration::from_secs(5), max_output: 64 << 10 }
     }
 
     /// With these arguments.
     #[must_use]
     pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// With these words in its environment, beside `LC_ALL` and `PATH`.
+    #[must_use]
+    pub fn env(mut self, env: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
+        self.env.extend(env);
         self
     }
 
@@ -225,6 +234,7 @@ impl Program {
             .env_clear()
             .env("LC_ALL", "C")
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .envs(self.env.iter().copied())
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -50,10 +50,8 @@ const WAITS_ONLY: &str = "unattended-upgrade-shutdown";
 /// # Errors
 /// When that cannot be seen: then nobody knows.
 pub fn at_work() -> io::Result<Option<String>> {
-    for lock in LOCKS {
-        if let Some(pid) = holder(Path::new(lock))? {
-            return Ok(Some(format!("{} holds {lock}", named(pid))));
-        }
+    if let Some(holder) = lock_held(Path::new("/"))? {
+        return Ok(Some(holder));
     }
     for entry in fs::read_dir("/proc")?.flatten() {
         let name = entry.file_name();
@@ -63,6 +61,19 @@ pub fn at_work() -> io::Result<Option<String>> {
         let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         if is_manager(program.trim(), &arguments) {
             return Ok(Some(format!("{} is running", named(pid))));
+        }
+    }
+    Ok(None)
+}
+
+/// Who holds a lock of dpkg or apt below this root: `dpkg (pid 812) holds /var/lib/dpkg/lock`.
+///
+/// # Errors
+/// When that cannot be seen.
+pub fn lock_held(root: &Path) -> io::Result<Option<String>> {
+    for lock in LOCKS {
+        if let Some(pid) = holder(&root.join(lock.trim_start_matches('/')))? {
+            return Ok(Some(format!("{} holds {lock}", named(pid))));
         }
     }
     Ok(None)

@@ -78,7 +78,8 @@ fn command(pid: u32) -> String {
     printable_line(fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim())
 }
 
-fn unit(pid: u32) -> Option<String> {
+/// The unit that a process belongs to.
+pub fn unit(pid: u32) -> Option<String> {
     unit_of(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
 }
 

@@ -5,6 +5,7 @@
 //! the actions' work.
 
 pub mod apart;
+pub mod services;
 pub mod supervisor;
 pub mod survey;
 mod systemd;

@@ -277,7 +277,8 @@ fn packages_are_staged_as_they_are_installed() {
     let plan = edit("recipe: etcd", &format!("recipe: packages\n      with: {with}"))
         .replace("      artifact: {path: ./etcd}\n", "");
     let spec = recipe(&plan).spec;
-    let ([Step::StagePackages(staged)], [Step::InstallPackages(installed)]) = (&spec.stage[..], &spec.apply[..])
+    let ([Step::StagePackages(staged)], [Step::InstallPackages(installed)]) =
+        (&spec.stage[..], &spec.apply[..])
     else {
         panic!("{spec:?}")
     };

@@ -265,6 +265,9 @@ pub enum Evidence {
         held_still: Vec<String>,
         /// How many processes ran what was not installed any more, before and afterwards.
         stale: (u64, u64),
+        /// Some of those afterwards: `libvirtd (pid 812, libvirtd.service)`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        still: Vec<String>,
     },
     /// A hypervisor's daemon was restarted beside its guests.
     GuestsKept {

@@ -43,6 +43,10 @@ const LIBVIRT: &str = "there is no libvirt on this machine: agent/src/libvirt/be
 /// Why no scenario here fetches packages, and what tries it.
 const PACKAGES: &str = "no archive is here for these scenarios: agent/tests/apt_real.rs, with real apt on a root and an archive of its own";
 
+/// Why no scenario here installs packages, and what tries it.
+const INSTALLATION: &str = "no packages are installed on this machine: agent/src/apt/install/tests.rs and held_still.rs, with \
+                            real dpkg on a root of its own, from every state that a kill leaves";
+
 /// Those that no scenario passes: why, and what tries them instead.
 const NOT_PASSED: &[(&str, &str)] = &[
     ("agent.apart.start", COMMIT_CONFIRMED),
@@ -77,6 +81,23 @@ const NOT_PASSED: &[(&str, &str)] = &[
     ("agent.openvswitch.save-sync", OPENVSWITCH),
     ("agent.openvswitch.save-sync-dir", OPENVSWITCH),
     ("agent.openvswitch.save-write", OPENVSWITCH),
+    ("agent.packages.configure", INSTALLATION),
+    ("agent.packages.configure-back", INSTALLATION),
+    ("agent.packages.install", INSTALLATION),
+    ("agent.packages.job-remove", INSTALLATION),
+    ("agent.packages.job-rename", INSTALLATION),
+    ("agent.packages.job-sync", INSTALLATION),
+    ("agent.packages.job-sync-dir", INSTALLATION),
+    ("agent.packages.job-write", INSTALLATION),
+    ("agent.packages.mark", INSTALLATION),
+    ("agent.packages.policy-back", INSTALLATION),
+    ("agent.packages.policy-keep", INSTALLATION),
+    ("agent.packages.policy-put", INSTALLATION),
+    ("agent.packages.policy-remove", INSTALLATION),
+    ("agent.packages.policy-sync", INSTALLATION),
+    ("agent.packages.policy-sync-dir", INSTALLATION),
+    ("agent.packages.policy-write", INSTALLATION),
+    ("agent.packages.take-over", INSTALLATION),
     ("agent.packages.file-rename", PACKAGES),
     ("agent.packages.file-sync", PACKAGES),
     ("agent.packages.file-write", PACKAGES),

@@ -194,6 +194,7 @@ async fn a_change_that_the_reverter_has_claimed_is_not_exchanged_any_more() {
         program_sha256: Sha256::of(b"the reverter"),
         files: Vec::new(),
         units: Vec::new(),
+        packages: None,
         switch: None,
         network: Network::default(),
     };

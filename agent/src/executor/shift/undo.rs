@@ -22,11 +22,13 @@ const NOTE_PART: u32 = 4;
 
 /// How long it is looked whether a step was taken back: as long as that may still be under way. A slow restart that is
 /// begun a second time only takes longer.
-const fn patience(step: &Step) -> Duration {
+pub(super) const fn patience(step: &Step) -> Duration {
     match step {
         Step::StopUnit(unit) | Step::StartUnit(unit) | Step::RestartUnit(unit) | Step::RestartAgent(unit) => {
             LOOK.saturating_add(Duration::from_millis(unit.within.0))
         }
+        // dpkg goes on by itself, and is waited for.
+        Step::InstallPackages(packages) => LOOK.saturating_add(Duration::from_millis(packages.within.0)),
         _ => LOOK,
     }
 }

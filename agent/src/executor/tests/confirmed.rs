@@ -264,6 +264,20 @@ fn once_it_is_armed_no_step_goes_on_until_after_the_revert_has_struck() {
     });
 }
 
+/// The built-in recipe `openvswitch`.
+#[test]
+fn packages_and_a_switch_are_taken_back_from_outside() {
+    run(async {
+        let packages = drydock_types::packages::Packages::default;
+        let steps = vec![Step::InstallPackages(packages()), Step::ReloadOpenvswitch(Default::default())];
+        let verify = vec![Step::PackagesInstalled(packages())];
+        let section = Section { steps, verify, ..confirmed_section() };
+        assert_eq!(may_be_begun(&section, &|_| false), Ok(()));
+        let ovn = Section { steps: vec![Step::RestartOvnController(Default::default())], ..section };
+        assert!(may_be_begun(&ovn, &|_| false).unwrap_err().contains("restartOvnController"));
+    });
+}
+
 #[test]
 fn what_cannot_be_taken_back_from_outside_is_not_begun() {
     run(async {

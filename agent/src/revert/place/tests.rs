@@ -17,6 +17,7 @@ fn plan(effect: u8) -> Plan {
         program_sha256: Sha256::of(b"x"),
         files: Vec::new(),
         units: Vec::new(),
+        packages: None,
         switch: None,
         network: Network::default(),
     }

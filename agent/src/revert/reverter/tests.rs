@@ -31,6 +31,7 @@ pub(super) fn plan_of(boot_id: &str) -> Plan {
         program_sha256: Sha256::of(b"the reverter"),
         files: Vec::new(),
         units: Vec::new(),
+        packages: None,
         switch: None,
         network: Network::default(),
     }

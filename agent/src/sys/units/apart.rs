@@ -17,6 +17,10 @@ pub struct Apart<'a> {
     pub command: &'a [String],
     /// Is it started again when somebody or something kills it? Only what goes on where it was interrupted may be.
     pub until_done: bool,
+    /// What is run behind it, however it ended; nothing where it is empty.
+    pub afterwards: &'a [String],
+    /// Who stops it waits so long for its own end before its processes are killed; else as systemd does.
+    pub stop_within: Option<Duration>,
 }
 
 impl Apart<'_> {

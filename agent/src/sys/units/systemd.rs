@@ -18,6 +18,7 @@ use zbus::{
     zvariant::{OwnedObjectPath, OwnedValue, Value},
 };
 
+mod services;
 mod survey;
 mod transient;
 

@@ -154,7 +154,7 @@ pub(crate) fn evidence(seen: &Evidence) -> String {
                 releases.iter().map(|it| format!("{} sha256:{}", it.suite, it.sha256.short())).collect();
             format!("{} packages fetched, of {}", packages.len(), some(&releases))
         }
-        Evidence::PackagesChanged { changed, kept, held_still, stale } => {
+        Evidence::PackagesChanged { changed, kept, held_still, stale, still } => {
             let version = |version: &Option<drydock_types::Version>| {
                 version.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
             };
@@ -164,12 +164,13 @@ pub(crate) fn evidence(seen: &Evidence) -> String {
                 .collect();
             format!(
                 "packages: {}; configuration kept: {}; held still: {}; processes that run what is not installed any more: {} \
-                 before, {} after",
+                 before, {} after ({})",
                 some(&changed),
                 some(kept),
                 some(held_still),
                 stale.0,
-                stale.1
+                stale.1,
+                some(still)
             )
         }
         Evidence::GuestsKept { guests, version, qemu } => {

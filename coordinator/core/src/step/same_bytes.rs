@@ -33,8 +33,8 @@ pub(super) fn differs(run: &Run, index: usize) -> Option<String> {
     let (here, releases) = fetched(node)?;
     let mut others = run.nodes.iter().enumerate().filter(|(at, _)| *at != index);
     let staged = |other: &NodeRun| other.stage == node.stage && other.staged;
-    let (first, (there, first_releases)) = others
-        .find_map(|(_, other)| fetched(other).filter(|_| staged(other)).map(|seen| (other, seen)))?;
+    let (first, (there, first_releases)) =
+        others.find_map(|(_, other)| fetched(other).filter(|_| staged(other)).map(|seen| (other, seen)))?;
     let (here, there) = (files(here), files(there));
     let ((name, _), (version, digest), (first_version, first_digest)) =
         here.iter().find_map(|(key, file)| {
@@ -43,7 +43,10 @@ pub(super) fn differs(run: &Run, index: usize) -> Option<String> {
         })?;
     let what = if version == first_version {
         let (digest, first_digest) = (digest.short(), first_digest.short());
-        format!("{name} {version} is sha256:{digest} for {} and sha256:{first_digest} for {}", node.name, first.name)
+        format!(
+            "{name} {version} is sha256:{digest} for {} and sha256:{first_digest} for {}",
+            node.name, first.name
+        )
     } else {
         format!("{name} is {version} for {} and {first_version} for {}", node.name, first.name)
     };

@@ -19,12 +19,10 @@ const AGAIN_USEC: u64 = 250_000;
 
 impl Apart<'_> {
     fn properties(&self) -> Vec<Property<'_>> {
-        let program = self.command.first().map(String::as_str).unwrap_or_default();
-        let command: Command<'_> = (program, self.command.iter().map(String::as_str).collect(), false);
         let mut properties = vec![
             ("Description", Value::from(self.description)),
             ("Type", Value::from("oneshot")),
-            ("ExecStart", Value::from(vec![command])),
+            ("ExecStart", Value::from(vec![command(self.command)])),
             // It is there until it is over, whatever else is stopped with the agent.
             ("CollectMode", Value::from("inactive-or-failed")),
         ];
@@ -33,8 +31,22 @@ impl Apart<'_> {
             properties.push(("Restart", Value::from("on-abnormal")));
             properties.push(("RestartUSec", Value::from(AGAIN_USEC)));
         }
+        if !self.afterwards.is_empty() {
+            properties.push(("ExecStopPost", Value::from(vec![command(self.afterwards)])));
+        }
+        if let Some(within) = self.stop_within {
+            // The signal goes to the program alone, which comes to its end: not to what it has started.
+            properties.push(("KillMode", Value::from("mixed")));
+            let micros = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+            properties.push(("TimeoutStopUSec", Value::from(micros)));
+        }
         properties
     }
+}
+
+fn command(words: &[String]) -> Command<'_> {
+    let program = words.first().map(String::as_str).unwrap_or_default();
+    (program, words.iter().map(String::as_str).collect(), false)
 }
 
 impl Systemd {
