@@ -30,6 +30,7 @@ pub mod k3s;
 pub mod libvirt;
 pub mod link;
 pub mod openvswitch;
+pub mod ovn;
 pub mod policy;
 pub mod probes;
 pub mod remote;

@@ -156,7 +156,7 @@ fn text(cell: &Value, column: &str) -> Result<String, String> {
 }
 
 /// May a bridge of this name be handed to ovs-ofctl? It takes some texts for addresses or flags.
-fn plain_name(name: &str) -> Result<(), String> {
+pub(crate) fn plain_name(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | '+');
     if !name.is_empty() && name.len() <= 255 && !name.starts_with(['-', '.']) && name.chars().all(plain) {
         return Ok(());

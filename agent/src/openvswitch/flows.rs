@@ -237,17 +237,55 @@ impl Meters {
     }
 }
 
+/// How long ago the oldest flow of a bridge was written; `None` where it has none.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn oldest(bridge: &str, dialect: Dialect) -> Result<Option<Duration>, Problem> {
+    let mut oldest = None;
+    said(bridge, "dump-flows", &["-O", dialect.word(), "dump-flows", bridge, "--no-names"], |line| {
+        if let Some(flow) = entry(line)? {
+            oldest = oldest.max(Some(written(flow)?));
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(oldest)
+}
+
+/// `duration=2.142s` of a flow with its counters.
+fn written(flow: &str) -> io::Result<Duration> {
+    let seconds = flow.split(", ").find_map(|part| part.strip_prefix("duration=")?.strip_suffix('s'));
+    let seconds = seconds.and_then(|text| text.parse().ok());
+    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or_else(|| {
+        let line = printable_line(flow);
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a flow does not say since when it is there: {line}"),
+        )
+    })
+}
+
 async fn dump(
     bridge: &str,
     dialects: &str,
     what: &str,
-    mut each: impl FnMut(&str) -> io::Result<()> + Send,
+    each: impl FnMut(&str) -> io::Result<()> + Send,
 ) -> Result<(), Problem> {
     let mut args = vec!["-O", dialects, what, bridge];
     if what == "dump-flows" {
         args.extend(["--no-names", "--no-stats"]);
     }
-    let program = Program::new(tool("ovs-ofctl")?).args(args).deadline(DUMP);
+    said(bridge, what, &args, each).await
+}
+
+async fn said(
+    bridge: &str,
+    what: &str,
+    args: &[&str],
+    mut each: impl FnMut(&str) -> io::Result<()> + Send,
+) -> Result<(), Problem> {
+    let program = Program::new(tool("ovs-ofctl")?).args(args.iter().copied()).deadline(DUMP);
     let text = |line: &[u8]| match std::str::from_utf8(line) {
         Ok(line) => each(line),
         Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it did not answer UTF-8")),
@@ -273,6 +311,22 @@ mod tests {
         let mut sum = Sum::default();
         lines.iter().for_each(|line| sum.add(line.as_bytes()));
         sum
+    }
+
+    #[test]
+    fn since_when_a_flow_is_there_is_read_and_never_guessed() {
+        let flow = "cookie=0x407d2430, duration=2.142s, table=0, n_packets=0, n_bytes=0, idle_age=2, priority=100,in_port=1 \
+                    actions=set_field:0x1->reg13,resubmit(,8)";
+        assert_eq!(written(flow).unwrap(), Duration::from_millis(2142));
+        for bad in [
+            "cookie=0x0, table=0",
+            "duration=s, table=0",
+            "duration=-1s, table=0",
+            "duration=NaNs, a=1",
+            "duration=1e99s, ",
+        ] {
+            assert!(written(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

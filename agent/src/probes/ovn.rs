@@ -1,13 +1,13 @@
 //! ovn-controller.
 
-use drydock_types::openvswitch::OvnView;
+use drydock_types::ovn::OvnView;
 
-use crate::{actions::Problem, host::Host};
+use crate::{actions::Problem, host::Host, ovn};
 
-/// Looks.
+/// Looks. What of it cannot be seen stands in the view with why.
 ///
 /// # Errors
-/// When it could not be seen.
+/// When the node is no chassis, or its own database cannot be asked.
 pub async fn look(_host: &Host) -> Result<OvnView, Problem> {
-    Err(Problem::new("this build of the agent cannot look at that"))
+    ovn::look().await
 }

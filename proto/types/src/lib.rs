@@ -19,6 +19,7 @@ pub mod libvirt;
 pub mod name;
 pub mod openvswitch;
 pub mod outcome;
+pub mod ovn;
 pub mod packages;
 pub mod probe;
 pub mod reach;

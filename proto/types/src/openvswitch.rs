@@ -1,4 +1,4 @@
-//! Open vSwitch, and OVN's controller on a chassis.
+//! Open vSwitch, and the steps of OVN's controller on a chassis. What is seen of that is in [`crate::ovn`].
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
@@ -126,26 +126,4 @@ pub struct Port {
     pub kind: String,
     /// The bond that it is a member of.
     pub bond: Option<String>,
-}
-
-/// ovn-controller on one chassis.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct OvnView {
-    /// The version that the running ovn-controller answers.
-    pub version: Result<String, String>,
-    /// `connected`, …: its own word on the southbound database.
-    pub connection: Result<String, String>,
-    /// The chassis' name.
-    pub chassis: String,
-    /// The generation of the configuration that the southbound database asks for; `None` where it cannot be seen.
-    pub wanted: Option<u64>,
-    /// The generation that this chassis has put into effect.
-    pub reached: Option<u64>,
-    /// How many flows the integration bridge has.
-    pub flows: Option<u64>,
-    /// Does the chassis refuse to follow a northd of another version (`ovn-match-northd-version`)?
-    pub matches_northd: bool,
-    /// northd's internal version as the southbound database has it.
-    pub northd: Option<String>,
 }
