@@ -169,12 +169,36 @@ pub async fn tables(chassis: &Chassis) -> Result<(Dialect, Tables), Problem> {
     Ok((dialect, flows::look(&chassis.bridge, dialect).await?))
 }
 
-/// The integration bridge of this node; `None` where it is no chassis.
+/// Is a southbound database configured on this node?
 ///
 /// # Errors
 /// When the local database cannot be asked.
 pub async fn is_chassis(tools: &Tools) -> Result<bool, Problem> {
     Ok(tools.local().await?.is_chassis())
+}
+
+/// Why what OVN writes on this node is not what the southbound database asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// In words.
+    pub why: String,
+    /// Does it do nothing on purpose, until northd has its version?
+    pub stands_still: bool,
+}
+
+/// Has OVN's controller caught up, where there is one? A node that is no chassis has nothing to catch up with.
+///
+/// # Errors
+/// Why not, or why nobody can tell.
+pub async fn caught_up() -> Result<(), Behind> {
+    let tools = Tools::installed();
+    let unseen = |problem: Problem| Behind { why: problem.what, stands_still: false };
+    if !is_chassis(&tools).await.map_err(unseen)? {
+        return Ok(());
+    }
+    let seen = at(&tools).await.map_err(unseen)?;
+    let behind = |why| Behind { why, stands_still: seen.view.stands_still().is_some() };
+    seen.view.caught_up().map(drop).map_err(behind)
 }
 
 #[cfg(test)]

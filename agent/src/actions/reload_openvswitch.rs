@@ -20,7 +20,10 @@ use crate::openvswitch::{
     reload,
     saved::{Saved, Store},
 };
-use crate::sys::units::Others;
+use crate::{
+    ovn::{self, Behind},
+    sys::units::Others,
+};
 
 /// How long somebody else's job on the unit is waited for before the step is refused.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -58,6 +61,17 @@ impl Action for Reload<'_> {
         Daemons::look(&cx.host.units).await?;
         let seen = openvswitch::look().await?;
         may_reload(&seen, self.0.flows)?;
+        if self.0.flows == FlowsMust::CaughtUp {
+            // What is behind before cannot be told from what the reload did.
+            match ovn::caught_up().await {
+                Ok(()) | Err(Behind { stands_still: true, .. }) => {}
+                Err(behind) => {
+                    return Err(Problem::new(behind.why).next(
+                        "ovn-appctl -t ovn-controller connection-status; journalctl -u ovn-controller -e",
+                    ));
+                }
+            }
+        }
         Store::has_room(&cx.host.state_dir, compare::count(&seen.view)).await
     }
 

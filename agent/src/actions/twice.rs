@@ -59,7 +59,7 @@ const TRIED: [(&str, &str); 29] = [
     ("libvirtReady", LOOKS),
     ("reloadOpenvswitch", "agent/src/actions/reload_openvswitch/tests.rs, on a node with Open vSwitch"),
     ("openvswitchReady", LOOKS),
-    ("restartOvnController", LATER),
+    ("restartOvnController", "agent/src/actions/restart_ovn_controller/tests.rs, on a real chassis"),
     ("ovnControllerReady", LOOKS),
     ("nothing", HERE),
 ];

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     actions::Problem,
+    ovn::{self, Behind},
     sys::units::{JobEnd, LOOK_AGAIN, Others, Units, Verb},
 };
 
@@ -98,7 +99,25 @@ impl Reload<'_> {
 
     /// What is not as before, now.
     async fn differences(&self, seen: &Seen) -> Vec<String> {
-        compare::differences(&self.saved.seen, seen, self.saved.must)
+        let mut all = compare::differences(&self.saved.seen, seen, self.saved.must);
+        if self.saved.must == FlowsMust::CaughtUp {
+            all.extend(self.behind(seen).await);
+        }
+        all
+    }
+
+    /// OVN's own word, where it writes flows here. One that stands still (it waits for a northd of its version) writes none: then
+    /// they must be the ones of before.
+    async fn behind(&self, seen: &Seen) -> Option<String> {
+        match ovn::caught_up().await {
+            Ok(()) => None,
+            Err(Behind { stands_still: true, .. })
+                if compare::same_flows(&self.saved.seen, seen, FlowsMust::Equal) =>
+            {
+                None
+            }
+            Err(behind) => Some(behind.why),
+        }
     }
 
     /// Is it all as before?

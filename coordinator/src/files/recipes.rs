@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Shipped in the binary, by name. The one place that says which: a test holds it against the directory.
-const BUILT_IN: [(&str, &str); 11] = [
+const BUILT_IN: [(&str, &str); 12] = [
     ("drydock-agent", include_str!("../../recipes/drydock-agent.yaml")),
     ("etcd", include_str!("../../recipes/etcd.yaml")),
     ("k3s-agent", include_str!("../../recipes/k3s-agent.yaml")),
@@ -27,6 +27,7 @@ const BUILT_IN: [(&str, &str); 11] = [
     ("libvirt", include_str!("../../recipes/libvirt.yaml")),
     ("nothing", include_str!("../../recipes/nothing.yaml")),
     ("openvswitch", include_str!("../../recipes/openvswitch.yaml")),
+    ("ovn-controller", include_str!("../../recipes/ovn-controller.yaml")),
     ("packages", include_str!("../../recipes/packages.yaml")),
     ("reboot", include_str!("../../recipes/reboot.yaml")),
     ("systemd-binary", include_str!("../../recipes/systemd-binary.yaml")),

@@ -1,6 +1,7 @@
 //! What an operator reads before anything is done: what will happen, what stands in the way, how long.
 
 mod clusters;
+mod ovn;
 mod waves;
 
 use alloc::{
@@ -44,6 +45,7 @@ pub(super) fn report(plan: &Plan, inventory: &Inventory) -> PlanView {
         }
     }
     clusters::look(plan, inventory, &mut view);
+    ovn::look(plan, &mut view);
     for (run, nodes) in &inventory.busy {
         let mine = plan.stages.iter().flat_map(|stage| &stage.waves).flat_map(|wave| &wave.nodes);
         if mine.clone().any(|node| nodes.contains(&node.name)) {
