@@ -40,6 +40,8 @@ use crate::{
 const LOCAL: Duration = Duration::from_secs(2);
 /// How long each of the others may: they are asked at once, and a look from afar is not waited for longer than 6 s in all.
 const ANSWER: Duration = Duration::from_secs(3);
+/// So much longer a tool is waited for than its own patience lasts, so that it says itself what it waited for.
+const MARGIN: Duration = Duration::from_millis(250);
 /// The most bytes of a database's answer: a row or two, and the names of bridges.
 const MAX_ANSWER: usize = 4 << 20;
 /// Where Debian's build looks for a name that overrides the database's (tried with 23.03.1).
@@ -71,9 +73,8 @@ impl Tools {
     /// Asks a database. `whom` it is, for people.
     async fn ask(&self, args: Vec<String>, within: Duration, whom: &str) -> Result<String, String> {
         let client = self.client.as_ref().ok_or("ovsdb-client is not installed on this node")?;
-        // Its own patience ends first, so that it says what it was waiting for.
         let own = ["-vconsole:off".to_owned(), format!("--timeout={}", within.as_secs())];
-        let program = Program::new(client).args(own).args(args).deadline(within + Duration::from_millis(500));
+        let program = Program::new(client).args(own).args(args).deadline(within + MARGIN);
         said(program, &format!("ovsdb-client, asking {whom}"), MAX_ANSWER)
             .await
             .map_err(|problem| problem.what)
@@ -105,6 +106,13 @@ pub struct Seen {
 /// # Errors
 /// When the node is no chassis, or its local database cannot be asked.
 pub async fn at(tools: &Tools) -> Result<Seen, Problem> {
+    let (controller, chassis) = here(tools).await?;
+    let view = asked(tools, &controller, &chassis).await;
+    Ok(Seen { view, chassis, controller })
+}
+
+/// The process and the chassis, without asking either.
+async fn here(tools: &Tools) -> Result<(Result<Controller, Problem>, Chassis), Problem> {
     let local = tools.local().await?;
     if !local.is_chassis() {
         return Err(Problem::new("this node is no chassis of OVN: external_ids has no ovn-remote")
@@ -116,14 +124,17 @@ pub async fn at(tools: &Tools) -> Result<Seen, Problem> {
     let chassis = local.chassis(&given, file.as_deref()).map_err(|why| {
         Problem::new(format!("this chassis of OVN: {why}")).next("ovs-vsctl get Open_vSwitch . external_ids")
     })?;
+    Ok((controller, chassis))
+}
+
+/// What controller and southbound database answer, asked at once.
+async fn asked(tools: &Tools, controller: &Result<Controller, Problem>, chassis: &Chassis) -> OvnView {
     let none = |problem: &Problem| problem.what.clone();
-    let answers = async {
-        let version = async { controller.as_ref().map_err(none)?.version(tools).await };
-        let connection = async { controller.as_ref().map_err(none)?.connection(tools).await };
-        tokio::join!(version, connection, southbound::look(tools, &chassis))
-    };
-    let (version, connection, southbound) = answers.await;
-    let view = OvnView {
+    let version = async { controller.as_ref().map_err(none)?.version(tools).await };
+    let connection = async { controller.as_ref().map_err(none)?.connection(tools).await };
+    let (version, connection, southbound) =
+        tokio::join!(version, connection, southbound::look(tools, chassis));
+    OvnView {
         version,
         connection,
         chassis: printable_line(&chassis.name),
@@ -131,8 +142,7 @@ pub async fn at(tools: &Tools) -> Result<Seen, Problem> {
         flows: Err("not asked".to_owned()),
         matches_northd: chassis.matches_northd,
         southbound,
-    };
-    Ok(Seen { view, chassis, controller })
+    }
 }
 
 /// The file's first line, which comes before the database's name.
@@ -151,8 +161,11 @@ async fn overridden(tools: &Tools) -> Result<Option<String>, Problem> {
 /// # Errors
 /// As [`at`].
 pub async fn look() -> Result<OvnView, Problem> {
-    let Seen { mut view, chassis, .. } = at(&Tools::installed()).await?;
-    view.flows = match timeout(ANSWER, tables(&chassis)).await {
+    let tools = Tools::installed();
+    let (controller, chassis) = here(&tools).await?;
+    let (mut view, counted) =
+        tokio::join!(asked(&tools, &controller, &chassis), timeout(ANSWER, tables(&chassis)));
+    view.flows = match counted {
         Ok(Ok((_, tables))) => Ok(tables.flows.count),
         Ok(Err(problem)) => Err(problem.what),
         Err(_) => Err(format!("they were not counted within {} s", ANSWER.as_secs())),

@@ -116,7 +116,7 @@ impl Controller {
         let seconds = super::ANSWER.as_secs().to_string();
         let mut args = vec!["-T", &seconds, "-t", &self.socket];
         args.extend(words);
-        let program = Program::new(appctl).args(args).deadline(super::ANSWER + Duration::from_millis(500));
+        let program = Program::new(appctl).args(args).deadline(super::ANSWER + super::MARGIN);
         said(program, &format!("ovn-appctl {}", words.join(" ")), MAX_ANSWER)
             .await
             .map_err(|problem| problem.what)

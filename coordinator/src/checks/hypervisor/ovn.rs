@@ -27,7 +27,10 @@ pub(super) fn judge(view: &OvnView, config: OvnControllerCheck) -> Verdict {
             return Verdict::Unknown(format!("the flows of {} cannot be counted: {why}", view.bridge));
         }
         Ok(0) => {
-            return Verdict::Waiting(format!("{} has no flows: its controller has written none", view.bridge));
+            return Verdict::Waiting(format!(
+                "{} has no flows: its controller has written none",
+                view.bridge
+            ));
         }
         Ok(_) => {}
     }
