@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use drydock_coordinator::files::{built_in, builtin_recipes, load_recipe};
-use drydock_core::recipe::Recipe;
+use drydock_core::recipe::{Check, OvnOrder, Recipe};
 use drydock_types::{ComponentName, Millis, Step, section::ArtifactLabel, step::UndoGuard};
 
 use crate::desk::{Desk, PLAN, edit, label, minisig, same};
@@ -80,7 +80,7 @@ fn k3s(component: &str, recipe: &str, with: &str) -> Result<Recipe, String> {
     Ok(compiled.0.stages.into_iter().next().unwrap().recipe)
 }
 
-fn checks(checks: &[drydock_core::recipe::Check]) -> Vec<&'static str> {
+fn checks(checks: &[Check]) -> Vec<&'static str> {
     checks.iter().map(|check| check.name()).collect()
 }
 
@@ -122,7 +122,7 @@ fn what_a_k3s_drain_may_lose_and_who_saves_an_external_datastore_are_words_of_th
     let Step::BackupK3s(backup) = &spec.protect[0] else { panic!("{:?}", spec.protect) };
     assert_eq!(backup.external_datastore_backed_up_by.as_deref(), Some("the DBA team"));
     assert_eq!(backup.unit.as_str(), "k3s-main.service");
-    let drydock_core::recipe::Check::K3sDatastore(check) = &spec.gate[0] else { panic!("{:?}", spec.gate) };
+    let Check::K3sDatastore(check) = &spec.gate[0] else { panic!("{:?}", spec.gate) };
     assert_eq!(check.external_datastore_backed_up_by.as_deref(), Some("the DBA team"));
     let said = k3s("k3s", "k3s-server", "\n      with: {emptyDir: perhaps}").unwrap_err();
     assert!(said.contains("perhaps"), "{said}");
@@ -291,6 +291,30 @@ fn packages_are_staged_as_they_are_installed() {
 }
 
 #[test]
+fn ovn_controller_is_judged_by_the_order_that_the_plan_says() {
+    let plan = |with: &str| {
+        edit("recipe: etcd", &format!("recipe: ovn-controller{with}"))
+            .replace("component: etcd", "component: ovn-controller")
+            .replace("      artifact: {path: ./etcd}\n", "")
+    };
+    let order = |checks: &[Check]| {
+        checks.iter().find_map(|check| match check {
+            Check::OvnController(config) => Some(config.order),
+            _ => None,
+        })
+    };
+    let spec = recipe(&plan("")).spec;
+    assert_eq!(names(&spec.apply), ["installPackages", "restartOvnController"]);
+    assert_eq!(names(&spec.verify), ["packagesInstalled", "ovnControllerReady", "serviceVersion"]);
+    assert_eq!(order(&spec.gate), Some(OvnOrder::ControllersFirst));
+    let spec = recipe(&plan("\n      with: {ovnOrder: databasesFirst}")).spec;
+    assert_eq!(order(&spec.gate), Some(OvnOrder::DatabasesFirst));
+    assert_eq!(order(&spec.returned), Some(OvnOrder::DatabasesFirst));
+    let said = Desk::new().compile(plan("\n      with: {ovnOrder: both}")).unwrap_err().to_string();
+    assert!(said.contains("controllersFirst") && said.contains("databasesFirst"), "{said}");
+}
+
+#[test]
 fn a_recipe_is_shown_with_its_parameters() {
     let recipe = load_recipe("etcd", Path::new("")).unwrap();
     let shown: Vec<_> =
@@ -306,7 +330,7 @@ fn a_recipe_that_does_not_exist_cannot_be_shown() {
         r#"
 error: systemd-binry: no such recipe
   = did you mean `systemd-binary`?
-  = built in: drydock-agent, etcd, k3s-agent, k3s-images, k3s-server, libvirt, nothing, openvswitch, packages, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
+  = built in: drydock-agent, etcd, k3s-agent, k3s-images, k3s-server, libvirt, nothing, openvswitch, ovn-controller, packages, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
 "#,
     );
 }

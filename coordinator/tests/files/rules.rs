@@ -151,7 +151,7 @@ error: etcd.yaml:8:15: there is no recipe `etdc`
   |
 8 |       recipe: etdc
   |               ^^^^ did you mean `etcd`?
-  = built in: drydock-agent, etcd, k3s-agent, k3s-images, k3s-server, libvirt, nothing, openvswitch, packages, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
+  = built in: drydock-agent, etcd, k3s-agent, k3s-images, k3s-server, libvirt, nothing, openvswitch, ovn-controller, packages, reboot, systemd-binary; the path of a file begins with ./ or ../ or /
 "#,
     );
     same(
