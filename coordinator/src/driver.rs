@@ -18,6 +18,7 @@ mod identity;
 mod limiter;
 mod looks;
 mod message;
+mod observing;
 mod operate;
 mod people;
 mod remembered;
@@ -142,6 +143,8 @@ impl<S: RunStore> Driver<S> {
         let mut outputs = Vec::new();
         for number in numbers {
             outputs.extend(driver.transition(number, Event::Restarted {}, now)?);
+            let run = driver.runs.get(&number);
+            outputs.extend(run.into_iter().flat_map(|run| observing::goes_on(run, now)));
         }
         // The run before may have been closed in the last moment of the last coordinator.
         outputs.extend(driver.begin_queued(now)?);

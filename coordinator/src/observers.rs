@@ -2,16 +2,24 @@
 //!
 //! The driver says when it begins ([`crate::driver::Output::Observe`], as the section goes out) and asks for it with the
 //! looks that see whether the node is back. In between every endpoint is asked again and again, each by a task of its own, so
-//! that one that hangs hides nothing of the others. It lives in memory: a coordinator that is started anew has no figure, and
-//! says so.
+//! that one that hangs hides nothing of the others. What the coordinator asks itself lives in its memory: one that is started
+//! anew has no figure, and says so. What an agent asks goes on there, and is gone on with.
+//!
+//! Several observers of one node are told apart by their place in the recipe.
 //!
 //! | module | what lives there |
 //! |---|---|
 //! | `tally` | when somebody answered, and for how long nobody did |
 //! | `control_plane` | the API of a Kubernetes cluster |
+//! | `reach` | guests and nodes, as another node's agent reaches them |
+//! | `followed` | what such an agent's watch has said, from look to look |
+//! | `trial` | whether it would, before anything begins |
 
 mod control_plane;
+mod followed;
+pub(crate) mod reach;
 mod tally;
+pub(crate) mod trial;
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +36,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 
-use self::tally::Tally;
+use self::{
+    reach::{Of, Watches, Watching},
+    tally::Tally,
+};
 use crate::driver::ObserveRequest;
 
 /// How often each endpoint is asked.
@@ -73,6 +84,7 @@ type ByNode = BTreeMap<(u64, usize), Arc<UnderWay>>;
 #[derive(Debug, Clone)]
 pub struct Observers {
     places: Arc<dyn Places>,
+    watches: Arc<dyn Watches>,
     /// By run and node of the run; a node that is changed anew is measured anew.
     under_way: Arc<Mutex<ByNode>>,
 }
@@ -101,7 +113,14 @@ enum State {
     Nobody(String),
     /// Being asked.
     Asking { what: String, names: Vec<String>, tallies: Vec<Tally> },
+    /// By an agent.
+    Watching(Arc<Watching>),
+    /// It was asked by a coordinator before this one.
+    Lost,
 }
+
+/// What is said where there is nothing any more.
+const LOST: &str = "the coordinator was started anew meanwhile, or it took longer than anybody asks";
 
 impl Watched {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -114,7 +133,14 @@ impl Watched {
 
     fn observed(&self) -> Observed {
         let now = self.since_began(Instant::now());
-        let (what, whole, parts) = match &*self.state() {
+        let state = self.state();
+        let mut lost = false;
+        let (what, whole, parts) = match &*state {
+            State::Watching(watching) => return watching.observed(self.name),
+            State::Lost => {
+                lost = true;
+                (self.name.to_owned(), Err(LOST.to_owned()), Vec::new())
+            }
             State::Begins => (self.name.to_owned(), Err("nobody had been asked yet".to_owned()), Vec::new()),
             State::Nobody(why) => (self.name.to_owned(), Err(why.clone()), Vec::new()),
             State::Asking { what, names, tallies } => {
@@ -124,15 +150,24 @@ impl Watched {
                 (what.clone(), whole, names.iter().zip(tallies).map(part).collect())
             }
         };
-        Observed { observer: self.name.to_owned(), what, whole, lost: false, parts }
+        drop(state);
+        let observer = self.name.to_owned();
+        Observed { observer, what, whole, each: false, interrupted: None, lost, parts }
+    }
+
+    fn watching(&self) -> Option<Arc<Watching>> {
+        match &*self.state() {
+            State::Watching(watching) => Some(Arc::clone(watching)),
+            _ => None,
+        }
     }
 }
 
 impl Observers {
     /// Nothing is measured yet.
     #[must_use]
-    pub fn new(places: Arc<dyn Places>) -> Self {
-        Self { places, under_way: Arc::default() }
+    pub fn new(places: Arc<dyn Places>, watches: Arc<dyn Watches>) -> Self {
+        Self { places, watches, under_way: Arc::default() }
     }
 
     fn under_way(&self) -> std::sync::MutexGuard<'_, ByNode> {
@@ -159,12 +194,19 @@ impl Observers {
                 it.observers
                     .iter()
                     .zip(&request.observers)
-                    .map(|(watched, of)| observers.watch(watched, of, &request)),
+                    .enumerate()
+                    .map(|(number, (watched, of))| observers.watch(number, watched, of, &request)),
             );
             tokio::select! {
                 _ = all => {}
                 () = is_over(it.until.subscribe()) => {}
             }
+            futures_util::future::join_all(it.observers.iter().map(async |watched| {
+                if let Some(watching) = watched.watching() {
+                    watching.ends().await;
+                }
+            }))
+            .await;
             let mut under_way = observers.under_way();
             if under_way.get(&at).is_some_and(|now| Arc::ptr_eq(now, &it)) {
                 under_way.remove(&at);
@@ -172,39 +214,53 @@ impl Observers {
         });
     }
 
-    /// What has been seen up to now of what a recipe wants measured.
-    #[must_use]
-    pub fn seen(&self, run: u64, index: usize, wanted: &[Observer]) -> Vec<Observed> {
+    /// What has been seen up to now of what a recipe wants measured, in its order.
+    pub async fn seen(&self, run: u64, index: usize, wanted: &[Observer]) -> Vec<Observed> {
         let it = self.under_way().get(&(run, index)).cloned();
         if let Some(it) = &it {
             // Nobody says that a node is back for good. Whoever does not ask any more has seen enough.
             it.until.send_modify(|until| *until = (Instant::now() + LINGERS).min(it.at_most));
+            let watching: Vec<_> = it.observers.iter().filter_map(Watched::watching).collect();
+            futures_util::future::join_all(watching.iter().map(|watching| watching.seen_now())).await;
         }
-        let one = |of: &Observer| {
-            let watched =
-                it.as_ref().and_then(|it| it.observers.iter().find(|watched| watched.name == of.name()));
-            watched.map_or_else(
+        let one = |(place, of): (usize, &Observer)| {
+            let watched = it.as_ref().and_then(|it| it.observers.get(place));
+            watched.filter(|watched| watched.name == of.name()).map_or_else(
                 || Observed {
                     observer: of.name().to_owned(),
                     what: of.name().to_owned(),
-                    whole: Err(
-                        "the coordinator was started anew meanwhile, or it took longer than anybody asks"
-                            .to_owned(),
-                    ),
+                    whole: Err(LOST.to_owned()),
+                    each: false,
+                    interrupted: None,
                     lost: true,
                     parts: Vec::new(),
                 },
                 Watched::observed,
             )
         };
-        wanted.iter().map(one).collect()
+        wanted.iter().enumerate().map(one).collect()
     }
 
-    async fn watch(&self, watched: &Watched, of: &Observer, request: &ObserveRequest) {
-        if let Observer::Reach(_) = of {
-            *watched.state() = State::Nobody("this build cannot measure that".to_owned());
-            return;
+    async fn watch(&self, number: usize, watched: &Watched, of: &Observer, request: &ObserveRequest) {
+        match of {
+            Observer::Reach(wanted) => {
+                let of = Of { run: request.run_id, index: request.index, from_ms: request.from_ms };
+                let since = (watched.began, request.going_on_for_ms.unwrap_or_default());
+                match Watching::new(wanted, of, number, since, Arc::clone(&self.watches)) {
+                    Err(why) => *watched.state() = State::Nobody(why),
+                    Ok(watching) => {
+                        let watching = Arc::new(watching);
+                        *watched.state() = State::Watching(Arc::clone(&watching));
+                        watching.goes_on().await;
+                    }
+                }
+            }
+            Observer::ControlPlane(_) if request.going_on_for_ms.is_some() => *watched.state() = State::Lost,
+            Observer::ControlPlane(_) => self.ask_control_plane(watched, request).await,
         }
+    }
+
+    async fn ask_control_plane(&self, watched: &Watched, request: &ObserveRequest) {
         // Whoever cannot be found now may be a moment later: a store that is busy.
         let Asked { what, parts } = loop {
             let places = Arc::clone(&self.places);
@@ -250,150 +306,4 @@ async fn ask_again_and_again(watched: &Watched, index: usize, end: Arc<dyn Askab
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-    use drydock_core::observe::ControlPlane;
-    use drydock_types::Millis;
-
-    use super::*;
-
-    /// Answers while it is up, and hangs while it is not.
-    #[derive(Debug, Default)]
-    struct Server {
-        up: AtomicBool,
-        asked: AtomicU64,
-    }
-
-    impl Server {
-        fn is(&self, up: bool) {
-            self.up.store(up, Ordering::SeqCst);
-        }
-    }
-
-    #[async_trait]
-    impl Askable for Server {
-        async fn answers(&self, _: Duration) -> bool {
-            self.asked.fetch_add(1, Ordering::SeqCst);
-            if !self.up.load(Ordering::SeqCst) {
-                std::future::pending::<()>().await;
-            }
-            true
-        }
-    }
-
-    #[derive(Debug)]
-    struct Cluster(Vec<Arc<Server>>);
-
-    #[async_trait]
-    impl Places for Cluster {
-        async fn control_plane(self: Arc<Self>, _: NodeKey, name: NodeName) -> Result<Asked, String> {
-            if self.0.is_empty() {
-                return Err(format!("{name} is bound to no cluster"));
-            }
-            let part = |(i, server): (usize, &Arc<Server>)| (format!("https://{i}"), Arc::clone(server) as _);
-            Ok(Asked {
-                what: "the API of prod".to_owned(),
-                parts: self.0.iter().enumerate().map(part).collect(),
-            })
-        }
-    }
-
-    fn wanted() -> Vec<Observer> {
-        vec![Observer::ControlPlane(ControlPlane { max_gap: Millis::secs(10) })]
-    }
-
-    fn request() -> ObserveRequest {
-        ObserveRequest {
-            run: 1,
-            index: 0,
-            node: NodeName::parse("n1").unwrap(),
-            key: drydock_types::Sha256([1; 32]),
-            observers: wanted(),
-            at_most: Millis::secs(600),
-        }
-    }
-
-    fn servers(up: &[bool]) -> (Vec<Arc<Server>>, Observers) {
-        let servers: Vec<Arc<Server>> = up.iter().map(|_| Arc::default()).collect();
-        servers.iter().zip(up).for_each(|(server, up)| server.is(*up));
-        let observers = Observers::new(Arc::new(Cluster(servers.clone())));
-        (servers, observers)
-    }
-
-    async fn pass(ms: u64) {
-        tokio::time::sleep(Duration::from_millis(ms)).await;
-    }
-
-    fn longest(seen: &[Observed]) -> (u64, Vec<u64>) {
-        let whole = seen[0].whole.as_ref().unwrap();
-        (whole.longest_ms, seen[0].parts.iter().map(|part| part.gap.longest_ms).collect())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_that_hangs_is_away_and_another_one_answers_at_every_moment() {
-        let (servers, observers) = servers(&[true, true]);
-        observers.begin(request());
-        pass(1000).await;
-        servers[0].is(false);
-        pass(3000).await;
-        servers[0].is(true);
-        pass(2000).await;
-        let seen = observers.seen(1, 0, &wanted());
-        let (whole, parts) = longest(&seen);
-        assert_eq!((whole, parts[1]), (0, 0), "{seen:?}");
-        assert!((2900..=4200).contains(&parts[0]), "{seen:?}");
-        assert!(
-            seen[0].line().starts_with("the API of prod: somebody answered at every moment"),
-            "{}",
-            seen[0].line()
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn when_nobody_answers_the_gap_is_that_of_all_and_goes_on_until_somebody_does() {
-        let (servers, observers) = servers(&[false, true]);
-        observers.begin(request());
-        pass(1050).await;
-        servers[1].is(false);
-        pass(4000).await;
-        let (whole, _) = longest(&observers.seen(1, 0, &wanted()));
-        assert!((3800..=4100).contains(&whole), "{whole}");
-        pass(1000).await;
-        assert!(longest(&observers.seen(1, 0, &wanted())).0 > whole, "it goes on");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_node_that_is_changed_anew_is_measured_anew_and_nobody_is_asked_for_the_old_one() {
-        let (servers, observers) = servers(&[false]);
-        observers.begin(request());
-        pass(5000).await;
-        servers[0].is(true);
-        observers.begin(request());
-        pass(1000).await;
-        assert_eq!(longest(&observers.seen(1, 0, &wanted())).0, 0);
-        let before = servers[0].asked.load(Ordering::SeqCst);
-        pass(1000).await;
-        let asked = servers[0].asked.load(Ordering::SeqCst) - before;
-        assert!((9..=11).contains(&asked), "{asked}: by one task and not by two");
-        // A minute after the last one who wanted to know nobody is.
-        pass(58_000).await;
-        let before = servers[0].asked.load(Ordering::SeqCst);
-        pass(1000).await;
-        assert!(servers[0].asked.load(Ordering::SeqCst) > before);
-        pass(2000).await;
-        let before = servers[0].asked.load(Ordering::SeqCst);
-        pass(5000).await;
-        assert_eq!(servers[0].asked.load(Ordering::SeqCst), before);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_not_measured_says_why() {
-        let (_, observers) = servers(&[]);
-        let why = |observers: &Observers| observers.seen(1, 0, &wanted())[0].whole.clone().unwrap_err();
-        assert!(why(&observers).contains("started anew"), "{}", why(&observers));
-        observers.begin(request());
-        pass(100).await;
-        assert_eq!(why(&observers), "n1 is bound to no cluster");
-    }
-}
+mod tests;

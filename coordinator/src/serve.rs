@@ -328,7 +328,7 @@ fn start_driver(
     // What the driver decides before there is a handle to answer it with waits in this channel.
     let drains = KubernetesDrain::new(Arc::clone(&clusters) as Arc<dyn Bindings>, sessions.clone());
     let carrier: Arc<dyn Carrier> = Arc::new(drains);
-    let observers = Observers::new(Arc::clone(&clusters) as Arc<dyn Places>);
+    let observers = Observers::new(Arc::clone(&clusters) as Arc<dyn Places>, Arc::new(sessions.clone()));
     let (perform, orders) = perform::performer(sessions.clone(), Arc::clone(&carrier), observers);
     let anchored = sessions.clone();
     let anchor = move |head| anchored.anchor(head);

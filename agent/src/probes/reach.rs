@@ -1,7 +1,7 @@
 //! Watches over somebody else's reachability: asked again and again from here while another node is changed.
 //!
 //! A watch begins with the first look that names it, goes on with each further one, and ends when nobody has looked for as
-//! long as it says. It lives in memory: an agent that was started anew begins it anew, and says since when.
+//! long as the last one said. One that says `keep: 0` ends it, or, where there is none, only asks whether it might begin. It lives in memory: an agent that was started anew begins it anew, and says since when.
 
 mod tally;
 
@@ -15,7 +15,10 @@ use std::{
 
 use drydock_types::reach::{ReachTarget, ReachView, ReachWatch};
 use futures_util::StreamExt as _;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+};
 use tokio_stream::wrappers::IntervalStream;
 
 use self::tally::Tally;
@@ -29,7 +32,7 @@ use crate::{
 };
 
 /// So many are kept at once.
-const MOST: usize = 64;
+const MOST: usize = 256;
 /// The longest name of one, in bytes.
 const MAX_ID_BYTES: usize = 200;
 /// How often, in milliseconds.
@@ -51,6 +54,8 @@ struct Watch {
     tally: Mutex<Tally>,
     /// When it ends, unless somebody looks before.
     until: Mutex<Instant>,
+    /// Told when it was ended by name.
+    over: Notify,
 }
 
 /// Who is asked, as the policy has let it.
@@ -73,7 +78,24 @@ pub async fn look(host: &Host, watch: &ReachWatch) -> Result<ReachView, Problem>
     if let Target::Ping(address) = target {
         ping::may(address).map_err(|error| cannot_ping(&error))?;
     }
+    if watch.keep.0 == 0 {
+        return Ok(ended(watch));
+    }
     Ok(kept(watch, &target)?.view())
+}
+
+/// Ends the watch of that name, where it is this one; what it has seen.
+fn ended(asked_for: &ReachWatch) -> ReachView {
+    let mut watches = all();
+    let same = watches.get(&asked_for.id).is_some_and(|watch| watch.asks_the_same(asked_for));
+    let Some(watch) = same.then(|| watches.remove(&asked_for.id)).flatten() else {
+        return ReachView::default();
+    };
+    drop(watches);
+    // Its task wakes up then, and finds that it is over.
+    *watch.until() = Instant::now();
+    watch.over.notify_one();
+    watch.view()
 }
 
 fn all() -> MutexGuard<'static, BTreeMap<String, Arc<Watch>>> {
@@ -85,7 +107,7 @@ fn kept(asked_for: &ReachWatch, target: &Target) -> Result<Arc<Watch>, Problem> 
     let until = Instant::now() + Duration::from_millis(asked_for.keep.0);
     let mut watches = all();
     if let Some(watch) = watches.get(&asked_for.id) {
-        if watch.asked_for != *asked_for {
+        if !watch.asks_the_same(asked_for) {
             return Err(Problem::new("another watch has that name".to_owned())
                 .next("name it otherwise, or wait until nobody asks for the other one"));
         }
@@ -101,6 +123,7 @@ fn kept(asked_for: &ReachWatch, target: &Target) -> Result<Arc<Watch>, Problem> 
         began: Instant::now(),
         tally: Mutex::default(),
         until: Mutex::new(until),
+        over: Notify::new(),
     });
     watches.insert(asked_for.id.clone(), Arc::clone(&watch));
     drop(watches);
@@ -112,6 +135,7 @@ fn kept(asked_for: &ReachWatch, target: &Target) -> Result<Arc<Watch>, Problem> 
             let ends = *it.until();
             tokio::select! {
                 () = &mut asking => break,
+                () = it.over.notified() => break,
                 () = sleep_until(ends) => if it.is_over() { break },
             }
         }
@@ -120,11 +144,18 @@ fn kept(asked_for: &ReachWatch, target: &Target) -> Result<Arc<Watch>, Problem> 
 }
 
 impl Watch {
+    /// For how long it is kept is said anew with each look.
+    fn asks_the_same(&self, of: &ReachWatch) -> bool {
+        ReachWatch { keep: of.keep, ..self.asked_for.clone() } == *of
+    }
+
     /// Nobody has looked: it is taken out under the lock under which it would be asked for.
     fn is_over(&self) -> bool {
         let mut watches = all();
         let over = *self.until() <= Instant::now();
-        if over {
+        // One of its name that was begun after it was ended is another one.
+        if over && watches.get(&self.asked_for.id).is_some_and(|watch| std::ptr::eq(&raw const **watch, self))
+        {
             watches.remove(&self.asked_for.id);
         }
         over
@@ -229,6 +260,9 @@ fn bounded(watch: &ReachWatch) -> Result<(), Problem> {
     }
     within("every", watch.every.0, &EVERY_MS)?;
     within("answerWithin", watch.answer_within.0, &WITHIN_MS)?;
+    if watch.keep.0 == 0 {
+        return Ok(());
+    }
     within("keep", watch.keep.0, &KEEP_MS)
 }
 

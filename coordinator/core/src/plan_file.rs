@@ -10,7 +10,7 @@ use drydock_types::{ComponentName, Label, Millis, NodeName, Version};
 use serde::{Deserialize, Serialize};
 
 pub use self::{count::Count, time_of_day::TimeOfDay};
-use crate::recipe::Check;
+use crate::{observe::Observer, recipe::Check};
 
 /// The only `apiVersion` of this build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +165,9 @@ pub struct StageSpec {
     /// What must be clear before a node counts as back, beside what the recipe asks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub returned: Vec<Check>,
+    /// What is measured from outside while a node is changed, beside what the recipe has measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observe: Vec<Observer>,
     /// In order.
     pub waves: Vec<WaveSpec>,
     /// What a failed node does.

@@ -116,7 +116,7 @@ pub(crate) fn look_request(run: &Run, index: usize, round: u64, checks: Vec<Chec
         outages: stage.outage.keys().cloned().collect(),
         one_minor_at_a_time: stage.recipe.spec.versions.one_minor_at_a_time,
         observe: match node.phase {
-            Phase::Returning => stage.recipe.spec.observe.clone(),
+            Phase::Returning => run.recipe_of(node).observe,
             _ => Vec::new(),
         },
         began_unix_ms: run.started.wall_ms,

@@ -250,6 +250,12 @@ pub struct ObserveRequest {
     pub node: NodeName,
     /// Its identity.
     pub key: NodeKey,
+    /// The run's id: what an agent watches has a name by it.
+    pub run_id: RunId,
+    /// When the change was handed out, on the fleet's clock.
+    pub from_ms: u64,
+    /// It was begun by a coordinator before this one, and at least so long before now.
+    pub going_on_for_ms: Option<u64>,
     /// What.
     pub observers: Vec<Observer>,
     /// After so long nobody asks for it any more.

@@ -10,7 +10,7 @@ use drydock_core::{
 };
 use drydock_types::{ComponentName, NodeKey, NodeName, Verdict, Version};
 
-use super::{Driver, OperatorError, Output, standings::Changes};
+use super::{Driver, OperatorError, Output, observing, standings::Changes};
 use crate::store::{Commit, RunStore, StoreError};
 
 impl<S: RunStore> Driver<S> {
@@ -231,6 +231,7 @@ impl<S: RunStore> Driver<S> {
             results.extend(self.limiter.keeps_in_service(run, node, &self.standings, now));
         }
         results.extend(self.retired(&node.name, node.key));
+        results.extend(observing::askers_are_there(&self.fleet, run, node));
         // A way back is not barred by what failed: it is the way away from it.
         let to = Some(&stage.to).filter(|_| run.plan.undoes.is_none());
         results.extend(self.standings.judge(&node.name, node.key, &stage.component, to));

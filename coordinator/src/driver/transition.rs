@@ -6,16 +6,16 @@ use drydock_core::{
     Now,
     inventory::Seen,
     moves::{Doing, MoveEnd, MoveOrder, Moving},
-    recipe::Deadlines,
     run::{Effect, Event, NodeRun, Run},
     run_view,
     view::Phase,
 };
-use drydock_types::{EffectId, Millis, NodeKey, Section, SectionKind, document};
+use drydock_types::{EffectId, NodeKey, SectionKind, document};
 
 use super::{
-    Driver, MoveRequest, ObserveRequest, Output, limiter,
+    Driver, MoveRequest, Output, limiter,
     looks::{look_request, looked_at},
+    observing,
     rows::{self, Unwritten, is_durable},
     standings, told,
 };
@@ -160,7 +160,7 @@ impl<S: RunStore> Driver<S> {
                     Ok(row) => commit.let_out.extend(row),
                     Err(why) => return pending.push_back(Event::Lapsed { effect, why }),
                 }
-                outputs.extend(observe(run, &section));
+                outputs.extend(observing::begins(run, &section));
                 let (node, section) = (section.node.clone(), document::encode(&section));
                 commit.open.push(EffectRow {
                     effect,
@@ -333,25 +333,6 @@ fn note_ends(before: &Run, run: &Run, now: Now, commit: &mut Commit) {
     }
     // An effect that was opened and lapsed within this very transition was never anybody's.
     commit.open.retain(|row| run.with_open(row.effect).is_some());
-}
-
-/// What is measured from outside while a section changes its node.
-fn observe(run: &Run, section: &Section) -> Option<Output> {
-    let index = run.nodes.iter().position(|node| node.has_open(section.effect))?;
-    let (node, spec) = (&run.nodes[index], &run.stage_of(&run.nodes[index]).recipe.spec);
-    if section.kind != run.change_kind() || spec.observe.is_empty() {
-        return None;
-    }
-    let Deadlines { apply, returned, .. } = spec.deadlines;
-    Some(Output::Observe(Box::new(ObserveRequest {
-        run: run.number,
-        index,
-        node: node.name.clone(),
-        key: node.key,
-        observers: spec.observe.clone(),
-        // The change, its way back, and twice the return: then nobody looks at it any more.
-        at_most: Millis(apply.0.saturating_add(returned.0).saturating_mul(2)),
-    })))
 }
 
 /// Time that passes and looks that find the same again are not events.

@@ -61,6 +61,7 @@ fn with_the_stages_checks(mut filled: Filled, stage: &StageSpec) -> Filled {
     let spec = &mut filled.recipe.spec;
     spec.gate.extend_from_slice(&stage.gate);
     spec.returned.extend_from_slice(&stage.returned);
+    spec.observe.extend_from_slice(&stage.observe);
     filled
 }
 

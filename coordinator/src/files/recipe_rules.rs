@@ -52,6 +52,19 @@ pub(super) fn check(
             wave_rules::check_rules(check, places.stage(index, &[At::Key(phase), At::Item(i)]), found);
         }
     }
+    let observers = [
+        (&recipe.spec.observe, 0, filled.tree.place_of(&[At::Key("spec"), At::Key("observe")])),
+        (&stage.observe, recipe.spec.observe.len(), places.stage(index, &[At::Key("observe")])),
+    ];
+    for (observers, before, whole) in observers {
+        wave_rules::observed(observers, before, whole, found);
+    }
+    for (i, of) in recipe.spec.observe.iter().enumerate() {
+        wave_rules::observer_rules(of, place(filled, "observe", Some(i)), found);
+    }
+    for (i, of) in stage.observe.iter().enumerate() {
+        wave_rules::observer_rules(of, places.stage(index, &[At::Key("observe"), At::Item(i)]), found);
+    }
     in_service(filled, "stage", &recipe.spec.stage, found);
     in_service(filled, "protect", &recipe.spec.protect, found);
     confirmed(index, stage, filled, places, found);

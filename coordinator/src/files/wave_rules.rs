@@ -2,6 +2,7 @@
 //! can be judged.
 
 use drydock_core::{
+    observe::{self, Observer},
     plan_file::{PlanFile, StageSpec},
     recipe::{Check, PrometheusCheck},
     window,
@@ -116,6 +117,26 @@ pub(super) fn check_rules(check: &Check, place: &Place, found: &mut Diagnostics)
             found.push(|| Diagnostic::at(place, format!("no value is above {above} and below {below}")))
         }
         _ => {}
+    }
+}
+
+/// What an observer must keep beyond its form, in a plan as in a recipe.
+pub(super) fn observer_rules(of: &Observer, place: &Place, found: &mut Diagnostics) {
+    if let Err((what, help)) = of.is_one() {
+        found.push(|| Diagnostic::at(place, what).help(help.to_owned()));
+    }
+}
+
+/// There are only so many of them, with those that stand before them.
+pub(super) fn observed(observers: &[Observer], before: usize, place: &Place, found: &mut Diagnostics) {
+    let all = observers.len() + before;
+    if !observers.is_empty() && all > observe::MOST {
+        let most = observe::MOST;
+        found.push(|| {
+            let message = format!("{all} observers of one node's change; there are {most} at most");
+            Diagnostic::at(place, message)
+                .help("one `reach` asks several: to: [{ping: {address: 10.0.0.7}}, …]".to_owned())
+        });
     }
 }
 

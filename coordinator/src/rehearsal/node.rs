@@ -15,7 +15,7 @@ use drydock_types::{
     probe::{EtcdView, Foreseen, Observation, Probe, Rehearsed},
 };
 
-use crate::{checks, driver::look_request, heard, rpc::App};
+use crate::{checks, driver::look_request, heard, observers::trial, rpc::App};
 
 /// How long an agent may judge one section: it may wait for a unit to settle and ask a service.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -164,6 +164,12 @@ pub(super) async fn look(
             let same = |server: &PlanNode| mine.is_some() && bound.get(&server.name) == mine;
             looked.verdicts(results, when, run.plan.takes_them_there(node.stage, same));
         }
+    }
+    for what in trial::silent_now(&app.sessions, &run.recipe_of(node)).await {
+        let next = "see why, or name another under `observe`; its silence would be measured as the change's"
+            .to_string();
+        let found = looked.found("observe", what, next);
+        looked.warnings.push(found);
     }
     for kind in [SectionKind::Stage, SectionKind::Protect, SectionKind::Apply] {
         let section = would_send(run, index, kind);

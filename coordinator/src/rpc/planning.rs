@@ -15,7 +15,7 @@ use drydock_types::{Label, NodeName, Sha256, document, probe::Probe};
 use tonic::Status;
 
 use super::{App, approvers, gone, store_failed, views::invalid};
-use crate::checks;
+use crate::{checks, observers::trial};
 
 /// Reads a bundle.
 ///
@@ -54,6 +54,8 @@ pub(crate) async fn compile(app: &Arc<App>, bundle: &Bundle, by: &str) -> Result
         }
     }
     let (plan, mut view) = plan(bundle, &inventory).map_err(invalid)?;
+    let there = |name: &NodeName| is_connected(&inventory, name) && !mute.contains_key(name);
+    view.blockers.extend(trial::refusals(&app.sessions, &plan, there).await);
     view.warnings.extend(approvers::warnings(app, &plan, by).await?);
     Ok((plan, view))
 }

@@ -120,7 +120,7 @@ fn look(
         }
         // With the look that finds the node well, and not with each that does not yet.
         if !request.observe.is_empty() && results.iter().all(|result| result.verdict.is_clear()) {
-            let seen = observers.seen(run, node, &request.observe);
+            let seen = observers.seen(run, node, &request.observe).await;
             if let Err(error) = driver.tell_surely(Input::Measured { run, node, round, seen }).await {
                 tracing::warn!(%error, run, "what was measured from outside could not be handed in");
             }

@@ -39,12 +39,13 @@ pub struct ReachWatch {
     pub every: Millis,
     /// A question without an answer after so long has none.
     pub answer_within: Millis,
-    /// It ends when nobody has asked for it for so long.
+    /// It ends when nobody has asked for it for so long, as the last one said who did. 0: it ends now, and one that there is
+    /// not does not begin; whether the node would let it is said all the same.
     pub keep: Millis,
 }
 
 /// What a watch has seen since it began.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReachView {
     /// How long ago it began.

@@ -64,10 +64,11 @@ async fn addresses_that_mean_another_machine_to_everybody_are_never_watched() {
 fn a_watch_has_bounds() {
     let good = watch_of("x", tcp("10.0.0.7:22"));
     assert!(bounded(&good).is_ok());
+    assert!(bounded(&ReachWatch { keep: Millis(0), ..good.clone() }).is_ok(), "nothing is to be kept");
     for bad in [
         ReachWatch { every: Millis(19), ..good.clone() },
         ReachWatch { answer_within: Millis(60_000), ..good.clone() },
-        ReachWatch { keep: Millis(0), ..good.clone() },
+        ReachWatch { keep: Millis(999), ..good.clone() },
         ReachWatch { id: String::new(), ..good.clone() },
         ReachWatch { id: "x".repeat(201), ..good },
     ] {
@@ -101,6 +102,28 @@ async fn a_watch_goes_on_between_looks_and_counts_a_gap_while_it_lasts() {
     let after = until(&watch, |view| view.answered > before.answered + 3).await;
     assert!(after.for_ms >= lasting.for_ms && after.longest_ms >= lasting.longest_ms, "{after:?}");
     drop(again);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_to_be_kept_no_longer_ends_at_once_and_one_that_never_was_does_not_begin() {
+    let watch = watch_of("let-go", tcp("127.0.0.1:1"));
+    let target = Target::read(&watch.target).unwrap();
+    let let_go = ReachWatch { keep: Millis(0), ..watch.clone() };
+    assert_eq!(ended(&let_go), ReachView::default());
+    assert!(!all().contains_key("let-go"), "it is only asked whether it might begin");
+    let first = kept(&watch, &target).unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let other = ReachWatch { every: Millis(21), ..let_go.clone() };
+    assert_eq!(ended(&other), ReachView::default());
+    assert!(all().contains_key("let-go"), "another one of its name does not end it");
+    assert!(ended(&let_go).for_ms >= 500);
+    assert!(!all().contains_key("let-go"));
+    // One of the same name may begin, and the end of the first one's time is not its own.
+    kept(&ReachWatch { keep: Millis(5_000), ..watch.clone() }, &target).unwrap();
+    tokio::time::sleep(Duration::from_millis(2_000)).await;
+    assert!(all().contains_key("let-go"));
+    assert_eq!(std::sync::Arc::strong_count(&first), 1, "nobody asks for the first one any more");
+    ended(&let_go);
 }
 
 #[tokio::test(start_paused = true)]

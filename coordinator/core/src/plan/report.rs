@@ -1,6 +1,7 @@
 //! What an operator reads before anything is done: what will happen, what stands in the way, how long.
 
 mod clusters;
+mod observers;
 mod ovn;
 mod waves;
 
@@ -38,6 +39,7 @@ pub(super) fn report(plan: &Plan, inventory: &Inventory) -> PlanView {
         let (name, component) = (stage.name.clone(), stage.component.clone());
         view.stages.push(PlanStageView { name, component, waves });
         waves::look(plan, stage, inventory, &mut view);
+        observers::look(plan, stage, inventory, &mut view);
         for node in stage.waves.iter().flat_map(|wave| &wave.nodes).filter(|node| node.skip.is_none()) {
             if let Some(known) = inventory.nodes.get(&node.name) {
                 look_for_blockers(stage, node, known, &mut view);
@@ -97,6 +99,7 @@ fn node_view(stage: &PlanStage, wave: &PlanWave, node: &PlanNode) -> PlanNodeVie
         ("stage", names(&spec.stage)),
         ("gate", gates.join(", ")),
         ("protect", names(&spec.protect)),
+        ("observe", observers::in_words(&stage.recipe_for(node).observe)),
         ("apply", names(&spec.apply)),
         ("verify", names(&spec.verify)),
     ];

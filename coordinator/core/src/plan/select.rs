@@ -13,8 +13,10 @@ use super::{PlanError, PlanNode, PlanStage, waves};
 use crate::{
     bundle::{Bundle, StageBundle},
     inventory::{Inventory, InventoryNode, Role},
+    observe,
     per_node::{self, Variables},
     plan_file::{Order, Selector, StageSpec, WaveSpec},
+    recipe::RecipeSpec,
     window,
 };
 
@@ -134,7 +136,7 @@ fn plan_node(
     let mut labels = per_node::labels_named(&bundle.recipe.spec, &node.labels);
     labels.extend(per_node::labels_named(&wave.soak_checks, &node.labels));
     let variables = Variables { node: &name, labels: &labels };
-    let filled = per_node::fill(&bundle.recipe.spec, variables).map(drop);
+    let filled = per_node::fill(&bundle.recipe.spec, variables).and_then(|spec| observed(&spec));
     if let Err(why) = filled.and_then(|()| per_node::fill(&wave.soak_checks, variables).map(drop)) {
         return Err(PlanError::Placeholder { stage: spec.name.clone(), node: name, why });
     }
@@ -143,6 +145,15 @@ fn plan_node(
     let there = || format!("already runs {} (by its own answer and the executable in memory)", spec.to);
     let skip = node.set_aside.clone().or_else(|| already.then(there));
     Ok(PlanNode { name, key: node.key, labels, domain: None, undo: None, seen, skip })
+}
+
+/// What is to be asked from outside, as it is for one node, can be asked.
+fn observed(spec: &RecipeSpec) -> Result<(), String> {
+    let most = observe::MOST;
+    if spec.observe.len() > most {
+        return Err(format!("{} observers of its change; there are {most} at most", spec.observe.len()));
+    }
+    spec.observe.iter().try_for_each(|of| of.is_one().map_err(|(what, next)| format!("{what}; {next}")))
 }
 
 /// Named ones as written, then labelled ones by name.

@@ -128,6 +128,9 @@ pub struct NodeRun {
     /// What was measured from outside while it was changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observed: Vec<Observed>,
+    /// Since when that is measured, on the fleet's clock, where its recipe wants it: when its change was last handed out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_from_ms: Option<u64>,
     /// A person has been told of it, where it was too long, and had the run go on.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub gap_accepted: bool,
@@ -270,6 +273,7 @@ impl NodeRun {
             outage: None,
             out_of_service_ms: None,
             observed: Vec::new(),
+            observed_from_ms: None,
             gap_accepted: false,
             evidence: Vec::new(),
             steps: Vec::new(),

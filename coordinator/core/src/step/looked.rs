@@ -382,7 +382,7 @@ fn open(run: &mut Run, index: usize, purpose: LookFor, now: Now, effects: &mut V
     run.nodes[index].deadline_ms = phase_deadline(run, index, now);
     if !needs_protection {
         outage::begins(run, index, now);
-        observe::begins(run, index);
+        observe::begins(run, index, now);
     }
     dispatch(run, index, kind, now, effects);
 }

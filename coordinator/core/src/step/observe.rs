@@ -14,9 +14,11 @@ use crate::{
 };
 
 /// From now on it is measured anew.
-pub(super) fn begins(run: &mut Run, index: usize) {
+pub(super) fn begins(run: &mut Run, index: usize, now: Now) {
+    let measures = !run.stage_of(&run.nodes[index]).recipe.spec.observe.is_empty();
     let node = &mut run.nodes[index];
     node.observed = Vec::new();
+    node.observed_from_ms = measures.then_some(now.clock_ms);
     node.gap_accepted = false;
 }
 
@@ -24,12 +26,13 @@ pub(super) fn begins(run: &mut Run, index: usize) {
 pub(super) fn measured(run: &mut Run, index: usize, round: u64, seen: &[Observed]) {
     let Some(node) = run.nodes.get_mut(index) else { return };
     if node.phase == Phase::Returning && node.look.as_ref().is_some_and(|look| look.round == round) {
-        // A figure that there was is not taken back by one that there is not.
-        let absent = |of: &Observed| {
-            let known = |had: &&Observed| had.observer == of.observer && had.whole.is_ok();
-            node.observed.iter().find(known).filter(|_| of.whole.is_err()).cloned()
+        // A figure that there was is not taken back by one that there is not. Each stands where its observer does.
+        let had = core::mem::take(&mut node.observed);
+        let known = |(at, of): (usize, &Observed)| {
+            let had = had.get(at).filter(|had| had.observer == of.observer && had.whole.is_ok());
+            had.filter(|_| of.whole.is_err()).unwrap_or(of).clone()
         };
-        node.observed = seen.iter().map(|of| absent(of).unwrap_or_else(|| of.clone())).collect();
+        node.observed = seen.iter().enumerate().map(known).collect();
     }
 }
 
@@ -39,8 +42,9 @@ pub(super) fn measured(run: &mut Run, index: usize, round: u64, seen: &[Observed
 pub(super) fn too_long(run: &mut Run, index: usize, now: Now) -> bool {
     let node = &run.nodes[index];
     let observers = &run.stage_of(node).recipe.spec.observe;
-    let Some((of, reason)) = node.observed.iter().find_map(|seen| exceeds(observers, seen, &node.name))
-    else {
+    // In the order of the observers.
+    let mut seen = observers.iter().zip(&node.observed);
+    let Some((of, reason)) = seen.find_map(|(of, seen)| exceeds(of, seen, &node.name)) else {
         return false;
     };
     if node.gap_accepted {
@@ -61,23 +65,26 @@ pub(super) fn too_long(run: &mut Run, index: usize, now: Now) -> bool {
 }
 
 /// What was not kept to, in words.
-fn exceeds<'a>(
-    observers: &[Observer],
-    seen: &'a Observed,
-    node: &NodeName,
-) -> Option<(&'a Observed, String)> {
-    let allowed = observers.iter().filter(|of| of.name() == seen.observer).map(Observer::max_gap).min()?;
-    let what = &seen.what;
-    let reason = match &seen.whole {
-        Ok(gap) if gap.longest_ms <= allowed.0 => return None,
-        Ok(gap) => {
-            let was = Millis(gap.longest_ms);
+fn exceeds<'a>(of: &Observer, seen: &'a Observed, node: &NodeName) -> Option<(&'a Observed, String)> {
+    let (allowed, what) = (of.max_gap(), &seen.what);
+    let reason = match (&seen.whole, seen.interrupted) {
+        (Ok(gap), _) if gap.longest_ms > allowed.0 => {
+            let (was, one) =
+                (Millis(gap.longest_ms), if seen.each && seen.parts.len() > 1 { "one of " } else { "" });
             format!(
-                "{what} did not answer for {was} while {node} was changed, and the recipe allows {allowed}"
+                "{one}{what} did not answer for {was} while {node} was changed, and the recipe allows {allowed}"
             )
         }
-        Err(_) if seen.lost => return None,
-        Err(why) => format!(
+        // Where even the worst that can have been is within the bound, it was kept.
+        (Ok(gap), Some(unseen)) if unseen.at_worst_ms(gap.longest_ms) > allowed.0 => {
+            let unseen = Millis(unseen.unseen_ms);
+            format!(
+                "for how long {what} did not answer while {node} was changed is not known: it was measured with an interruption of {unseen}, and the recipe allows {allowed}"
+            )
+        }
+        (Ok(_), _) => return None,
+        (Err(_), _) if seen.lost => return None,
+        (Err(why), _) => format!(
             "for how long {what} did not answer while {node} was changed could not be measured ({why}), and the recipe allows {allowed}"
         ),
     };

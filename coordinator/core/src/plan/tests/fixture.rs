@@ -183,6 +183,7 @@ pub(crate) fn stage(of: &str, waves: Vec<WaveSpec>) -> StageSpec {
         with: BTreeMap::new(),
         needs: Vec::new(),
         gate: Vec::new(),
+        observe: Vec::new(),
         returned: Vec::new(),
         waves,
         on_failure: OnFailure::Rollback,

@@ -40,6 +40,8 @@ fn seen(whole: Result<Gap, &str>) -> Vec<Observed> {
         observer: "controlPlane".to_string(),
         what: "the API of prod".to_string(),
         lost: whole == Err(LOST),
+        each: false,
+        interrupted: None,
         whole: whole.map_err(ToString::to_string),
         parts: vec![part("https://a:6443"), part("https://b:6443")],
     }]
