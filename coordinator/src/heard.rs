@@ -14,6 +14,8 @@ use drydock_types::{
     outcome::{Evidence, Failure, SectionResult, StepReport},
     probe::HostFacts,
 };
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 pub use self::signed::{NotBelieved, Signed, Speaker, read as signed_outcome};
 
@@ -57,6 +59,34 @@ fn cut(said: &str, most: usize) -> String {
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     said.chars().take(most).map(|c| if obeyed(c) { ' ' } else { c }).collect()
+}
+
+/// A view whose every text, also where one names an entry, is cut and is one line. Lists stay as long as a message lets them be:
+/// nothing of it is kept.
+///
+/// # Errors
+/// When it is not the same kind of thing any more: a name that was none.
+pub fn plain<T: Serialize + DeserializeOwned>(said: &T) -> Result<T, String> {
+    let unreadable =
+        |error: serde_json::Error| format!("what was answered cannot be read: {}", text(&error.to_string()));
+    let mut value = serde_json::to_value(said).map_err(unreadable)?;
+    plain_value(&mut value);
+    serde_json::from_value(value).map_err(unreadable)
+}
+
+fn plain_value(value: &mut Value) {
+    match value {
+        Value::String(said) => *said = text(said),
+        Value::Array(items) => items.iter_mut().for_each(plain_value),
+        Value::Object(entries) => {
+            let taken = std::mem::take(entries);
+            entries.extend(taken.into_iter().map(|(name, mut of)| {
+                plain_value(&mut of);
+                (text(&name), of)
+            }));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// A section's end.

@@ -32,7 +32,7 @@ use tonic::Status;
 use crate::heard;
 
 /// An observation is never larger: a large etcd cluster as one member sees it has some 10 KiB.
-const MAX_OBSERVATION_BYTES: usize = 256 << 10;
+const MAX_OBSERVATION_BYTES: usize = 960 << 10;
 
 /// What goes down a stream; an error ends it.
 pub type Sent = Result<ToAgent, Status>;

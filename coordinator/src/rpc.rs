@@ -10,6 +10,7 @@ mod check_node;
 pub(crate) mod clusters;
 pub mod enroll;
 pub mod fenced;
+mod node_live;
 pub mod operators;
 mod people;
 pub(crate) mod planning;

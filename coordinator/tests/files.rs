@@ -11,6 +11,8 @@ mod form;
 mod hostile;
 #[path = "files/kubernetes.rs"]
 mod kubernetes;
+#[path = "files/observers.rs"]
+mod observers;
 #[path = "files/parameters.rs"]
 mod parameters;
 #[path = "files/recipes.rs"]

@@ -6,6 +6,7 @@
 //! | `disks` | space, inodes, file systems that cannot be written to |
 //! | `sockets` | sockets that the policy or the pod network names: is anybody there? |
 //! | `packages` | who installs packages, and what was left half-way |
+//! | `libraries` | processes that run what is not installed any more |
 //! | `kernel` | a newer kernel that waits, memory that ran out |
 //! | `clock` | whether the clock is set by another one |
 //!
@@ -14,6 +15,7 @@
 mod clock;
 mod disks;
 mod kernel;
+mod libraries;
 mod packages;
 mod sockets;
 mod units;
@@ -49,6 +51,7 @@ pub async fn look(host: &Host) -> Result<FindingsView, Problem> {
         Ok::<_, Problem>([
             ("disks", disks::look(&state_dir)),
             ("packages", packages::look()),
+            ("processes", libraries::look()),
             ("kernel", kernel::look(Path::new("/"))),
         ])
     })

@@ -7,9 +7,9 @@ use drydock_coordinator::{
     moves::left::DrainLeftView,
 };
 use drydock_core::view::{
-    AmendedView, ArtifactView, ControlView, FleetView, NodeCheckView, NodeVersionsView, NodeView, PlanView,
-    RehearsalStep, RollbackView, RunLineView, RunView, StandingView, StartedView, TakeOverView, TokenView,
-    WhyNodeView,
+    AmendedView, ArtifactView, ControlView, FleetView, NodeCheckView, NodeLiveView, NodeVersionsView,
+    NodeView, PlanView, RehearsalStep, RollbackView, RunLineView, RunView, StandingView, StartedView,
+    TakeOverView, TokenView, WhyNodeView,
 };
 use drydock_proto::{
     limits::MAX_MESSAGE_BYTES,
@@ -134,6 +134,13 @@ impl Client {
     pub(crate) async fn check_node(&self, node_name: String) -> Result<NodeCheckView, CliError> {
         let ask = wire::ShowNodeRequest { node_name };
         let answer = self.call(PLAN_TIMEOUT, ask, |mut to, ask| async move { to.check_node(ask).await });
+        read("answer about a node", &answer.await?)
+    }
+
+    /// What a node is at; its agent is asked.
+    pub(crate) async fn node_live(&self, node_name: String) -> Result<NodeLiveView, CliError> {
+        let ask = wire::ShowNodeRequest { node_name };
+        let answer = self.call(PLAN_TIMEOUT, ask, |mut to, ask| async move { to.node_live(ask).await });
         read("answer about a node", &answer.await?)
     }
 

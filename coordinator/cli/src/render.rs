@@ -19,6 +19,7 @@
 //! | [`cluster`] | Kubernetes clusters |
 //! | [`check`] | `check cluster` |
 //! | [`check_node`] | `check node` |
+//! | [`hypervisor`] | `node show`: guests, bridges and packages, as they are just now |
 //! | [`versions`] | `node list --versions` |
 //! | [`marks`] | marks in a cluster |
 //! | [`recipe`] | recipes |
@@ -34,6 +35,7 @@ pub(crate) mod fencing;
 pub(crate) mod fleet;
 pub(crate) mod force;
 pub(crate) mod hold;
+pub(crate) mod hypervisor;
 pub(crate) mod marks;
 pub(crate) mod node_of_run;
 pub(crate) mod plan;

@@ -34,7 +34,7 @@ mod run;
 mod why;
 
 pub use self::{
-    condition::{NodeCheckView, NodeVersionsView},
+    condition::{NodeCheckView, NodeLiveView, NodeShownView, NodeVersionsView},
     fencing::{FencedAgentView, FencedView, TakeOverView, TakenOverView},
     fleet::{ArtifactView, ComponentView, FleetView, NodeView, StandingView, TokenView},
     operate::{

@@ -21,13 +21,14 @@ pub const NOTICE: &str = "drydock-notice";
 
 /// Calls that change nothing, those that say what a node is to us (a machine whose word is not to count is
 /// retired), and the one that decides. Any other, also one that is new, is refused.
-const ANSWERED: [&str; 19] = [
+const ANSWERED: [&str; 20] = [
     "Info",
     "ListTokens",
     "ListNodes",
     "ShowNode",
     "WhyNode",
     "CheckNode",
+    "NodeLive",
     "NodeVersions",
     "ShowFleet",
     "ListClusters",

@@ -121,6 +121,13 @@ impl OperatorService for Operators {
         Ok(Response::new(to_document(&super::check_node::check(&self.0, &node).await)))
     }
 
+    async fn node_live(&self, request: Request<ShowNodeRequest>) -> Answer<Document> {
+        trust::operator_peer(&request)?;
+        let name = NodeName::parse(&request.into_inner().node_name).map_err(views::invalid)?;
+        let node = self.node(name).await?;
+        Ok(Response::new(to_document(&super::node_live::look(&self.0, node.name).await)))
+    }
+
     async fn node_versions(&self, request: Request<ListNodesRequest>) -> Answer<Document> {
         trust::operator_peer(&request)?;
         let nodes = self.nodes(None).await?.into_iter().map(|node| node.name).collect();

@@ -91,27 +91,39 @@ fn summary(view: &RunView, out: &mut String) {
     );
 }
 
-/// For how long nobody outside had an answer at worst, of each thing that was measured.
+/// For how long nobody outside had an answer at worst, of each thing that was measured. What other nodes were asked to watch is
+/// another thing at each node: of all of it the worst is told here, and each with what was seen at its node.
 fn from_outside(view: &RunView) -> Vec<String> {
-    let mut worst: BTreeMap<&str, (u64, &NodeName)> = BTreeMap::new();
+    let mut worst: BTreeMap<&str, (u64, &NodeName, &str)> = BTreeMap::new();
     let mut absent: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut broken: BTreeMap<&str, usize> = BTreeMap::new();
     for node in run::nodes(view) {
         for seen in &node.observed {
+            let of = if seen.each { "what other nodes watched" } else { &seen.what };
+            if seen.interrupted.is_some() {
+                *broken.entry(of).or_default() += 1;
+            }
             match &seen.whole {
                 Ok(gap) => {
-                    let longest = worst.entry(&seen.what).or_insert((gap.longest_ms, &node.node));
-                    *longest = (*longest).max((gap.longest_ms, &node.node));
+                    let here = (gap.longest_ms, &node.node, seen.what.as_str());
+                    let longest = worst.entry(of).or_insert(here);
+                    *longest = (*longest).max(here);
                 }
                 Err(_) => *absent.entry(&seen.observer).or_default() += 1,
             }
         }
     }
-    let measured = worst.into_iter().map(|(what, (ms, node))| match ms {
-        0 => format!("Measured from outside: {what} answered at every moment"),
-        ms => format!(
-            "Measured from outside: {what} did not answer for {} at the longest ({node})",
-            time::measured(ms)
-        ),
+    let measured = worst.into_iter().map(|(of, (ms, node, what))| {
+        let which = if of == what { String::new() } else { format!(", {what}") };
+        let told = match (ms, broken.get(of)) {
+            (0, None) => "answered at every moment".to_owned(),
+            (0, Some(_)) => "answered whenever it was asked".to_owned(),
+            (ms, _) => format!("did not answer for {} at the longest ({node}{which})", time::measured(ms)),
+        };
+        let interrupted = broken.get(of).map(|nodes| {
+            format!("; measured with an interruption at {}", time::count(*nodes, "node", "nodes"))
+        });
+        format!("Measured from outside: {of} {told}{}", interrupted.unwrap_or_default())
     });
     let absent = absent.into_iter().map(|(observer, nodes)| {
         format!("Not measured: {observer} on {}", time::count(nodes, "node", "nodes"))
@@ -174,13 +186,17 @@ fn table(nodes: &[RunNodeView], out: &mut String) {
 }
 
 fn evidence(view: &RunView, out: &mut String) {
-    let seen: Vec<&RunNodeView> = run::nodes(view).filter(|node| !node.evidence.is_empty()).collect();
+    let seen: Vec<&RunNodeView> =
+        run::nodes(view).filter(|node| !node.evidence.is_empty() || !node.observed.is_empty()).collect();
     if seen.is_empty() {
         return;
     }
     out.push_str("\n## What was seen\n");
     for node in seen {
         let _ = writeln!(out, "\n- **{}**", node.node);
+        for seen in &node.observed {
+            let _ = writeln!(out, "  - from outside: {}", seen.line());
+        }
         for item in &node.evidence {
             let _ = writeln!(out, "  - {}", node_of_run::evidence(item));
             // On screens a digest is cut; the record has it whole.
@@ -225,7 +241,7 @@ fn events(view: &RunView, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use drydock_core::{
-        observe::{Gap, Observed},
+        observe::{Gap, Interruption, Observed},
         view::{AmendmentView, ApprovalView, FailedBeforeView},
     };
     use drydock_types::ClusterName;
@@ -322,6 +338,8 @@ Nothing.
         let mut view = samples::done_run();
         let seen = |whole: Result<u64, &str>| Observed {
             observer: "controlPlane".into(),
+            each: false,
+            interrupted: None,
             what: if whole.is_ok() { "the API of prod".into() } else { "controlPlane".into() },
             whole: whole
                 .map(|longest_ms| Gap { longest_ms, asked: 90, answered: 80 })
@@ -343,6 +361,33 @@ Measured from outside: the API of prod did not answer for 2.3 s at the longest (
 Not measured: controlPlane on 1 node
 State: done";
         assert!(text.contains(want), "{text}");
+    }
+
+    #[test]
+    fn of_what_other_nodes_watched_the_worst_comes_first_and_each_stands_with_its_node() {
+        let mut view = samples::done_run();
+        let seen = |what: &str, longest_ms, interrupted| Observed {
+            observer: "reach".into(),
+            what: what.into(),
+            whole: Ok(Gap { longest_ms, asked: 90, answered: 80 }),
+            each: true,
+            interrupted,
+            lost: false,
+            parts: Vec::new(),
+        };
+        let nodes = &mut view.stages[0].waves[0].nodes;
+        nodes[0].observed = vec![seen("10.0.0.1 (ping) from net-1", 0, None)];
+        nodes[1].observed = vec![seen("10.0.0.2 (ping) from net-1", 1_200, None)];
+        let broken = Some(Interruption { unseen_ms: 4_000, times: 1 });
+        nodes[2].observed = vec![seen("10.0.0.3 (ping) from net-1", 0, broken)];
+        let text = markdown(&view);
+        let want = "Measured from outside: what other nodes watched did not answer for 1.2 s at the longest (ctl-3, 10.0.0.2 (ping) from net-1); measured with an interruption at 1 node\n";
+        assert!(text.contains(want), "{text}");
+        let each = "  - from outside: 10.0.0.3 (ping) from net-1: measured with an interruption of 4s: 80 of 90 questions answered\n";
+        assert!(text.contains(each), "{text}");
+        view.stages[0].waves[0].nodes[1].observed.clear();
+        let text = markdown(&view);
+        assert!(text.contains("what other nodes watched answered whenever it was asked; measured"), "{text}");
     }
 
     #[test]

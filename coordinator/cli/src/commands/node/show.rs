@@ -1,13 +1,14 @@
 //! `drydock node show NODE`
 
 use clap::Args;
+use drydock_core::view::NodeShownView;
 use drydock_types::NodeName;
 
 use super::Ask;
 use crate::{
     client,
     error::{CliError, Exit},
-    render::fleet,
+    render::{fleet, hypervisor},
     screen,
 };
 
@@ -19,7 +20,17 @@ pub(crate) struct ShowArgs {
 }
 
 pub(super) async fn run(args: ShowArgs, ask: &Ask) -> Result<Exit, CliError> {
-    let node = client::connect(&ask.global).await?.node(args.node.to_string()).await?;
-    ask.screen.show(&node, |node, canvas| fleet::node(node, screen::now_unix_ms(), canvas))?;
+    let client = client::connect(&ask.global).await?;
+    let node = client.node(args.node.to_string()).await?;
+    // Of a silent one there is nothing to ask.
+    let live = match node.connected {
+        true => Some(client.node_live(args.node.to_string()).await?),
+        false => None,
+    };
+    ask.screen.show(&NodeShownView { node, live }, |shown, canvas| {
+        let mut page = fleet::node(&shown.node, screen::now_unix_ms(), canvas);
+        hypervisor::live(shown.live.as_ref(), &mut page, canvas);
+        page
+    })?;
     Ok(Exit::Done)
 }

@@ -2,14 +2,14 @@
 
 use alloc::{string::ToString, vec, vec::Vec};
 
-use drydock_types::Millis;
+use drydock_types::{Millis, reach::ReachTarget};
 
 use super::world::World;
 use crate::{
     hold_kind::HoldKind,
     inventory::Role,
     moves::{KubernetesDrain, Move},
-    observe::{ControlPlane, Gap, Observed, Observer, Part},
+    observe::{ControlPlane, Gap, Interruption, Observed, Observer, Part, Reach},
     plan::tests::fixture::*,
     run::Event,
     run_view::{self, Live},
@@ -144,4 +144,96 @@ fn a_node_is_given_back_before_anybody_is_asked_about_its_gap() {
     world.given_back("ctl-2");
     assert_eq!(world.run.hold.as_ref().unwrap().kind, HoldKind::GapTooLong);
     assert!(!world.node("ctl-2").marked);
+}
+
+/// A run of which two observers of one kind have each a bound of their own.
+fn watched(bounds: [Millis; 2]) -> World {
+    let mut bundle = usual();
+    let one = |max_gap| {
+        Observer::Reach(Reach {
+            from: "net-1".to_string(),
+            to: vec![ReachTarget::Ping { address: "10.0.0.7".to_string() }],
+            every: Millis(100),
+            max_gap,
+        })
+    };
+    bundle.stages[0].recipe.spec.observe = bounds.map(one).to_vec();
+    let mut world = World::of(&bundle, &inventory(3));
+    world.tell(Event::Started {});
+    world.bring_to_applying("ctl-2", &seen_old(Role::Follower));
+    world.done("ctl-2");
+    world
+}
+
+fn reached(what: &str, longest_ms: u64, interrupted: Option<Interruption>) -> Observed {
+    Observed {
+        observer: "reach".to_string(),
+        what: what.to_string(),
+        whole: Ok(gap(longest_ms)),
+        each: true,
+        interrupted,
+        lost: false,
+        parts: Vec::new(),
+    }
+}
+
+fn told(world: &mut World, seen: Vec<Observed>) {
+    let (node, round) = (world.index("ctl-2"), world.node("ctl-2").look.as_ref().unwrap().round);
+    world.tell(Event::Measured { node, round, seen });
+    world.look_clear("ctl-2", seen_new(Role::Follower));
+}
+
+#[test]
+fn two_observers_of_one_kind_have_each_their_own_bound() {
+    let both = || vec![reached("a", 3_000, None), reached("b", 1_000, None)];
+    let mut world = watched([Millis::secs(5), Millis::secs(1)]);
+    told(&mut world, both());
+    assert_eq!((world.phase("ctl-2"), world.run.hold.is_none()), (Phase::Soaking, true));
+    let mut world = watched([Millis::secs(1), Millis::secs(5)]);
+    told(&mut world, both());
+    let hold = world.run.hold.clone().unwrap();
+    assert!(hold.reason.contains("a did not answer for 3s"), "{}", hold.reason);
+    // And the figure of one is not kept for the other.
+    world.resume();
+    let lost = |of: &str| Observed { whole: Err(LOST.to_string()), lost: true, ..reached(of, 0, None) };
+    told(&mut world, vec![lost("a"), reached("b", 1_100, None)]);
+    let kept: Vec<_> =
+        world.node("ctl-2").observed.iter().map(|of| of.whole.clone().unwrap().longest_ms).collect();
+    assert_eq!(kept, [3_000, 1_100]);
+}
+
+#[test]
+fn what_was_measured_with_an_interruption_is_never_no_gap() {
+    let broken = |unseen_ms| Some(Interruption { unseen_ms, times: 1 });
+    let mut world = watched([Millis::secs(5); 2]);
+    told(&mut world, vec![reached("a", 0, broken(5_001)), reached("b", 0, None)]);
+    let hold = world.run.hold.clone().unwrap();
+    assert_eq!(hold.kind, HoldKind::GapTooLong);
+    assert!(hold.reason.contains("a did not answer while ctl-2 was changed is not known"), "{}", hold.reason);
+    assert!(hold.reason.contains("an interruption of 5s1ms"), "{}", hold.reason);
+    assert!(hold.happened.contains("measured with an interruption of"), "{}", hold.happened);
+    // A gap may have run into it on either side.
+    let mut world = watched([Millis::secs(5); 2]);
+    told(&mut world, vec![reached("a", 0, None), reached("b", 1_501, broken(2_000))]);
+    assert!(world.run.hold.is_some());
+    // Where even the worst is within the bound, it was kept to; and it is said all the same.
+    let mut world = watched([Millis::secs(5); 2]);
+    told(&mut world, vec![reached("a", 0, None), reached("b", 1_500, broken(2_000))]);
+    assert_eq!((world.phase("ctl-2"), world.run.hold.is_none()), (Phase::Soaking, true));
+    let line = world.node("ctl-2").observed[1].line();
+    assert_eq!(
+        line,
+        "b: measured with an interruption of 2s: no answer for 1s500ms, 90 of 100 questions answered"
+    );
+}
+
+#[test]
+fn a_change_that_is_handed_out_anew_is_measured_from_then_on() {
+    let mut world = watched([Millis::secs(5); 2]);
+    let began = world.node("ctl-2").observed_from_ms.unwrap();
+    assert!(began <= world.now.clock_ms);
+    let usual = allowing(Millis::secs(5), false);
+    assert_eq!(usual.node("ctl-2").observed_from_ms, None, "nothing was handed out");
+    told(&mut world, vec![reached("a", 0, None), reached("b", 0, None)]);
+    assert_eq!(world.node("ctl-2").observed_from_ms, Some(began));
 }
