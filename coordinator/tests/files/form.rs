@@ -33,7 +33,7 @@ error: etcd.yaml:9:7: unknown key `window` in a stage
   |
 9 |       window: {days: [sat]}
   |       ^^^^^^
-  = a stage has: name, component, recipe, to, artifact, with, needs, gate, returned, waves, onFailure, allowDowngrade, outage
+  = a stage has: name, component, recipe, to, artifact, with, needs, gate, returned, observe, waves, onFailure, allowDowngrade, outage
 "#,
     );
 }
