@@ -122,7 +122,7 @@ mod tests {
         let view = look(&bench.host).await.unwrap();
         println!("{view:#?}");
         let kinds: Vec<_> = view.looked_at.iter().map(|looked| looked.at.as_str()).collect();
-        assert_eq!(kinds, ["units", "sockets", "clock", "disks", "packages", "kernel"]);
+        assert_eq!(kinds, ["units", "sockets", "clock", "disks", "packages", "processes", "kernel"]);
         assert!(view.unix_ms > 0);
         assert!(view.findings.is_sorted_by_key(|found| found.weight));
     }
