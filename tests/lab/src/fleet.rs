@@ -71,6 +71,8 @@ pub struct Outfit<'a> {
     pub tables: &'a str,
     /// The label of a node.
     pub label: &'a dyn Fn(&Node) -> &'static str,
+    /// Is there something on them that is saved before a change? Then they have a key for it, by the first node's age.
+    pub backups: bool,
 }
 
 impl Outfit<'_> {
@@ -82,6 +84,7 @@ impl Outfit<'_> {
             policy: "profiles = [\"etcd\"]",
             tables: "[binaries.\"/usr/bin/etcd\"]\ncomponent = \"etcd\"\nallow_package_owned = true\n",
             label: &|_| "role=etcd",
+            backups: true,
         }
     }
 }

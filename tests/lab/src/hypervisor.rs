@@ -9,5 +9,6 @@ pub mod bare;
 pub mod observe;
 mod root;
 mod site;
+pub mod trace;
 
 pub use site::{Hypervisors, Target, boot};

@@ -90,6 +90,15 @@ enum Command {
         #[arg(long, requires = "one_server", default_value = "sqlite")]
         datastore: Datastore,
     },
+    /// Upgrade three hypervisors under their running guests on a lab of its own, and judge it from outside.
+    Hypervisor {
+        /// Another scenario than the upgrade and the way back; may be repeated.
+        #[arg(long = "variant", value_name = "NAME", value_parser = scenario)]
+        variants: Vec<Scenario>,
+        /// All scenarios of hypervisors, the upgrade first.
+        #[arg(long, conflicts_with = "variants")]
+        all: bool,
+    },
     /// Print the path of a newer etcd server: Debian 13's 3.5, or a version built by Go.
     EtcdBinary {
         /// Such as 3.6.8; without it Debian 13's.
@@ -203,6 +212,14 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Kubernetes { one_server: false, .. } => Scenario::Kubernetes.play()?,
         Command::Kubernetes { one_server: true, datastore } => Scenario::OneServer(datastore).play()?,
         Command::Operate => Scenario::Operate.play()?,
+        Command::Hypervisor { variants, all } => {
+            let scenarios = match (all, variants.as_slice()) {
+                (true, _) => &Scenario::ALL[Scenario::ALL.len() - Scenario::HYPERVISORS..],
+                (false, []) => &[Scenario::Hypervisor],
+                (false, some) => some,
+            };
+            scenarios.iter().try_for_each(|scenario| scenario.play())?;
+        }
         Command::EtcdBinary { version } => {
             let cache = cache::Cache::open()?;
             let binary = match version {

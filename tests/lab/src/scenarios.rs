@@ -1,11 +1,13 @@
 //! Drydock on real nodes: one file a scenario. Each boots a lab of its own, starts the witnesses before it
 //! does anything and ends them after, prints what was seen, and fails unless everything holds that it names.
 
+mod answering;
 mod between_rename_and_restart;
 mod broken_binary;
 mod confirm;
 mod corrupt_artifact;
 mod dice;
+mod hypervisor;
 mod kills;
 mod kubernetes;
 mod operate;
@@ -56,11 +58,17 @@ pub enum Scenario {
     OneServer(Datastore),
     /// Agent and reverter are killed at every write and every unit of a revert; wants an agent with failpoints.
     RevertPoints,
+    /// Three hypervisors: libvirt, Open vSwitch and ovn-controller beside running guests, and back.
+    Hypervisor,
+    /// What a restart of libvirt waits for, and what it lets be.
+    HypervisorRest,
+    /// The agent is killed while Open vSwitch is reloaded; back again, or gone for good.
+    HypervisorReload,
 }
 
 impl Scenario {
     /// All, the main one first.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Upgrade,
         Self::Kills,
         Self::BetweenRenameAndRestart,
@@ -78,10 +86,15 @@ impl Scenario {
         Self::OneServer(Datastore::Etcd),
         Self::OneServer(Datastore::External),
         Self::RevertPoints,
+        Self::Hypervisor,
+        Self::HypervisorRest,
+        Self::HypervisorReload,
     ];
 
     /// So many of them, from the first on, want nothing but the ordinary programs.
-    pub const ORDINARY: usize = Self::ALL.len() - 5;
+    pub const ORDINARY: usize = Self::ALL.len() - 8;
+    /// So many at the end are the hypervisors'.
+    pub const HYPERVISORS: usize = 3;
 
     /// What `--variant` calls it.
     #[must_use]
@@ -104,6 +117,9 @@ impl Scenario {
             Self::OneServer(Datastore::Etcd) => "one-server-etcd",
             Self::OneServer(Datastore::External) => "one-server-external",
             Self::RevertPoints => "revert-points",
+            Self::Hypervisor => "hypervisor",
+            Self::HypervisorRest => "hypervisor-rest",
+            Self::HypervisorReload => "hypervisor-reload",
         }
     }
 
@@ -130,6 +146,9 @@ impl Scenario {
             Self::Kubernetes => kubernetes::play(),
             Self::OneServer(datastore) => kubernetes::one_server(datastore),
             Self::RevertPoints => confirm::points::play(),
+            Self::Hypervisor => hypervisor::play(),
+            Self::HypervisorRest => hypervisor::rest(),
+            Self::HypervisorReload => hypervisor::reload(),
         };
         let verdict = if played.is_ok() { "holds" } else { "DOES NOT HOLD" };
         println!("== {} {verdict} ({:.0} s)\n", self.name(), started.elapsed().as_secs_f32());

@@ -34,16 +34,24 @@ impl Fleet<'_> {
     /// Makes the signing key and the backup key; gives the policy of every node.
     pub(super) fn make_policy(&self, outfit: &Outfit<'_>) -> Result<String> {
         let signing = self.succeed(&["artifact", "keygen", SIGNING_KEY, "--no-password"])?;
+        let Outfit { policy, tables, backups, .. } = outfit;
+        let recipient = if *backups {
+            format!("backup_recipient = \"{}\"\n", self.make_backup_key()?)
+        } else {
+            String::new()
+        };
+        // What keygen printed is a table, so it comes last.
+        Ok(format!("{policy}\n{recipient}\n{tables}\n{signing}\n"))
+    }
+
+    /// Makes the backup key; gives its public half.
+    fn make_backup_key(&self) -> Result<String> {
         let key = self.lab.node(1).run(&["age-keygen"])?;
         let file = self.backup_key();
         fs::write(&file, &key).map_err(Error::io("write", &file))?;
-        let recipient = key
-            .lines()
-            .find_map(|line| line.strip_prefix("# public key: "))
-            .ok_or_else(|| Error::Unfit("age-keygen printed no public key".to_owned()))?;
-        let Outfit { policy, tables, .. } = outfit;
-        // What keygen printed is a table, so it comes last.
-        Ok(format!("{policy}\nbackup_recipient = \"{recipient}\"\n\n{tables}\n{signing}\n"))
+        let recipient = key.lines().find_map(|line| line.strip_prefix("# public key: "));
+        let recipient = recipient.ok_or_else(|| Error::Unfit("age-keygen printed no public key".to_owned()))?;
+        Ok(recipient.to_owned())
     }
 
     /// The file with the key that opens backups. No node and no coordinator has it.

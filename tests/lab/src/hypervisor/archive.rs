@@ -68,7 +68,7 @@ pub struct Versions {
 
 /// Open vSwitch.
 pub const OPENVSWITCH: Versions = Versions {
-    packages: &["openvswitch-common", "openvswitch-switch"],
+    packages: &["openvswitch-common", "openvswitch-switch", "python3-openvswitch"],
     stock: "3.1.0-",
     newer: "3.1.9-1",
     said: "3.1.9",

@@ -19,7 +19,7 @@ const INSTALLING: Duration = Duration::from_secs(180);
 const AS_BEFORE: Duration = Duration::from_secs(30);
 
 /// What is upgraded under running guests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// libvirtd.
     Libvirt,

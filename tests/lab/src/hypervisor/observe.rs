@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::site::{Hypervisors, Target};
+use super::trace::Trace;
 use crate::guard::ChildGuard;
 use crate::node::Node;
 use crate::wait::until;
@@ -75,10 +76,24 @@ impl Pinger {
     /// # Errors
     /// When it does not end, or what it printed is not what `ping` prints.
     pub fn finish(mut self) -> Result<Seen> {
+        let printed = self.end()?;
+        seen(&self.target, &printed)
+    }
+
+    /// Ends it and gives every line of what it saw, for looks at a part of the time.
+    ///
+    /// # Errors
+    /// As for [`Self::finish`].
+    pub fn finish_trace(mut self) -> Result<Trace> {
+        let printed = self.end()?;
+        Trace::read(&self.target, &printed)
+    }
+
+    fn end(&mut self) -> Result<String> {
         // Only to an interrupt it answers with its figures.
         self.guard.signal(Signal::SIGINT)?;
         self.guard.wait(ENDING)?;
-        seen(&self.target, &self.guard.printed()?)
+        self.guard.printed()
     }
 }
 
@@ -96,7 +111,7 @@ impl fmt::Display for Seen {
 }
 
 /// Reads the output of `ping -D -O`: lines with a time in seconds since 1970, then the figures.
-fn seen(target: &Target, printed: &str) -> Result<Seen> {
+pub(super) fn seen(target: &Target, printed: &str) -> Result<Seen> {
     let unfit = |why: &str| Error::Unfit(format!("ping of {} printed {why}: {printed:.300}", target.name()));
     let mut gap = Duration::ZERO;
     let (mut last_answer, mut last_line) = (None::<Duration>, None::<Duration>);

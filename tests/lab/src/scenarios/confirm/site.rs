@@ -8,10 +8,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::exec::{Cmd, Output};
 use crate::fleet::{Fleet, agents};
+use crate::scenarios::answering;
 use crate::{Lab, LabOptions, Node};
 
-/// What answers on every node, beside Drydock.
-pub(super) const WITNESS_PORT: u16 = 7999;
 /// The service.
 pub(super) const UNIT: &str = "cutter.service";
 pub(super) const BINARY: &str = "/usr/local/bin/cutter";
@@ -42,9 +41,6 @@ int main(int argc, char **argv) {
 "#;
 const SERVICE: &str = "[Unit]\nDescription=A service that can cut its node off\n[Service]\n\
     ExecStart=/usr/local/bin/cutter\nRestart=always\nRestartSec=1\n[Install]\nWantedBy=multi-user.target\n";
-const SOCKET: &str = "[Socket]\nListenStream=7999\nAccept=yes\nTriggerLimitIntervalSec=0\n[Install]\nWantedBy=sockets.target\n";
-const ANSWER: &str =
-    "[Unit]\nCollectMode=inactive-or-failed\n[Service]\nExecStart=/bin/true\nStandardInput=socket\n";
 
 /// The scene.
 pub(super) struct Site<'lab> {
@@ -87,11 +83,10 @@ impl<'lab> Site<'lab> {
         for node in lab.nodes() {
             node.copy_in(&first, BINARY, 0o755)?;
             node.write_file("/etc/systemd/system/cutter.service", SERVICE.as_bytes(), 0o644)?;
-            node.write_file("/etc/systemd/system/witness.socket", SOCKET.as_bytes(), 0o644)?;
-            node.write_file("/etc/systemd/system/witness@.service", ANSWER.as_bytes(), 0o644)?;
+            answering::install(node)?;
             site.allow(node)?;
             node.run(&["systemctl", "daemon-reload"])?;
-            node.run(&["systemctl", "enable", "--now", "--quiet", UNIT, "witness.socket"])?;
+            node.run(&["systemctl", "enable", "--now", "--quiet", UNIT, answering::SOCKET_UNIT])?;
             node.run(&["systemctl", "restart", "drydock-agent.service"])?;
         }
         site.fleet.wait_connected(lab.nodes().len())?;
@@ -103,8 +98,9 @@ impl<'lab> Site<'lab> {
         let file = "/etc/drydock/agent.toml";
         let policy = String::from_utf8(node.read_file(file)?).context("the policy")?;
         let head = format!(
-            "allow_reboot = true\nunits = [\"{UNIT}\"]\nprobe_targets = [\"*:{WITNESS_PORT}\"]\nprofiles = \
-             [\"drydock-agent\", \"etcd\"]"
+            "allow_reboot = true\nunits = [\"{UNIT}\"]\nprobe_targets = [\"*:{}\"]\nprofiles = \
+             [\"drydock-agent\", \"etcd\"]",
+            answering::PORT
         );
         let policy = policy.replace("profiles = [\"etcd\"]", &head);
         let tail = format!(
@@ -116,8 +112,7 @@ impl<'lab> Site<'lab> {
 
     /// The witnesses of a plan: every node's, its own counts for nothing.
     pub(super) fn witnesses(&self) -> String {
-        let each = self.lab.nodes().iter().map(|node| format!("\"{}:{WITNESS_PORT}\"", node.address()));
-        format!("[{}]", each.collect::<Vec<_>>().join(", "))
+        answering::witnesses(self.lab)
     }
 
     fn compile(&self, name: &str, source: &str, version: &str, at_start: &str) -> Result<PathBuf> {

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns};
 
-use super::site::WITNESS_PORT;
+use crate::scenarios::answering;
 use crate::{Lab, Node};
 
 const EVERY: Duration = Duration::from_millis(10);
@@ -43,7 +43,7 @@ impl Watcher {
     /// Begins. `path` is a file of the node.
     pub(super) fn start(lab: &Lab, node: &Node, path: &str) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let to: SocketAddr = format!("{}:{WITNESS_PORT}", node.address()).parse()?;
+        let to: SocketAddr = format!("{}:{}", node.address(), answering::PORT).parse()?;
         let space = lab.namespace_file();
         let root = node.root()?;
         let watched = root.join(path.trim_start_matches('/'));

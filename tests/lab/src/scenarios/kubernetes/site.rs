@@ -91,6 +91,7 @@ impl<'lab> Site<'lab> {
             policy: "profiles = [\"k3s\"]",
             tables: "",
             label: &|node| node_role(node, servers).label(),
+            backups: true,
         };
         let fleet = Fleet::install_for(lab, "fleet", &outfit)?;
         let newer = Release::usual();

@@ -13,7 +13,7 @@ rm /usr/sbin/policy-rc.d
 debs=/usr/share/drydock-lab/debs
 mkdir -p "$debs"
 cd /var/cache/apt/archives
-mv libvirt*.deb openvswitch-*.deb ovn-*.deb "$debs"
+mv libvirt*.deb openvswitch-*.deb ovn-*.deb python3-openvswitch*.deb "$debs"
 
 # The guests' kernel is unpacked and not installed: no initramfs is made, no boot loader asked.
 work=$(mktemp -d)

@@ -51,4 +51,4 @@ fact "running libvirtd" "$(stat -L -c %i "/proc/$(systemctl show -P MainPID libv
 fact "says ovs-vswitchd" "$(ovs-appctl -t ovs-vswitchd version 2>/dev/null | head -1 | sed 's/.* //')"
 fact "says ovn-controller" "$(ovn-appctl -t ovn-controller version 2>/dev/null | head -1 | sed 's/.* //')"
 fact "says libvirtd" "$(virsh version --daemon | sed -n 's/Running against daemon: //p')"
-dpkg-query -W -f 'package ${Package}\t${Version} ${Status}\n' 'libvirt*' 'openvswitch*' 'ovn-*' | grep -v not-installed
+dpkg-query -W -f 'package ${Package}\t${Version} ${Status}\n' 'libvirt*' 'openvswitch*' 'ovn-*' 'python3-openvswitch' | grep -v not-installed

@@ -1,0 +1,22 @@
+//! Hypervisors are upgraded under their running guests: libvirt, Open vSwitch, ovn-controller, through all nodes and
+//! back, watched by pings from outside and compared with the same work by hand of the same run.
+//!
+//! | module | what lives here |
+//! |---|---|
+//! | [`site`] | the nodes, the archive, the fleet, plans and recipes |
+//! | [`watch`] | pings and questions from outside, all the time; a run followed node by node |
+//! | [`judge`] | what must be as before, what must be new, what must not be left, the table |
+//! | [`story`] | the three stages and the way back |
+//! | [`rest`] | what libvirt's restart waits for: a full `/run`, a migration in flight; a paused guest is let be |
+//! | [`reload`] | Open vSwitch's reload, whose agent is killed in the middle |
+
+mod judge;
+mod reload;
+mod rest;
+mod site;
+mod story;
+mod watch;
+
+pub(super) use reload::play as reload;
+pub(super) use rest::play as rest;
+pub(super) use story::play;

@@ -1,0 +1,24 @@
+//! Drydock upgrades real hypervisors under their running guests: needs root and the built programs
+//! (`cargo build --workspace`); `tests/run --all lab` does it all.
+//! `cargo test -p drydock-lab --test hypervisor_waves -- --ignored --nocapture --test-threads=1`
+
+use anyhow::Result;
+use drydock_lab::scenarios::Scenario;
+
+#[test]
+#[ignore = "boots nodes: needs root"]
+fn libvirt_switch_and_controller_of_three_nodes_go_there_and_back_as_gently_as_by_hand() -> Result<()> {
+    Scenario::Hypervisor.play()
+}
+
+#[test]
+#[ignore = "boots nodes: needs root"]
+fn a_restart_of_libvirt_waits_for_a_migration_and_for_room_and_lets_a_paused_guest_be() -> Result<()> {
+    Scenario::HypervisorRest.play()
+}
+
+#[test]
+#[ignore = "boots nodes: needs root"]
+fn an_agent_killed_while_flows_are_held_back_is_mended_by_itself_or_by_the_reverter() -> Result<()> {
+    Scenario::HypervisorReload.play()
+}
