@@ -60,15 +60,19 @@ pub enum Scenario {
     RevertPoints,
     /// Three hypervisors: libvirt, Open vSwitch and ovn-controller beside running guests, and back.
     Hypervisor,
+    /// What goes wrong with packages, on hypervisors.
+    HypervisorPackages,
     /// What a restart of libvirt waits for, and what it lets be.
     HypervisorRest,
     /// The agent is killed while Open vSwitch is reloaded; back again, or gone for good.
     HypervisorReload,
+    /// An ovn-controller that never catches up.
+    HypervisorCatchUp,
 }
 
 impl Scenario {
     /// All, the main one first.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Upgrade,
         Self::Kills,
         Self::BetweenRenameAndRestart,
@@ -87,14 +91,16 @@ impl Scenario {
         Self::OneServer(Datastore::External),
         Self::RevertPoints,
         Self::Hypervisor,
+        Self::HypervisorPackages,
         Self::HypervisorRest,
         Self::HypervisorReload,
+        Self::HypervisorCatchUp,
     ];
 
     /// So many of them, from the first on, want nothing but the ordinary programs.
-    pub const ORDINARY: usize = Self::ALL.len() - 8;
+    pub const ORDINARY: usize = Self::ALL.len() - 10;
     /// So many at the end are the hypervisors'.
-    pub const HYPERVISORS: usize = 3;
+    pub const HYPERVISORS: usize = 5;
 
     /// What `--variant` calls it.
     #[must_use]
@@ -118,8 +124,10 @@ impl Scenario {
             Self::OneServer(Datastore::External) => "one-server-external",
             Self::RevertPoints => "revert-points",
             Self::Hypervisor => "hypervisor",
+            Self::HypervisorPackages => "hypervisor-packages",
             Self::HypervisorRest => "hypervisor-rest",
             Self::HypervisorReload => "hypervisor-reload",
+            Self::HypervisorCatchUp => "hypervisor-catch-up",
         }
     }
 
@@ -147,8 +155,10 @@ impl Scenario {
             Self::OneServer(datastore) => kubernetes::one_server(datastore),
             Self::RevertPoints => confirm::points::play(),
             Self::Hypervisor => hypervisor::play(),
+            Self::HypervisorPackages => hypervisor::packages(),
             Self::HypervisorRest => hypervisor::rest(),
             Self::HypervisorReload => hypervisor::reload(),
+            Self::HypervisorCatchUp => hypervisor::catch_up(),
         };
         let verdict = if played.is_ok() { "holds" } else { "DOES NOT HOLD" };
         println!("== {} {verdict} ({:.0} s)\n", self.name(), started.elapsed().as_secs_f32());

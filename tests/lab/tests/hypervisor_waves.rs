@@ -13,6 +13,12 @@ fn libvirt_switch_and_controller_of_three_nodes_go_there_and_back_as_gently_as_b
 
 #[test]
 #[ignore = "boots nodes: needs root"]
+fn packages_that_fail_remove_are_locked_or_were_changed_leave_guests_and_dpkg_whole() -> Result<()> {
+    Scenario::HypervisorPackages.play()
+}
+
+#[test]
+#[ignore = "boots nodes: needs root"]
 fn a_restart_of_libvirt_waits_for_a_migration_and_for_room_and_lets_a_paused_guest_be() -> Result<()> {
     Scenario::HypervisorRest.play()
 }
@@ -21,4 +27,10 @@ fn a_restart_of_libvirt_waits_for_a_migration_and_for_room_and_lets_a_paused_gue
 #[ignore = "boots nodes: needs root"]
 fn an_agent_killed_while_flows_are_held_back_is_mended_by_itself_or_by_the_reverter() -> Result<()> {
     Scenario::HypervisorReload.play()
+}
+
+#[test]
+#[ignore = "boots nodes: needs root"]
+fn an_ovn_controller_that_never_catches_up_is_named_and_taken_back() -> Result<()> {
+    Scenario::HypervisorCatchUp.play()
 }

@@ -50,7 +50,8 @@ impl Fleet<'_> {
         let file = self.backup_key();
         fs::write(&file, &key).map_err(Error::io("write", &file))?;
         let recipient = key.lines().find_map(|line| line.strip_prefix("# public key: "));
-        let recipient = recipient.ok_or_else(|| Error::Unfit("age-keygen printed no public key".to_owned()))?;
+        let recipient =
+            recipient.ok_or_else(|| Error::Unfit("age-keygen printed no public key".to_owned()))?;
         Ok(recipient.to_owned())
     }
 

@@ -127,6 +127,12 @@ impl Archive {
         Ok(Self { place, _server: server })
     }
 
+    /// Where a flavour lies, with its `InRelease`.
+    #[must_use]
+    pub fn flavour(&self, flavour: Flavour) -> PathBuf {
+        self.place.join(flavour.name())
+    }
+
     /// Makes a flavour the one source of packages of a node, and lets apt read it.
     ///
     /// # Errors

@@ -7,16 +7,22 @@
 //! | [`watch`] | pings and questions from outside, all the time; a run followed node by node |
 //! | [`judge`] | what must be as before, what must be new, what must not be left, the table |
 //! | [`story`] | the three stages and the way back |
+//! | [`packages`] | a package that would go, a postinst that fails, a lock that is held, an archive that was changed |
 //! | [`rest`] | what libvirt's restart waits for: a full `/run`, a migration in flight; a paused guest is let be |
+//! | [`catch_up`] | an ovn-controller that finds no southbound database |
 //! | [`reload`] | Open vSwitch's reload, whose agent is killed in the middle |
 
+mod catch_up;
 mod judge;
+mod packages;
 mod reload;
 mod rest;
 mod site;
 mod story;
 mod watch;
 
+pub(super) use catch_up::play as catch_up;
+pub(super) use packages::play as packages;
 pub(super) use reload::play as reload;
 pub(super) use rest::play as rest;
 pub(super) use story::play;

@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use super::site::Scene;
 use super::watch::{Answers, Followed};
 use crate::Node;
+use crate::hypervisor::Target;
 use crate::hypervisor::bare::Part;
 use crate::hypervisor::observe::{Facts, Seen};
 use crate::hypervisor::trace::{Span, Trace};
-use crate::hypervisor::Target;
 use crate::scenarios::proofs::Proofs;
 use crate::scenarios::table;
 use crate::wait::until;
@@ -90,7 +90,9 @@ impl Row {
 
 /// Prints the table, and judges each of its rows.
 pub(super) fn gaps(rows: &[Row], proofs: &mut Proofs) {
-    println!("\nThe longest time without an answer of a node's three targets, asked every 10 ms from outside");
+    println!(
+        "\nThe longest time without an answer of a node's three targets, asked every 10 ms from outside"
+    );
     let head = ["part", "way", "node", "gap ours", "gap bare", "ratio", "received/sent", "guest kept"];
     let mut shown = vec![table::row(head)];
     for row in rows {
@@ -204,7 +206,12 @@ pub(super) fn versions(
             let says = facts.get(part.says())?;
             proofs.check(
                 says == said && installed == wanted && !running.contains("(deleted)"),
-                format!("{}: {} {says}, and it is the program of {}", node.name(), part.says(), installed.join(" ")),
+                format!(
+                    "{}: {} {says}, and it is the program of {}",
+                    node.name(),
+                    part.says(),
+                    installed.join(" ")
+                ),
             );
             let changed = running != stock.get(part.runs())?;
             proofs.check(changed, format!("{}: {} is another file than before", node.name(), part.runs()));
@@ -217,7 +224,10 @@ pub(super) fn versions(
 pub(super) fn nothing_left(nodes: &[Node], proofs: &mut Proofs) -> Result<()> {
     for node in nodes {
         let left = node.run(&["sh", "-c", LEFT])?;
-        proofs.check(left.is_empty(), format!("{}: nothing of an upgrade is left there: {left:?}", node.name()));
+        proofs.check(
+            left.is_empty(),
+            format!("{}: nothing of an upgrade is left there: {left:?}", node.name()),
+        );
     }
     Ok(())
 }
@@ -240,9 +250,8 @@ pub(super) fn answered(scene: &Scene<'_>, answers: &Answers, boots: &[String], p
 
 /// The pings began before the first run and ended after the last.
 pub(super) fn watched(traces: &[Trace], whole: Span, targets: usize, proofs: &mut Proofs) {
-    let covers = |trace: &Trace| {
-        trace.span().is_some_and(|span| span.from <= whole.from && span.until >= whole.until)
-    };
+    let covers =
+        |trace: &Trace| trace.span().is_some_and(|span| span.from <= whole.from && span.until >= whole.until);
     proofs.check(
         traces.len() == targets && traces.iter().all(covers),
         format!("all {targets} were asked from before the first run until after the last"),

@@ -75,9 +75,7 @@ fn killed(scene: &Scene<'_>, number: usize, for_good: bool, proofs: &mut Proofs)
     if for_good {
         proofs.check(agents::pid(node).is_err(), "no agent runs");
     }
-    let may_change = |of: &str| {
-        Part::Openvswitch.may_change(of) || of == "unit drydock-agent.service"
-    };
+    let may_change = |of: &str| Part::Openvswitch.may_change(of) || of == "unit drydock-agent.service";
     let mut differences = Vec::new();
     let mended = until(
         "the switch to be as before",
@@ -94,7 +92,10 @@ fn killed(scene: &Scene<'_>, number: usize, for_good: bool, proofs: &mut Proofs)
     let took = killed.elapsed();
     proofs.check(
         mended.is_ok(),
-        format!("flows, groups and ports are as before {:.1} s after the kill: {differences:?}", took.as_secs_f32()),
+        format!(
+            "flows, groups and ports are as before {:.1} s after the kill: {differences:?}",
+            took.as_secs_f32()
+        ),
     );
     if for_good {
         proofs.check(agents::pid(node).is_err(), "and still no agent runs");
@@ -106,11 +107,20 @@ fn killed(scene: &Scene<'_>, number: usize, for_good: bool, proofs: &mut Proofs)
     let followed = watch::follow(scene, &mut log)?;
     let why = scene.show(&["why"])?;
     let run = scene.fleet.run(0)?;
-    println!("  run {} is {} ({}); by `why`: exit {}", run.number, run.status, followed.status, scene::code(&why));
+    println!(
+        "  run {} is {} ({}); by `why`: exit {}",
+        run.number,
+        run.status,
+        followed.status,
+        scene::code(&why)
+    );
     if for_good {
         let hold = run.hold.as_ref().context("a node that took a change back holds its run")?;
         let alone = hold.happened.contains("took the change back by itself");
-        proofs.check(alone, format!("the run holds and says that the node took it back alone: {}", hold.happened));
+        proofs.check(
+            alone,
+            format!("the run holds and says that the node took it back alone: {}", hold.happened),
+        );
     }
     judge::nothing_left(std::slice::from_ref(node), proofs)?;
     if run.status == "held" {

@@ -26,8 +26,7 @@ const RECIPES: [(&str, &str); 2] = [
 pub(super) struct Scene<'lab> {
     pub(super) lab: &'lab Lab,
     pub(super) site: Hypervisors<'lab>,
-    /// Served as long as this is held.
-    pub(super) _archive: Archive,
+    pub(super) archive: Archive,
     pub(super) fleet: Fleet<'lab>,
     /// Every node before anything was done to it, Drydock there already.
     pub(super) stock: Vec<Facts>,
@@ -70,8 +69,7 @@ impl<'lab> Scene<'lab> {
             "profiles = [\"libvirt\", \"openvswitch\", \"ovn\"]\nprobe_targets = [\"*:{}\"]",
             answering::PORT
         );
-        let outfit =
-            Outfit { policy: &policy, tables: "", label: &|_| "role=hypervisor", backups: false };
+        let outfit = Outfit { policy: &policy, tables: "", label: &|_| "role=hypervisor", backups: false };
         let fleet = Fleet::install_for(lab, "fleet", &outfit)?;
         for (name, text) in RECIPES {
             let path = fleet.dir().join(name);
@@ -79,7 +77,7 @@ impl<'lab> Scene<'lab> {
         }
         let stock = lab.nodes().iter().map(Facts::of).collect::<crate::Result<_>>()?;
         println!("{} agents enrolled after {} ms", lab.nodes().len(), started.elapsed().as_millis());
-        Ok(Self { lab, site, _archive: archive, fleet, stock })
+        Ok(Self { lab, site, archive, fleet, stock })
     }
 
     /// The version of a part's packages on the first node as it was at the beginning.
@@ -91,12 +89,15 @@ impl<'lab> Scene<'lab> {
 
     /// Writes a plan whose stages follow one another over the nodes named, or all of them.
     pub(super) fn write_plan(&self, name: &str, stages: &[Stage<'_>], nodes: Option<&str>) -> Result<String> {
-        let mut text = format!("apiVersion: drydock/v1\nkind: Plan\nmetadata: {{name: {name}}}\nspec:\n  stages:\n");
-        let chosen = nodes.map_or("labels: {role: hypervisor}".to_owned(), |names| format!("names: [{names}]"));
+        let mut text =
+            format!("apiVersion: drydock/v1\nkind: Plan\nmetadata: {{name: {name}}}\nspec:\n  stages:\n");
+        let chosen =
+            nodes.map_or("labels: {role: hypervisor}".to_owned(), |names| format!("names: [{names}]"));
         let mut before = None;
         for stage in stages {
             let Stage { component, recipe, with, to, down } = stage;
-            text += &format!("    - name: {component}\n      component: {component}\n      recipe: {recipe}\n");
+            text +=
+                &format!("    - name: {component}\n      component: {component}\n      recipe: {recipe}\n");
             if !with.is_empty() {
                 text += &format!("      with: {with}\n");
             }
@@ -107,7 +108,9 @@ impl<'lab> Scene<'lab> {
             if let Some(before) = before.replace(component) {
                 text += &format!("      needs: [{before}]\n");
             }
-            text += &format!("      waves:\n        - name: all\n          nodes: {{{chosen}}}\n          soak: 2s\n");
+            text += &format!(
+                "      waves:\n        - name: all\n          nodes: {{{chosen}}}\n          soak: 2s\n"
+            );
         }
         let file = format!("{name}.yaml");
         let path = self.fleet.dir().join(&file);

@@ -28,7 +28,8 @@ pub(in crate::scenarios) fn play() -> Result<()> {
     let lab = site::boot(NODES)?;
     let scene = Scene::set(&lab)?;
     let mut proofs = Proofs::default();
-    let boots: Vec<String> = (1..=NODES).map(|number| scene.site.guest_boot(number)).collect::<crate::Result<_>>()?;
+    let boots: Vec<String> =
+        (1..=NODES).map(|number| scene.site.guest_boot(number)).collect::<crate::Result<_>>()?;
     let watch = Watch::begin(&scene.site)?;
     std::thread::sleep(PEACE);
     let (told, answers) = watch::while_asked(&scene.site, || upgrade(&scene, &mut proofs))?;
@@ -91,7 +92,8 @@ pub(super) fn by_hand(scene: &Scene<'_>, rounds: usize) -> Result<BTreeMap<Part,
                 let cost = part.change(&scene.site, BY_HAND, &packages)?;
                 let gap = cost.longest_gap();
                 longest.entry(part).and_modify(|known| *known = gap.max(*known)).or_insert(gap);
-                let count = |of: fn(&crate::hypervisor::observe::Seen) -> u64| cost.seen.iter().map(of).sum::<u64>();
+                let count =
+                    |of: fn(&crate::hypervisor::observe::Seen) -> u64| cost.seen.iter().map(of).sum::<u64>();
                 shown.push(table::row([
                     &format!("{part:?}"),
                     packages.first().map_or("", |package| package.split('=').nth(1).unwrap_or_default()),
@@ -136,7 +138,12 @@ fn stages<'a>(scene: &'a Scene<'_>, way: Way) -> Result<Vec<Stage<'a>>> {
 
 /// The rehearsal finds nothing in the way, and changes nothing.
 fn clear(scene: &Scene<'_>, file: &str, proofs: &mut Proofs) -> Result<()> {
-    let before = scene.lab.nodes().iter().map(crate::hypervisor::observe::Facts::of).collect::<crate::Result<Vec<_>>>()?;
+    let before = scene
+        .lab
+        .nodes()
+        .iter()
+        .map(crate::hypervisor::observe::Facts::of)
+        .collect::<crate::Result<Vec<_>>>()?;
     ensure!(code(&scene.show(&["plan", file])?) == 0, "{file} was not taken");
     let rehearsed = scene.show(&["rehearse", file])?;
     proofs.exit(&rehearsed, 0, &format!("`rehearse {file}`, which finds nothing in the way,"));
@@ -157,7 +164,10 @@ fn run(scene: &Scene<'_>, file: &str, way: Way, proofs: &mut Proofs) -> Result<R
         scene.show(&["why"])?;
         bail!("run {} of {file} is {}", run.number, run.status);
     }
-    proofs.check(run.status == "done", format!("run {} is {} after {:.0} s", run.number, run.status, followed.took.as_secs_f32()));
+    proofs.check(
+        run.status == "done",
+        format!("run {} is {} after {:.0} s", run.number, run.status, followed.took.as_secs_f32()),
+    );
     scene.show(&["run", "report"])?;
     let parts = order(way);
     let after = judge::as_before(scene, &parts, &format!("after {file}"), proofs)?;
@@ -172,9 +182,18 @@ fn refused_by_command(scene: &Scene<'_>, proofs: &mut Proofs) -> Result<()> {
     let number = scene.fleet.run(0)?.number;
     let refused = scene.show(&["run", "rollback", &number.to_string()])?;
     let said = format!("{}\n{}", refused.text(), refused.error_text());
-    proofs.check(code(&refused) != 0, "`run rollback` refuses a run with a stage that nodes confirmed themselves");
+    proofs.check(
+        code(&refused) != 0,
+        "`run rollback` refuses a run with a stage that nodes confirmed themselves",
+    );
     let openvswitch = scene.stock_version(Part::Openvswitch)?;
-    for word in ["commitConfirmed", "Nothing was begun", "component: openvswitch", openvswitch, "allowDowngrade: true"] {
+    for word in [
+        "commitConfirmed",
+        "Nothing was begun",
+        "component: openvswitch",
+        openvswitch,
+        "allowDowngrade: true",
+    ] {
         proofs.check(said.contains(word), format!("it says {word:?}"));
     }
     proofs.check(scene.fleet.run(0)?.number == number, "no run was begun");
