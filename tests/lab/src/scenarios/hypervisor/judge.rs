@@ -24,7 +24,7 @@ const AS_BEFORE: Duration = Duration::from_secs(30);
 const LEFT: &str = r#"[ ! -e /usr/sbin/policy-rc.d ] || echo "policy-rc.d: $(head -c 200 /usr/sbin/policy-rc.d)"
 apt-mark showhold | sed 's/^/on hold: /'
 dpkg --audit | sed 's/^/dpkg --audit: /'
-ovs-vsctl --if-exists get open_vswitch . other_config:flow-restore-wait | sed 's/^/flow-restore-wait: /'
+ovs-vsctl --if-exists get open_vswitch . other_config:flow-restore-wait | grep . | sed 's/^/flow-restore-wait: /'
 systemctl list-units --all --plain --no-legend 'drydock*' | grep -v '^drydock-agent.service \|^drydock-revert.service ' | sed 's/^/unit: /'
 for file in /var/lib/drydock-agent/revert/armed.json /run/systemd/transient/drydock*; do [ ! -e "$file" ] || echo "file: $file"; done"#;
 

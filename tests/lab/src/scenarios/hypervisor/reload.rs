@@ -26,6 +26,12 @@ const KILL: &str = r#"until ovs-vsctl --timeout=1 --no-wait --if-exists get open
 systemctl kill --signal=KILL drydock-agent.service
 systemctl kill --signal=KILL openvswitch-switch.service ovs-vswitchd.service
 echo killed"#;
+/// What the killing itself ends and systemd starts anew, beside the daemons.
+const KILLED: [&str; 3] = [
+    "unit drydock-agent.service",
+    "unit openvswitch-switch.service",
+    "unit ovs-record-hostname.service",
+];
 
 pub(in crate::scenarios) fn play() -> Result<()> {
     let lab = site::boot(NODES)?;
@@ -75,7 +81,7 @@ fn killed(scene: &Scene<'_>, number: usize, for_good: bool, proofs: &mut Proofs)
     if for_good {
         proofs.check(agents::pid(node).is_err(), "no agent runs");
     }
-    let may_change = |of: &str| Part::Openvswitch.may_change(of) || of == "unit drydock-agent.service";
+    let may_change = |of: &str| Part::Openvswitch.may_change(of) || KILLED.contains(&of);
     let mut differences = Vec::new();
     let mended = until(
         "the switch to be as before",
