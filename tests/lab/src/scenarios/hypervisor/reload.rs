@@ -26,12 +26,16 @@ const KILL: &str = r#"until ovs-vsctl --timeout=1 --no-wait --if-exists get open
 systemctl kill --signal=KILL drydock-agent.service
 systemctl kill --signal=KILL openvswitch-switch.service ovs-vswitchd.service
 echo killed"#;
+/// The agent that runs goes on; no other is started after it.
+const GONE: &str = "mkdir -p /run/systemd/system/drydock-agent.service.d
+printf '[Unit]\nConditionPathExists=/nowhere\n' >/run/systemd/system/drydock-agent.service.d/gone.conf
+systemctl daemon-reload";
+const BACK: &str = "rm -r /run/systemd/system/drydock-agent.service.d
+systemctl daemon-reload
+systemctl start drydock-agent.service";
 /// What the killing itself ends and systemd starts anew, beside the daemons.
-const KILLED: [&str; 3] = [
-    "unit drydock-agent.service",
-    "unit openvswitch-switch.service",
-    "unit ovs-record-hostname.service",
-];
+const KILLED: [&str; 3] =
+    ["unit drydock-agent.service", "unit openvswitch-switch.service", "unit ovs-record-hostname.service"];
 
 pub(in crate::scenarios) fn play() -> Result<()> {
     let lab = site::boot(NODES)?;
@@ -71,7 +75,7 @@ fn killed(scene: &Scene<'_>, number: usize, for_good: bool, proofs: &mut Proofs)
     log.news()?;
     let from = now();
     if for_good {
-        node.run(&["systemctl", "mask", "--runtime", "--quiet", "drydock-agent.service"])?;
+        node.run(&["sh", "-ec", GONE])?;
     }
     let mut killer = node.spawn(&format!("kill-{number}"), &["sh", "-c", KILL])?;
     scene.begin(&file)?;
@@ -105,8 +109,7 @@ fn killed(scene: &Scene<'_>, number: usize, for_good: bool, proofs: &mut Proofs)
     );
     if for_good {
         proofs.check(agents::pid(node).is_err(), "and still no agent runs");
-        node.run(&["systemctl", "unmask", "--runtime", "--quiet", "drydock-agent.service"])?;
-        node.run(&["systemctl", "start", "drydock-agent.service"])?;
+        node.run(&["sh", "-ec", BACK])?;
     } else {
         agents::wait_back(node)?;
     }
@@ -121,6 +124,7 @@ fn killed(scene: &Scene<'_>, number: usize, for_good: bool, proofs: &mut Proofs)
         scene::code(&why)
     );
     if for_good {
+        println!("{}", node.run(&["journalctl", "-q", "--no-pager", "-o", "cat", "-u", "drydock-revert*"])?);
         let hold = run.hold.as_ref().context("a node that took a change back holds its run")?;
         let alone = hold.happened.contains("took the change back by itself");
         proofs.check(

@@ -10,6 +10,7 @@ use super::judge::{self, Way};
 use super::site::{self, Scene, Stage};
 use super::watch::{self, Watch};
 use crate::hypervisor::bare::Part;
+use crate::hypervisor::observe::{Facts, Seen};
 use crate::hypervisor::trace::{Span, now};
 use crate::scenarios::proofs::Proofs;
 use crate::scenarios::scene::code;
@@ -63,7 +64,7 @@ struct Run {
     parts: Vec<Part>,
     way: Way,
     followed: watch::Followed,
-    after: Vec<crate::hypervisor::observe::Facts>,
+    after: Vec<Facts>,
 }
 
 fn upgrade(scene: &Scene<'_>, proofs: &mut Proofs) -> Result<Told> {
@@ -92,8 +93,7 @@ pub(super) fn by_hand(scene: &Scene<'_>, rounds: usize) -> Result<BTreeMap<Part,
                 let cost = part.change(&scene.site, BY_HAND, &packages)?;
                 let gap = cost.longest_gap();
                 longest.entry(part).and_modify(|known| *known = gap.max(*known)).or_insert(gap);
-                let count =
-                    |of: fn(&crate::hypervisor::observe::Seen) -> u64| cost.seen.iter().map(of).sum::<u64>();
+                let count = |of: fn(&Seen) -> u64| cost.seen.iter().map(of).sum::<u64>();
                 shown.push(table::row([
                     &format!("{part:?}"),
                     packages.first().map_or("", |package| package.split('=').nth(1).unwrap_or_default()),
@@ -138,17 +138,12 @@ fn stages<'a>(scene: &'a Scene<'_>, way: Way) -> Result<Vec<Stage<'a>>> {
 
 /// The rehearsal finds nothing in the way, and changes nothing.
 fn clear(scene: &Scene<'_>, file: &str, proofs: &mut Proofs) -> Result<()> {
-    let before = scene
-        .lab
-        .nodes()
-        .iter()
-        .map(crate::hypervisor::observe::Facts::of)
-        .collect::<crate::Result<Vec<_>>>()?;
+    let before = scene.lab.nodes().iter().map(Facts::of).collect::<crate::Result<Vec<_>>>()?;
     ensure!(code(&scene.show(&["plan", file])?) == 0, "{file} was not taken");
     let rehearsed = scene.show(&["rehearse", file])?;
     proofs.exit(&rehearsed, 0, &format!("`rehearse {file}`, which finds nothing in the way,"));
     for (node, before) in scene.lab.nodes().iter().zip(&before) {
-        let differences = before.differences(&crate::hypervisor::observe::Facts::of(node)?, |_| false);
+        let differences = before.differences(&Facts::of(node)?, |_| false);
         proofs.check(differences.is_empty(), format!("{}: it changed nothing: {differences:?}", node.name()));
     }
     Ok(())
