@@ -1,6 +1,7 @@
 //! What one `ping` printed, line by line: a run of many nodes is watched by the same pings from before its beginning
 //! until after its end, and each node's part of it is cut out afterwards.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::observe::{Seen, seen};
@@ -89,19 +90,19 @@ impl Trace {
     #[must_use]
     pub fn within(&self, span: Span) -> Seen {
         let inside = self.lines.iter().filter(|line| (span.from..=span.until).contains(&line.at));
-        let (mut sent, mut received) = (Vec::new(), 0);
+        // An answer that comes late is of a request that was told as unanswered before.
+        let (mut sent, mut received) = (BTreeSet::new(), BTreeSet::new());
         for line in inside {
-            // An answer that comes late is of a request that was told as unanswered before.
-            if !sent.contains_recent(line.request) {
-                sent.push(line.request);
+            sent.insert(line.request);
+            if line.answered {
+                received.insert(line.request);
             }
-            received += u64::from(line.answered);
         }
         let answers: Vec<Duration> = self.answers().chain(self.silent_end()).collect();
         let gaps = answers.windows(2).filter(|pair| pair[1] >= span.from && pair[0] <= span.until);
         let longest_gap = gaps.map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or(Duration::MAX);
-        let sent = u64::try_from(sent.len()).unwrap_or(u64::MAX);
-        Seen { target: self.whole.target.clone(), sent, received, longest_gap }
+        let count = |requests: BTreeSet<u64>| u64::try_from(requests.len()).unwrap_or(u64::MAX);
+        Seen { target: self.whole.target.clone(), sent: count(sent), received: count(received), longest_gap }
     }
 
     fn answers(&self) -> impl Iterator<Item = Duration> {
@@ -122,17 +123,6 @@ fn unwrapped(last: u64, number: u64) -> u64 {
         .into_iter()
         .min_by_key(near)
         .unwrap_or(number)
-}
-
-/// Late answers come within a few requests of their own.
-trait Recent {
-    fn contains_recent(&self, request: u64) -> bool;
-}
-
-impl Recent for Vec<u64> {
-    fn contains_recent(&self, request: u64) -> bool {
-        self.iter().rev().take(1024).any(|known| *known == request)
-    }
 }
 
 #[cfg(test)]

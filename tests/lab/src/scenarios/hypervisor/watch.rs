@@ -75,7 +75,9 @@ fn ask(site: &Hypervisors<'_>, ended: &AtomicBool) -> Answers {
     while !ended.load(Ordering::Relaxed) {
         for (number, _) in site.nodes() {
             answers.asked += 1;
-            match site.guest_boot(number) {
+            // A connection that falls into the switch's reload takes longer than one question may: how long nobody
+            // answered is for the pings to say, and here that a guest answers at all, and from which boot.
+            match site.guest_boot(number).or_else(|_| site.guest_boot(number)) {
                 Ok(boot) => drop(answers.boots.entry(number).or_default().insert(boot)),
                 Err(error) => answers.silent.push(format!("guest{number}: {error}")),
             }
