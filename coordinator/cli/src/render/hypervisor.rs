@@ -38,9 +38,16 @@ fn seen<'a, T>(name: &str, of: &'a Result<T, String>, page: &mut Page, canvas: C
     match of {
         Ok(of) => Some(of),
         Err(why) => {
-            page.fields(&[(name, format!("not seen: {why}"))], canvas);
+            fields(page, &[(name, format!("not seen: {why}"))], canvas);
             None
         }
+    }
+}
+
+/// All parts have their texts in one column.
+fn fields(page: &mut Page, of: &[(&str, String)], canvas: Canvas) {
+    for (name, text) in of {
+        page.fields(&[(&format!("{name:<14}"), text.clone())], canvas);
     }
 }
 
@@ -62,21 +69,21 @@ fn libvirt(of: &Result<LibvirtView, String>, page: &mut Page, canvas: Canvas) {
         LibvirtKind::Monolithic => "monolithic",
         LibvirtKind::Modular => "modular",
     };
-    let mut fields = vec![
+    let mut told = vec![
         ("libvirt", format!("{}, {kind} ({})", answered(&view.version), view.kind.unit())),
         ("Restart", quiescence(view)),
     ];
     let guests = match &view.guests {
         Ok(guests) => guests.as_slice(),
         Err(why) => {
-            fields.push(("Guests", format!("not seen: {why}")));
-            page.fields(&fields, canvas);
+            told.push(("Guests", format!("not seen: {why}")));
+            fields(page, &told, canvas);
             return;
         }
     };
-    fields.push(("Guests", counted(guests)));
-    fields.extend(migrations(guests).map(|what| ("Migrations", what)));
-    page.fields(&fields, canvas);
+    told.push(("Guests", counted(guests)));
+    told.extend(migrations(guests).map(|what| ("Migrations", what)));
+    fields(page, &told, canvas);
     if guests.is_empty() {
         return;
     }
@@ -196,7 +203,7 @@ fn openvswitch(of: &Result<OpenvswitchView, String>, page: &mut Page, canvas: Ca
     if view.dpdk {
         what.push_str("; DPDK");
     }
-    page.fields(&[("Open vSwitch", what), ("Bridges", view.bridges.len().to_string())], canvas);
+    fields(page, &[("Open vSwitch", what), ("Bridges", view.bridges.len().to_string())], canvas);
     if view.bridges.is_empty() {
         return;
     }
@@ -249,7 +256,7 @@ fn ovn(of: &Result<OvnView, String>, page: &mut Page, canvas: Canvas) {
         _ => "whether it has caught up cannot be seen".to_owned(),
     };
     let text = format!("{}, chassis {}, {connection}, {caught_up}", answered(&view.version), view.chassis);
-    page.fields(&[("ovn-controller", text)], canvas);
+    fields(page, &[("ovn-controller", text)], canvas);
 }
 
 fn packages(of: &Result<PackagesView, String>, page: &mut Page, canvas: Canvas) {
@@ -259,12 +266,12 @@ fn packages(of: &Result<PackagesView, String>, page: &mut Page, canvas: Canvas) 
     };
     let held: Vec<&str> = view.held.iter().map(|name| name.as_str()).collect();
     let half: Vec<&str> = view.half_done.iter().map(String::as_str).collect();
-    let mut fields = vec![("On hold", none(&held)), ("Half-way", none(&half))];
+    let mut told = vec![("On hold", none(&held)), ("Half-way", none(&half))];
     if let Some(who) = &view.at_work {
-        fields.insert(0, ("Packages", format!("{who} is at work")));
+        told.insert(0, ("Packages", format!("{who} is at work")));
     }
-    fields.push(("Replaced", stale(view)));
-    page.fields(&fields, canvas);
+    told.push(("Replaced", stale(view)));
+    fields(page, &told, canvas);
 }
 
 /// Processes that run what is not installed any more, by unit.
