@@ -64,7 +64,6 @@ const TRIED: [(&str, &str); 29] = [
     ("nothing", HERE),
 ];
 const HERE: &str = "here";
-const LATER: &str = "it is refused";
 const LOOKS: &str = "it only looks, and has nothing to undo";
 
 #[test]

@@ -7,7 +7,8 @@ use drydock_core::view::NodeLiveView;
 use drydock_types::{
     Verdict,
     libvirt::{Guest, LibvirtKind, LibvirtView, Quiescence},
-    openvswitch::{Bridge, OpenvswitchView, OvnView},
+    openvswitch::{Bridge, OpenvswitchView},
+    ovn::OvnView,
     packages::PackagesView,
 };
 
@@ -250,10 +251,9 @@ fn ovn(of: &Result<OvnView, String>, page: &mut Page, canvas: Canvas) {
         Ok(word) => word.clone(),
         Err(why) => format!("its connection not seen: {why}"),
     };
-    let caught_up = match (view.wanted, view.reached) {
-        (Some(wanted), Some(reached)) if reached >= wanted => format!("caught up ({reached})"),
-        (Some(wanted), Some(reached)) => format!("behind: it has {reached} of {wanted}"),
-        _ => "whether it has caught up cannot be seen".to_owned(),
+    let caught_up = match view.caught_up() {
+        Ok(generation) => format!("caught up ({generation})"),
+        Err(why) => clean(&why).into_owned(),
     };
     let text = format!("{}, chassis {}, {connection}, {caught_up}", answered(&view.version), view.chassis);
     fields(page, &[("ovn-controller", text)], canvas);

@@ -6,7 +6,8 @@ use drydock_types::{
     NodeName,
     findings::{Finding, Looked, RunningVersion, Weight},
     libvirt::LibvirtView,
-    openvswitch::{OpenvswitchView, OvnView},
+    openvswitch::OpenvswitchView,
+    ovn::OvnView,
     packages::PackagesView,
 };
 use serde::{Deserialize, Serialize};

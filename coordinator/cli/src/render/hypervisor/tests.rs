@@ -1,7 +1,8 @@
 //! What an operator reads of a hypervisor.
 
 use drydock_types::{
-    NodeName, PackageName, Sha256, libvirt::GuestProcess, openvswitch::Port, packages::StaleProcess,
+    NodeName, PackageName, Sha256, libvirt::GuestProcess, openvswitch::Port, ovn::Southbound,
+    packages::StaleProcess,
 };
 
 use super::*;
@@ -82,11 +83,10 @@ fn view(guests: Vec<Guest>) -> NodeLiveView {
             version: Ok("23.03.1".to_owned()),
             connection: Ok("connected".to_owned()),
             chassis: "hv-07".to_owned(),
-            wanted: Some(7),
-            reached: Some(6),
-            flows: Some(141),
+            bridge: "br-int".to_owned(),
+            flows: Ok(141),
             matches_northd: false,
-            northd: None,
+            southbound: Ok(Southbound { wanted: 7, reached: Some(6), northd: None }),
         }),
         packages: Ok(PackagesView {
             manager: "apt".to_owned(),
@@ -122,7 +122,7 @@ fn guests_bridges_and_packages_are_told_with_what_is_not_well() {
         "secure",
         "could not open network device vnet0",
         "carries an address of the host",
-        "23.03.1, chassis hv-07, connected, behind: it has 6 of 7",
+        "23.03.1, chassis hv-07, connected, the southbound database asks for 7, chassis hv-07 is at 6",
         "1: qemu-system-x86: half-configured",
         "1: libvirt0",
         "3 processes run what is not installed any more: ssh.service (1), virtlogd.service (2)",
