@@ -13,7 +13,7 @@ use drydock_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Cx, Found, Note, Problem};
+use super::{Action, Cx, Found, Note, Problem, unit};
 use crate::{
     apt::{
         beside,
@@ -29,9 +29,14 @@ use crate::{
     },
     host::Host,
     revert::arm,
-    sys::{blocking, boot, stale, units::services},
+    sys::{
+        blocking, boot, stale,
+        units::{Others, Verb, services},
+    },
 };
 
+/// How long the start of a service may take that the packages' scripts have ended.
+const START: Duration = Duration::from_secs(90);
 /// Processes that are named in the evidence.
 const STALE_NAMED: usize = 16;
 
@@ -148,7 +153,7 @@ impl Action for Install<'_> {
         let changes = install::back(&before.changes);
         let database = Database::look().await?;
         if database.half_done.is_empty() && changes.iter().all(|change| is_at(&database, change)) {
-            return Ok(Vec::new());
+            return bring_back(cx, &before).await;
         }
         for change in &changes {
             cx.host.policy.may_change_package(&change.name)?;
@@ -166,8 +171,12 @@ impl Action for Install<'_> {
         let services = services_now(cx).await?;
         let done = outside.run(&job).await?;
         // A service that the way there has touched is not asked about again: those that run now.
-        let then = Before { services, boot_id: boot_id()?, ..before };
-        well(cx, &then, done).await
+        let then = Before { services, boot_id: boot_id()?, ..before.clone() };
+        // Whatever came of it: nobody stays down because packages were exchanged.
+        let (well, back) = (well(cx, &then, done).await, bring_back(cx, &before).await);
+        let (mut evidence, back) = (well?, back?);
+        evidence.extend(back);
+        Ok(evidence)
     }
 
     async fn undo_probe(&self, cx: &Cx<'_>, note: &Note, _before: &Note) -> Found {
@@ -179,8 +188,13 @@ impl Action for Install<'_> {
             database.half_done.is_empty()
                 && install::back(&before.changes).iter().all(|it| is_at(database, it))
         };
-        match (Database::look().await, Jobs::of(&cx.host.state_dir).done(cx.section.effect, Way::Back)) {
-            (Ok(database), Ok(Some(Done { failed: None, .. }))) if is_back(&database) => Found::Done,
+        let done = Jobs::of(&cx.host.state_dir).done(cx.section.effect, Way::Back);
+        match (Database::look().await, done, ended_since(cx, &before).await) {
+            (Ok(database), Ok(Some(Done { failed: None, .. })), Ok(ended))
+                if is_back(&database) && ended.is_empty() =>
+            {
+                Found::Done
+            }
             _ => Found::NotBegun,
         }
     }
@@ -301,7 +315,7 @@ fn word(process: &StaleProcess) -> String {
 
 /// The units that the section names, by the names that systemd has for them.
 async fn named(cx: &Cx<'_>) -> Vec<String> {
-    let unit = |step: &Step| -> Option<UnitName> {
+    let of = |step: &Step| -> Option<UnitName> {
         match step {
             Step::StopUnit(it) | Step::StartUnit(it) | Step::RestartUnit(it) | Step::RestartAgent(it) => {
                 Some(it.unit.clone())
@@ -313,7 +327,7 @@ async fn named(cx: &Cx<'_>) -> Vec<String> {
         }
     };
     let mut names = Vec::new();
-    for unit in cx.section.steps.iter().filter_map(unit) {
+    for unit in cx.section.steps.iter().filter_map(of) {
         names.push(unit.to_string());
         if let Ok(info) = cx.host.units.load(&unit).await {
             names.push(info.id);
@@ -327,6 +341,41 @@ async fn services_now(cx: &Cx<'_>) -> Result<std::collections::BTreeMap<String, 
         Problem::new(format!("which services run cannot be seen: {error}"))
             .next("systemctl list-units --type=service")
     })
+}
+
+/// The services that ran before the installation and do not any more. Some packages' scripts end their daemon themselves and
+/// leave its start to systemd, which is held back (Debian's ovn-host: `ovn-appctl exit --restart` in its preinst).
+async fn ended_since(cx: &Cx<'_>, before: &Before) -> Result<Vec<String>, Problem> {
+    // After a start of the node systemd has started what it starts.
+    if boot_id()? != before.boot_id {
+        return Ok(Vec::new());
+    }
+    let now = services_now(cx).await?;
+    Ok(services::gone(&before.services, &now).map(str::to_owned).collect())
+}
+
+/// Starts them, where this node's policy lets it.
+async fn bring_back(cx: &Cx<'_>, before: &Before) -> Result<Vec<Evidence>, Problem> {
+    let (mut evidence, mut failed) = (Vec::new(), None);
+    for name in ended_since(cx, before).await? {
+        match start(cx, &name).await {
+            Ok(seen) => evidence.extend(seen),
+            Err(problem) => failed = failed.or(Some(problem)),
+        }
+    }
+    failed.map_or(Ok(evidence), Err)
+}
+
+async fn start(cx: &Cx<'_>, name: &str) -> Result<Vec<Evidence>, Problem> {
+    let left = |problem: Problem| {
+        let what =
+            format!("{name} ran before the packages were exchanged, and does not now: {}", problem.what);
+        Problem { what, ..problem }.next(format!("systemctl start {name}"))
+    };
+    let unit = UnitName::parse(name).map_err(|error| left(Problem::new(error.to_string())))?;
+    unit::judged(cx.host, &unit).await.map_err(left)?;
+    let job = unit::Job { unit: &unit, within: START, verb: Verb::Start, others: Others::Respect, not: None };
+    unit::run(cx.host, job).await.map_err(left)
 }
 
 async fn stale_now() -> Result<(Vec<StaleProcess>, u64), Problem> {

@@ -8,7 +8,10 @@ use std::{
 
 use drydock_types::packages::StaleProcess;
 
-use super::{process::FileId, units::printable_line};
+use super::{
+    process::{self, FileId},
+    units::printable_line,
+};
 
 /// Where packages put what is run. Not memfd, shared memory or temporary files: nobody replaces those.
 const INSTALLED: [&str; 5] = ["/usr/", "/lib", "/opt/", "/bin/", "/sbin/"];
@@ -42,6 +45,32 @@ pub fn processes() -> io::Result<(Vec<StaleProcess>, u64)> {
         }
     }
     Ok((named, count))
+}
+
+/// Does a process map, byte for byte, what lies at the same paths now? So it is where a change was taken back beside it: the
+/// files are others, and their content is what it began with.
+///
+/// # Errors
+/// When what it maps cannot be read.
+pub fn maps_what_lies_there(pid: u32) -> io::Result<bool> {
+    let mut seen = BTreeSet::new();
+    for line in BufReader::new(File::open(format!("/proc/{pid}/maps"))?).split(b'\n') {
+        let line = line?;
+        let Some(path) = removed(&line) else { continue };
+        if !seen.insert(path.clone()) {
+            continue;
+        }
+        let range = String::from_utf8_lossy(&line);
+        let range = range.split(' ').next().unwrap_or_default();
+        let memory = process::digest(&File::open(format!("/proc/{pid}/map_files/{range}"))?)?;
+        match File::open(&path) {
+            Ok(file) if process::digest(&file)? == memory => {}
+            Ok(_) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 fn ended(error: &io::Error) -> bool {
@@ -143,11 +172,20 @@ mod tests {
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let root = FileId::of(&fs::metadata("/").unwrap());
         let intact = replaced(child.id(), root).unwrap();
+        let as_it_lies_there = || maps_what_lies_there(child.id()).unwrap();
+        let at_first = as_it_lies_there();
         fs::remove_file(&program).unwrap();
         let gone = replaced(child.id(), root).unwrap();
+        let removed = as_it_lies_there();
+        fs::copy("/bin/true", &program).unwrap();
+        let another = as_it_lies_there();
+        fs::remove_file(&program).unwrap();
+        fs::copy("/bin/cat", &program).unwrap();
+        let back = as_it_lies_there();
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(intact, Vec::<String>::new());
         assert_eq!(gone, [program.display().to_string()]);
+        assert_eq!([at_first, removed, another, back], [true, false, false, true]);
     }
 }

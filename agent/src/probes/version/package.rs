@@ -6,7 +6,7 @@ use crate::{
     actions::Problem,
     apt::database::Database,
     host::Host,
-    sys::{blocking, files::owner::package_of, process},
+    sys::{blocking, files::owner::package_of, process, stale},
 };
 
 /// Looks.
@@ -47,7 +47,8 @@ async fn runs(pid: u32, unit: &str, name: &PackageName, path: &AbsPath) -> Resul
         let disk = std::fs::metadata(at.as_str())
             .map_err(|error| Problem::new(format!("{at} cannot be looked at: {error}")))?;
         let memory = process::exe_file(pid).map_err(unseen)?;
-        Ok::<_, Problem>(memory == process::FileId::of(&disk))
+        // A change that was taken back beside it has put there other files of the same content.
+        Ok::<_, Problem>(memory == process::FileId::of(&disk) || runs_same_bytes(pid, &at).map_err(unseen)?)
     });
     if same.await? {
         return Ok(());
@@ -58,6 +59,12 @@ async fn runs(pid: u32, unit: &str, name: &PackageName, path: &AbsPath) -> Resul
     ))
     .next(format!("restart it when it may be: systemctl restart {unit}"))
     .next(format!("see what it runs: ls -l /proc/{pid}/exe")))
+}
+
+/// Is its program of the same content, and all else that it maps?
+fn runs_same_bytes(pid: u32, at: &AbsPath) -> std::io::Result<bool> {
+    let disk = process::digest(&std::fs::File::open(at.as_str())?)?;
+    Ok(process::exe(pid)?.sha256 == disk && stale::maps_what_lies_there(pid)?)
 }
 
 /// Is the package among those of an answer such as `dpkg: libvirt-daemon:amd64, other`?
@@ -122,13 +129,19 @@ mod tests {
         let before = runs(child.id(), "x.service", &name("ovs"), &path).await;
         // As dpkg does it: a new file, and one rename.
         let new = dir.path().join("daemon.dpkg-new");
-        fs::copy("/bin/cat", &new).unwrap();
-        fs::rename(&new, &program).unwrap();
+        let exchange = |with: &str| {
+            fs::copy(with, &new).unwrap();
+            fs::rename(&new, &program).unwrap();
+        };
+        exchange("/bin/true");
         let after = runs(child.id(), "x.service", &name("ovs"), &path).await;
+        exchange("/bin/cat");
+        let back = runs(child.id(), "x.service", &name("ovs"), &path).await;
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(before, Ok(()));
         assert!(after.unwrap_err().what.contains("older than the package ovs"));
+        assert_eq!(back, Ok(()), "what it was taken back to is what it runs");
         assert!(runs(0, "x.service", &name("ovs"), &path).await.is_err());
     }
 }

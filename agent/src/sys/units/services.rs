@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Units, UnitsError};
 
+/// How the names of our own units begin.
+const OURS: &str = "drydock-";
+
 /// A service that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -47,6 +50,20 @@ impl Units {
     }
 }
 
+/// Which of those that ran, and would run on by themselves, do not run any more.
+pub fn gone<'a>(
+    before: &'a BTreeMap<String, Service>,
+    now: &'a BTreeMap<String, Service>,
+) -> impl Iterator<Item = &'a str> {
+    let runs_on = |name: &str, was: &Service| {
+        was.by_itself == ByItself::RunsOn && !name.starts_with(OURS) && !name.contains('@')
+    };
+    before
+        .iter()
+        .filter(move |(name, was)| runs_on(name, was) && !now.contains_key(*name))
+        .map(|(name, _)| name.as_str())
+}
+
 /// Which of those that ran were restarted or stopped since, in words; those in `but` may have been.
 #[must_use]
 pub fn touched(
@@ -57,7 +74,7 @@ pub fn touched(
     let mut told = Vec::new();
     for (name, was) in before {
         // Ours: this very installation, an armed revert.
-        if but.contains(name) || name.starts_with("drydock-") || was.by_itself == ByItself::ComesAndGoes {
+        if but.contains(name) || name.starts_with(OURS) || was.by_itself == ByItself::ComesAndGoes {
             continue;
         }
         match now.get(name) {
@@ -115,6 +132,8 @@ mod tests {
             ]
         );
         assert_eq!(touched(&before, &before, &[]), Vec::<String>::new());
+        assert_eq!(gone(&before, &now).collect::<Vec<_>>(), ["stopped.service"]);
+        assert_eq!(gone(&before, &before).count(), 0);
     }
 
     #[tokio::test]
