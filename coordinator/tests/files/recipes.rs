@@ -177,6 +177,18 @@ fn the_plans_of_the_k3s_guide_compile() {
     assert_eq!(bundle.stages.len(), 3);
 }
 
+/// The plan in the guide, word for word.
+#[test]
+fn the_plan_of_the_guide_for_hypervisors_compiles() {
+    let guide = include_str!("../../../docs/guide/patch-hypervisors.md");
+    let plan = guide.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let (bundle, _) = Desk::new().compile(plan).unwrap();
+    let stages: Vec<&str> = bundle.stages.iter().map(|stage| stage.recipe.metadata.name.as_str()).collect();
+    assert_eq!(stages, ["libvirt", "openvswitch", "ovn-controller"]);
+    let observed: Vec<usize> = bundle.stages.iter().map(|stage| stage.recipe.spec.observe.len()).collect();
+    assert_eq!(observed, [0, 1, 0]);
+}
+
 /// A plan that upgrades the agent, with this beside `recipe: drydock-agent`.
 fn agents(with: &str) -> (Desk, String) {
     let desk = Desk::new();

@@ -20,8 +20,6 @@ pub(crate) enum Profile {
     Release,
     /// The coordinator and the tests' own programs: optimized, quick to build.
     Lab,
-    /// The simulation: optimised, with every assertion.
-    Sim,
     /// As the quickest, in a folder of its own: what is built with failpoints stays apart from what is not.
     Failpoints,
 }
@@ -31,7 +29,7 @@ impl Profile {
     const fn directory(self) -> &'static str {
         match self {
             Self::Dev => "debug",
-            Self::Release | Self::Lab | Self::Sim | Self::Failpoints => self.name(),
+            Self::Release | Self::Lab | Self::Failpoints => self.name(),
         }
     }
 
@@ -40,7 +38,6 @@ impl Profile {
             Self::Dev => "dev",
             Self::Release => "release",
             Self::Lab => "lab",
-            Self::Sim => "sim",
             Self::Failpoints => "failpoints",
         }
     }
@@ -83,6 +80,27 @@ pub(crate) fn build_with(profile: Profile, packages: &[&str], features: &[&str])
         bail!("building {} failed", packages.join(", "));
     }
     Ok(built)
+}
+
+/// How the simulation is built: see there.
+const SIMULATION: &str = "tests/simulation/profile.toml";
+
+/// Builds the simulation, optimised and with every assertion, beside what is built for the tests: whatever it depends on is
+/// the same then, and compiled once. Where it is.
+pub(crate) fn build_simulation() -> Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.current_dir(root()?).args(["build", "--locked", "--workspace", "--config", SIMULATION]);
+    // All dependencies have the features then that they have for the tests: a test is among what is built, the one that
+    // needs least.
+    command.args(["--bin", "drydock-simulation", "--test", "kubernetes_minors"]);
+    // What is built in increments is cut into small pieces, which are optimised apart.
+    command.env("CARGO_INCREMENTAL", "0");
+    let status = command.status().context("cannot start cargo")?;
+    if !status.success() {
+        bail!("building the simulation failed");
+    }
+    Ok(target_dir()?.join(Profile::Dev.directory()).join("drydock-simulation"))
 }
 
 /// Becomes the program: its signals, its exit code. Returns only when it cannot be started.

@@ -1,4 +1,4 @@
-//! `cargo sim`: the simulation in a profile that is optimised and keeps every assertion; with `--mutants` as its
+//! `cargo sim`: the simulation, optimised and with every assertion kept; with `--mutants` as its
 //! first word, whether its checker bites. `--explore`, the small worlds that are explored whole, is the program's own.
 
 use std::{ffi::OsString, process::Command};
@@ -6,10 +6,7 @@ use std::{ffi::OsString, process::Command};
 use anyhow::Result;
 use clap::Parser as _;
 
-use crate::{
-    cargo::{self, Profile},
-    mutants,
-};
+use crate::{cargo, mutants};
 
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
@@ -42,8 +39,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         let Mutants { seeds, only, jobs } = Mutants::parse_from(std::iter::once(&name).chain(words));
         return mutants::run(&mutants::Wanted { seeds, only, jobs });
     }
-    let built = cargo::build(Profile::Sim, &["drydock-simulation"])?;
-    let mut command = Command::new(built.join("drydock-simulation"));
+    let mut command = Command::new(cargo::build_simulation()?);
     command.args(args.words);
     match cargo::become_program(&mut command)? {}
 }

@@ -7,7 +7,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use core::fmt;
+use core::{cmp::Reverse, fmt};
 
 use drydock_types::{NodeName, Version};
 
@@ -69,7 +69,10 @@ pub(super) fn way_back(run: &Run, only: Option<&NodeName>) -> Option<Confirmed> 
     let confirmed = |stage: &PlanStage| stage.recipe.spec.commit_confirmed.is_some();
     let mut groups: Vec<(usize, Option<&Version>, Vec<&NodeName>)> = Vec::new();
     let there = || run.nodes.iter().filter(is_candidate);
-    for node in there().filter(asked).filter(|node| confirmed(run.stage_of(node))) {
+    // A node that has both kinds is refused by command as a whole, and goes back by the plan as a whole.
+    let by_plan: BTreeSet<&NodeName> =
+        there().filter(|node| confirmed(run.stage_of(node))).map(|node| &node.name).collect();
+    for node in there().filter(asked).filter(|node| by_plan.contains(&node.name)) {
         let from = node.from.as_ref();
         match groups.iter_mut().find(|group| group.0 == node.stage && group.1 == from) {
             Some(group) => group.2.push(&node.name),
@@ -79,20 +82,25 @@ pub(super) fn way_back(run: &Run, only: Option<&NodeName>) -> Option<Confirmed> 
     if groups.is_empty() {
         return None;
     }
-    // A node that has both kinds is refused by command as a whole.
-    let by_plan: BTreeSet<&NodeName> =
-        there().filter(|node| confirmed(run.stage_of(node))).map(|node| &node.name).collect();
+    // What was changed last goes back first.
+    groups.sort_by_key(|group| Reverse(group.0));
     let stages: Vec<String> = groups
         .iter()
         .enumerate()
         .map(|(number, (stage, from, nodes))| fragment(run, number, &run.plan.stages[*stage], *from, nodes))
         .collect();
+    let mut nodes: Vec<&NodeName> = Vec::new();
+    for name in groups.iter().flat_map(|group| &group.2) {
+        if !nodes.contains(name) {
+            nodes.push(name);
+        }
+    }
     let head = "apiVersion: drydock/v1\nkind: Plan\nmetadata: {name: back-";
     Some(Confirmed {
         run: run.number,
         open: !run.status.is_closed(),
         others: there().any(|node| !by_plan.contains(&node.name)),
-        nodes: groups.iter().flat_map(|group| &group.2).map(|name| (*name).clone()).collect(),
+        nodes: nodes.into_iter().cloned().collect(),
         plan: format!("{head}{}}}\nspec:\n  stages:\n{}", run.number, stages.concat()),
     })
 }

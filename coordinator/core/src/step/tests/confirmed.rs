@@ -125,6 +125,25 @@ fn the_plan_back_for_an_agent_says_where_it_lies() {
 }
 
 #[test]
+fn a_node_that_has_both_kinds_goes_back_whole_by_one_plan_what_came_last_first() {
+    let mut world = both();
+    upgraded(&mut world, 0, "ctl-2");
+    upgraded(&mut world, 1, "ctl-2");
+    upgraded(&mut world, 1, "ctl-3");
+    let confirmed = refusal(&world.run);
+    assert_eq!(confirmed.nodes, [name("ctl-2")]);
+    let plan = confirmed.plan;
+    let at = |word: &str| plan.find(word).unwrap_or_else(|| panic!("{word:?} is not in {plan}"));
+    assert!(at("- name: back-1") < at("recipe: etcd"), "{plan}");
+    assert!(
+        at("recipe: etcd") < at("- name: back-2") && at("- name: back-2") < at("recipe: drydock-agent"),
+        "{plan}"
+    );
+    assert_eq!(plan.matches("names: [ctl-2]").count(), 2, "{plan}");
+    assert!(!plan.contains("ctl-3"), "by command: {plan}");
+}
+
+#[test]
 fn another_node_is_one_that_a_rollback_by_command_takes_back() {
     let mut world = both();
     upgraded(&mut world, 0, "ctl-2");
