@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     env,
     ffi::OsString,
+    fs,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -20,8 +21,6 @@ pub(crate) enum Profile {
     Release,
     /// The coordinator and the tests' own programs: optimized, quick to build.
     Lab,
-    /// As the quickest, in a folder of its own: what is built with failpoints stays apart from what is not.
-    Failpoints,
 }
 
 impl Profile {
@@ -29,7 +28,7 @@ impl Profile {
     const fn directory(self) -> &'static str {
         match self {
             Self::Dev => "debug",
-            Self::Release | Self::Lab | Self::Failpoints => self.name(),
+            Self::Release | Self::Lab => self.name(),
         }
     }
 
@@ -38,7 +37,6 @@ impl Profile {
             Self::Dev => "dev",
             Self::Release => "release",
             Self::Lab => "lab",
-            Self::Failpoints => "failpoints",
         }
     }
 }
@@ -61,25 +59,57 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
 
 /// Builds packages, with cargo's own progress on stderr; where their programs are.
 pub(crate) fn build(profile: Profile, packages: &[&str]) -> Result<PathBuf> {
-    build_with(profile, packages, &[])
-}
-
-/// The same with features, each as `PACKAGE/FEATURE`.
-pub(crate) fn build_with(profile: Profile, packages: &[&str], features: &[&str]) -> Result<PathBuf> {
     let built = target_dir()?.join(profile.directory());
-    if profile == Profile::Dev && features.is_empty() && env::var_os(BUILT).is_some() {
+    if profile == Profile::Dev && env::var_os(BUILT).is_some() {
         return Ok(built);
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command.current_dir(root()?).args(["build", "--locked", "--profile", profile.name()]);
     command.args(packages.iter().flat_map(|package| ["--package", package]));
-    command.args(features.iter().flat_map(|feature| ["--features", feature]));
+    succeed(&mut command, packages)?;
+    Ok(built)
+}
+
+/// Builds programs with features, each as `PACKAGE/FEATURE`, in a folder of their own: what has failpoints stays apart from
+/// what has none. All else is what is built for the tests, and compiled once.
+pub(crate) fn build_apart(folder: &str, programs: &[&str], features: &[&str]) -> Result<PathBuf> {
+    let with: Vec<&str> = features.iter().flat_map(|feature| ["--features", feature]).collect();
+    let (built, apart) = (target_dir()?.join(Profile::Dev.directory()), target_dir()?.join(folder));
+    build_programs(programs, &with)?;
+    fs::create_dir_all(&apart).with_context(|| format!("cannot make {}", apart.display()))?;
+    for program in programs {
+        // The folder may hold one that runs: it is replaced, not written to.
+        let (from, to) = (built.join(program), apart.join(program));
+        let new = apart.join(format!("{program}.new"));
+        fs::copy(&from, &new)
+            .and_then(|_| fs::rename(&new, &to))
+            .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    }
+    // Those without go back to their place.
+    build_programs(programs, &[])?;
+    Ok(apart)
+}
+
+fn build_programs(programs: &[&str], words: &[&str]) -> Result<()> {
+    succeed(building(programs)?.args(words), programs)
+}
+
+/// All dependencies have the features that they have for the tests: a test is among what is built, the one that needs least.
+fn building(programs: &[&str]) -> Result<Command> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.current_dir(root()?).args(["build", "--locked", "--workspace", "--test", "kubernetes_minors"]);
+    command.args(programs.iter().flat_map(|program| ["--bin", program]));
+    Ok(command)
+}
+
+fn succeed(command: &mut Command, what: &[&str]) -> Result<()> {
     let status = command.status().context("cannot start cargo")?;
     if !status.success() {
-        bail!("building {} failed", packages.join(", "));
+        bail!("building {} failed", what.join(", "));
     }
-    Ok(built)
+    Ok(())
 }
 
 /// How the simulation is built: see there.
@@ -88,18 +118,10 @@ const SIMULATION: &str = "tests/simulation/profile.toml";
 /// Builds the simulation, optimised and with every assertion, beside what is built for the tests: whatever it depends on is
 /// the same then, and compiled once. Where it is.
 pub(crate) fn build_simulation() -> Result<PathBuf> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(cargo);
-    command.current_dir(root()?).args(["build", "--locked", "--workspace", "--config", SIMULATION]);
-    // All dependencies have the features then that they have for the tests: a test is among what is built, the one that
-    // needs least.
-    command.args(["--bin", "drydock-simulation", "--test", "kubernetes_minors"]);
+    let programs = ["drydock-simulation"];
     // What is built in increments is cut into small pieces, which are optimised apart.
-    command.env("CARGO_INCREMENTAL", "0");
-    let status = command.status().context("cannot start cargo")?;
-    if !status.success() {
-        bail!("building the simulation failed");
-    }
+    let mut command = building(&programs)?;
+    succeed(command.args(["--config", SIMULATION]).env("CARGO_INCREMENTAL", "0"), &programs)?;
     Ok(target_dir()?.join(Profile::Dev.directory()).join("drydock-simulation"))
 }
 

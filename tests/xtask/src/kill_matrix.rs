@@ -16,10 +16,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    let plain = cargo::build(Profile::Dev, &["drydock-cli", "drydock-agent"])?;
-    let packages = ["drydock-cli", "drydock-agent", "drydock-system-tests", "drydock-kill-matrix"];
+    let programs = ["drydock", "drydock-agent", "demo-target", "second-operator", "drydock-kill-matrix"];
     let features = ["drydock-cli/failpoints", "drydock-agent/failpoints"];
-    let built = cargo::build_with(Profile::Failpoints, &packages, &features)?;
+    let built = cargo::build_apart("failpoints", &programs, &features)?;
+    let plain = cargo::build(Profile::Dev, &["drydock-cli", "drydock-agent"])?;
     let mut command = Command::new(built.join("drydock-kill-matrix"));
     for program in ["drydock", "drydock-agent"] {
         command.arg("--shipped").arg(plain.join(program));
