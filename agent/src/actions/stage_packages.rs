@@ -24,13 +24,26 @@ impl Action for Stage<'_> {
     async fn check(&self, cx: &Cx<'_>) -> Result<(), Problem> {
         let may = may_change(cx);
         let stager = Stager::here(&cx.host.state_dir)?;
-        stager.foresee(self.order(cx, &may), self.until(cx)).await.map(drop)
+        let Err(problem) = stager.foresee(self.order(cx, &may), self.until(cx)).await else { return Ok(()) };
+        // Beside somebody who changes packages this may be only how it is for a moment. The recipe's gate waits for them, and
+        // names them.
+        match stage::somebody_at_work().await? {
+            Some(_) => Ok(()),
+            None => Err(problem),
+        }
     }
 
     async fn apply(&self, cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
         let may = may_change(cx);
         let stager = Stager::here(&cx.host.state_dir)?;
-        let set = stager.stage(self.order(cx, &may), self.until(cx), cx.progress).await?;
+        let until = self.until(cx);
+        let set = match stager.stage(self.order(cx, &may), until, cx.progress).await {
+            Err(problem) if stage::somebody_at_work().await?.is_some() => {
+                stage::until_nobody_is_at_work(&problem, until).await?;
+                stager.stage(self.order(cx, &may), until, cx.progress).await?
+            }
+            staged => staged?,
+        };
         Ok(vec![stage::evidence(&set)])
     }
 

@@ -10,7 +10,10 @@ use std::{
 };
 
 use drydock_types::{PackageName, outcome::Evidence, packages::StagedPackage};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 
 use super::{
     archives::{self, Archives, Offered},
@@ -31,6 +34,8 @@ use crate::{
 
 /// All files of one stage together.
 const MAX_BYTES: u64 = 16 << 30;
+/// How often it is looked whether somebody else is still at work.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Where the node's own apt keeps what it has fetched.
 const NODES_CACHE: &str = "/var/cache/apt/archives";
 
@@ -43,8 +48,6 @@ pub struct Stager {
     apt: Apt,
     store: Store,
     dir: PathBuf,
-    /// It is this machine's own dpkg, beside which nobody may be at work.
-    own: bool,
 }
 
 /// What would change, and the files of it.
@@ -77,7 +80,7 @@ impl Stager {
     /// When there is no apt here.
     pub fn here(state_dir: &Path) -> Result<Self, Problem> {
         let store = Store::of(state_dir);
-        Ok(Self { apt: Apt::here(&store.apt_dir())?, dir: state_dir.to_owned(), store, own: true })
+        Ok(Self { apt: Apt::here(&store.apt_dir())?, dir: state_dir.to_owned(), store })
     }
 
     /// On another root, with more of apt's configuration.
@@ -86,12 +89,7 @@ impl Stager {
     /// When there is no apt here.
     pub fn under(root: &Path, config: &str, state_dir: &Path) -> Result<Self, Problem> {
         let store = Store::of(state_dir);
-        Ok(Self {
-            apt: Apt::under(root, config, &store.apt_dir())?,
-            dir: state_dir.to_owned(),
-            store,
-            own: false,
-        })
+        Ok(Self { apt: Apt::under(root, config, &store.apt_dir())?, dir: state_dir.to_owned(), store })
     }
 
     /// Reads the archives and sees what would change. Nothing of the node is changed; our own lists are.
@@ -104,9 +102,6 @@ impl Stager {
     }
 
     async fn foresee_alone(&self, order: Order<'_>, until: Instant) -> Result<Foreseen, Problem> {
-        if self.own {
-            nobody_at_work().await?;
-        }
         let database = Database::look_at(self.apt.admin_dir()).await?;
         may_begin(&database, order)?;
         archives::update(&self.apt, left(until)?).await?;
@@ -324,15 +319,33 @@ async fn native() -> Result<String, Problem> {
         .ok_or_else(|| Problem::new(format!("dpkg says that its architecture is {:?}", text.trim())))
 }
 
-/// What another package manager is changing just now cannot be compared with anything. Asked while we run none.
-async fn nobody_at_work() -> Result<(), Problem> {
+/// Who works on this node's packages, while we run nobody. Staging takes nothing from them and needs none of their locks; but what
+/// they are changing just now cannot be compared with anything.
+///
+/// # Errors
+/// When that cannot be seen.
+pub async fn somebody_at_work() -> Result<Option<String>, Problem> {
     let unseen =
         |error| Problem::new(format!("whether a package manager is at work cannot be seen: {error}"));
-    match blocking(move || packages::at_work().map_err(unseen)).await? {
-        None => Ok(()),
-        Some(who) => Err(Problem::new(format!("a package manager is at work: {who}"))
-            .next("let it end, then let the run stage this node again")),
+    blocking(move || packages::at_work().map_err(unseen)).await
+}
+
+/// Waits until nobody does any more.
+///
+/// # Errors
+/// When it takes longer: who, and what could not be done beside them.
+pub async fn until_nobody_is_at_work(beside: &Problem, until: Instant) -> Result<(), Problem> {
+    while let Some(who) = somebody_at_work().await? {
+        if Instant::now() >= until {
+            return Err(Problem::new(format!(
+                "a package manager is at work: {who}; beside it: {}",
+                beside.what
+            ))
+            .next("let it end, then let the run stage this node again"));
+        }
+        sleep(LOOK_AGAIN).await;
     }
+    Ok(())
 }
 
 /// What can be refused before any archive is asked.
