@@ -46,7 +46,9 @@ pub(in crate::scenarios) fn play() -> Result<()> {
     same(node, &before, "the packages are the old ones again, and", &mut proofs)?;
     node.run(&["sh", "-ec", RIGHT])?;
     ensure!(code(&scene.show(&["run", "abort", &number.to_string()])?) == 0, "the run was not ended");
-    scene.show(&["node", "release", &node.name()])?;
+    // The version that failed, and the node that could not be taken back whole.
+    let released = scene.show(&["node", "release", &node.name(), "--all"])?;
+    ensure!(code(&released) == 0, "the node was not released");
 
     println!("\n-- the way is free again");
     let mut log = scene.fleet.log();
