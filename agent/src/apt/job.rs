@@ -12,9 +12,9 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -22,11 +22,14 @@ use std::{
 use drydock_failpoint::durable;
 use drydock_types::{EffectId, Millis, Sha256, packages::ChangedPackage};
 use nix::fcntl::{Flock, FlockArg};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::staged::{Change, disk};
-use crate::{actions::Problem, sys::units::services::Service};
+use crate::{
+    actions::Problem,
+    sys::{files::kept, units::services::Service},
+};
 
 /// Below the agent's state directory.
 const DIR: &str = "packages/jobs";
@@ -162,7 +165,7 @@ impl Jobs {
     pub fn keep(&self, effect: EffectId, before: &Before) -> Result<Sha256, Problem> {
         self.prune(effect).map_err(disk(&self.0))?;
         let path = self.file(effect, "before.json");
-        write(&path, before).map_err(disk(&path))
+        kept::write(&path, before).map_err(disk(&path))
     }
 
     /// What was kept.
@@ -171,7 +174,7 @@ impl Jobs {
     /// When it is gone, or is not what was kept.
     pub fn before(&self, effect: EffectId, digest: Sha256) -> Result<Before, Problem> {
         let path = self.file(effect, "before.json");
-        match read(&path).map_err(disk(&path))? {
+        match kept::read(&path, MAX_BYTES).map_err(disk(&path))? {
             Some((before, found)) if found == digest => Ok(before),
             Some(_) => {
                 Err(Problem::new(format!("{} is not what was kept before the change", path.display())))
@@ -197,7 +200,7 @@ impl Jobs {
             }
         }
         let path = self.file(job.effect, &format!("{}.json", job.way));
-        write(&path, job).map(drop).map_err(disk(&path))
+        kept::write(&path, job).map(drop).map_err(disk(&path))
     }
 
     /// A job that was handed out.
@@ -206,7 +209,7 @@ impl Jobs {
     /// When there is none, or it cannot be read.
     pub fn job(&self, effect: EffectId, way: Way) -> Result<Job, Problem> {
         let path = self.file(effect, &format!("{way}.json"));
-        match read(&path).map_err(disk(&path))? {
+        match kept::read(&path, MAX_BYTES).map_err(disk(&path))? {
             Some((job, _)) => Ok(job),
             None => Err(Problem::new(format!("{} is not there: no such job was handed out", path.display()))),
         }
@@ -218,7 +221,7 @@ impl Jobs {
     /// When the disk says no.
     pub fn end(&self, job: &Job, done: &Done) -> Result<(), Problem> {
         let path = self.file(job.effect, &format!("{}.done.json", job.way));
-        write(&path, done).map(drop).map_err(disk(&path))
+        kept::write(&path, done).map(drop).map_err(disk(&path))
     }
 
     /// How it ended; `None`: it has not.
@@ -227,7 +230,7 @@ impl Jobs {
     /// When it cannot be read.
     pub fn done(&self, effect: EffectId, way: Way) -> Result<Option<Done>, Problem> {
         let path = self.file(effect, &format!("{way}.done.json"));
-        Ok(read(&path).map_err(disk(&path))?.map(|(done, _)| done))
+        Ok(kept::read(&path, MAX_BYTES).map_err(disk(&path))?.map(|(done, _)| done))
     }
 
     /// The lock, where nobody holds it.
@@ -236,7 +239,7 @@ impl Jobs {
     /// When the disk says no.
     pub fn try_lock(&self) -> Result<Option<Flock<File>>, Problem> {
         let path = self.0.join("lock");
-        let opened = make(&self.0).and_then(|()| {
+        let opened = kept::make(&self.0).and_then(|()| {
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)
         });
         match Flock::lock(opened.map_err(disk(&path))?, FlockArg::LockExclusiveNonblock) {
@@ -285,45 +288,6 @@ impl Jobs {
         let over = old.len().saturating_sub(KEPT - 1);
         old.into_iter().take(over).try_for_each(|(_, path)| fs::remove_dir_all(path))
     }
-}
-
-fn make(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
-/// A digest, a newline, and the JSON text that it is of.
-fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<Sha256> {
-    let json = serde_json::to_vec(value)?;
-    let digest = Sha256::of(&json);
-    let text = [digest.to_string().as_bytes(), b"\n", &json].concat();
-    let dir = path.parent().ok_or_else(|| io::Error::other("it has no directory"))?;
-    make(dir)?;
-    let new = path.with_extension("new");
-    let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    durable!("agent.packages.job-write", out.write_all(&text))?;
-    durable!("agent.packages.job-sync", out.sync_all())?;
-    durable!("agent.packages.job-rename", fs::rename(&new, path))?;
-    let dir = File::open(dir)?;
-    durable!("agent.packages.job-sync-dir", dir.sync_all())?;
-    Ok(digest)
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<(T, Sha256)>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut text = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut text)?;
-    let at = text.iter().position(|byte| *byte == b'\n').filter(|_| text.len() as u64 <= MAX_BYTES);
-    let Some(at) = at else { return Err(io::Error::other("it is damaged")) };
-    let (digest, json) = (&text[..at], &text[at + 1..]);
-    let found = Sha256::of(json);
-    if digest != found.to_string().as_bytes() {
-        return Err(io::Error::other("it is damaged: its digest is another one"));
-    }
-    Ok(Some((serde_json::from_slice(json)?, found)))
 }
 
 #[cfg(test)]

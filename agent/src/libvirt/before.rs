@@ -1,22 +1,15 @@
 //! What stood right before a restart, kept in a file: of a host with thousands of guests it is more than a note in the
 //! journal takes. Written before the restart begins, so that after a crash of the agent it is there to compare with.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use drydock_failpoint::durable;
 use drydock_types::{
-    EffectId, Sha256,
+    EffectId,
     libvirt::{Guest, LibvirtView},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{actions::Problem, host::Host};
+use crate::{actions::Problem, host::Host, sys::files::kept};
 
 /// The largest such file: 8192 guests at some 150 bytes are 1.2 MB.
 const MAX_BYTES: u64 = 8 << 20;
@@ -137,7 +130,7 @@ impl Before {
     /// When it cannot be written.
     pub fn keep(&self, host: &Host, effect: EffectId) -> Result<(), Problem> {
         let path = file(host, effect);
-        write(&path, self).map_err(|error| {
+        kept::write(&path, self).map(drop).map_err(|error| {
             Problem::new(format!(
                 "what stands before the restart cannot be kept in {}: {error}",
                 path.display()
@@ -152,12 +145,13 @@ impl Before {
     /// When it cannot be read, or is damaged.
     pub fn kept(host: &Host, effect: EffectId) -> Result<Option<Self>, Problem> {
         let path = file(host, effect);
-        read(&path).map_err(|error| {
+        let read = kept::read(&path, MAX_BYTES).map_err(|error| {
             Problem::new(format!(
                 "what stood before the restart cannot be read from {}: {error}",
                 path.display()
             ))
-        })
+        })?;
+        Ok(read.map(|(before, _)| before))
     }
 }
 
@@ -175,38 +169,6 @@ impl Triple {
 
 fn file(host: &Host, effect: EffectId) -> PathBuf {
     host.state_dir.join("libvirt").join(format!("{effect}.json"))
-}
-
-/// A digest, a newline, and the JSON text that it is of.
-fn write(path: &Path, before: &Before) -> io::Result<()> {
-    let json = serde_json::to_vec(before)?;
-    let text = [Sha256::of(&json).to_string().as_bytes(), b"\n", &json].concat();
-    let dir = path.parent().ok_or_else(|| io::Error::other("it has no directory"))?;
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let new = path.with_extension("json.new");
-    let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    durable!("agent.libvirt.before-write", out.write_all(&text))?;
-    durable!("agent.libvirt.before-sync", out.sync_all())?;
-    durable!("agent.libvirt.before-rename", fs::rename(&new, path))?;
-    let dir = File::open(dir)?;
-    durable!("agent.libvirt.before-sync-dir", dir.sync_all())
-}
-
-fn read(path: &Path) -> io::Result<Option<Before>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut text = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut text)?;
-    let at = text.iter().position(|byte| *byte == b'\n').filter(|_| text.len() as u64 <= MAX_BYTES);
-    let Some(at) = at else { return Err(io::Error::other("it is damaged")) };
-    let (digest, json) = (&text[..at], &text[at + 1..]);
-    if digest != Sha256::of(json).to_string().as_bytes() {
-        return Err(io::Error::other("it is damaged: its digest is another one"));
-    }
-    Ok(Some(serde_json::from_slice(json)?))
 }
 
 #[cfg(test)]
@@ -268,19 +230,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_read_back_and_damage_is_seen() {
+    fn what_is_kept_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("libvirt/x.json");
-        assert_eq!(read(&path).unwrap(), None);
         let before = Before::of(&view(vec![guest("u", 1)]), "i", BTreeMap::new()).unwrap();
-        write(&path, &before).unwrap();
-        write(&path, &before).unwrap();
-        assert_eq!(read(&path).unwrap(), Some(before));
-        let mut text = fs::read(&path).unwrap();
-        let last = text.len() - 3;
-        text[last] ^= 1;
-        fs::write(&path, text).unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("damaged"));
+        let digest = kept::write(&path, &before).unwrap();
+        assert_eq!(kept::read(&path, MAX_BYTES).unwrap(), Some((before, digest)));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 mod attributes;
 pub mod elf;
+pub mod kept;
 mod lock;
 pub mod owner;
 mod place;

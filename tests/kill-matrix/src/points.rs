@@ -37,8 +37,9 @@ const K3S_IMAGES: &str = "an archive of images is put by no component of these s
 /// Why no scenario here reloads a switch, and what tries it.
 const OPENVSWITCH: &str = "there is no switch on this machine: the ignored tests of agent/src/actions/reload_openvswitch, on a real node";
 
-/// Why no scenario here restarts libvirt, and what tries it.
-const LIBVIRT: &str = "there is no libvirt on this machine: agent/src/libvirt/before.rs, and agent/tests/libvirt_real.rs on a real node";
+/// Why no scenario here keeps such a document, and what tries it.
+const KEPT: &str = "kept before libvirt restarts and before packages are installed, and neither is done on this machine: \
+                    agent/src/sys/files/kept.rs, and agent/tests/libvirt_real.rs on a real node";
 
 /// Why no scenario here fetches packages, and what tries it.
 const PACKAGES: &str = "no archive is here for these scenarios: agent/tests/apt_real.rs, with real apt on a root and an archive of its own";
@@ -65,12 +66,13 @@ const NOT_PASSED: &[(&str, &str)] = &[
         "agent.artifact.empty",
         "a part that is longer than its artifact was written by somebody else; agent/src/artifacts/tests.rs",
     ),
-    ("agent.libvirt.before-rename", LIBVIRT),
-    ("agent.libvirt.before-sync", LIBVIRT),
-    ("agent.libvirt.before-sync-dir", LIBVIRT),
-    ("agent.libvirt.before-write", LIBVIRT),
     ("agent.apt.config-rename", PACKAGES),
     ("agent.apt.config-write", PACKAGES),
+    ("agent.kept.rename", KEPT),
+    ("agent.kept.sync", KEPT),
+    ("agent.kept.sync-dir", KEPT),
+    ("agent.kept.sync-made", KEPT),
+    ("agent.kept.write", KEPT),
     ("agent.openvswitch.let-go", OPENVSWITCH),
     ("agent.openvswitch.replay", OPENVSWITCH),
     ("agent.openvswitch.save-database", OPENVSWITCH),
@@ -85,10 +87,6 @@ const NOT_PASSED: &[(&str, &str)] = &[
     ("agent.packages.configure-back", INSTALLATION),
     ("agent.packages.install", INSTALLATION),
     ("agent.packages.job-remove", INSTALLATION),
-    ("agent.packages.job-rename", INSTALLATION),
-    ("agent.packages.job-sync", INSTALLATION),
-    ("agent.packages.job-sync-dir", INSTALLATION),
-    ("agent.packages.job-write", INSTALLATION),
     ("agent.packages.mark", INSTALLATION),
     ("agent.packages.policy-back", INSTALLATION),
     ("agent.packages.policy-keep", INSTALLATION),
