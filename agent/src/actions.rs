@@ -14,6 +14,7 @@ pub mod healthy;
 pub mod install_packages;
 pub mod k3s_ready;
 pub mod libvirt_ready;
+mod look;
 pub mod move_etcd_leader;
 pub mod move_k3s_leader;
 pub mod nothing;

@@ -12,7 +12,9 @@
 //! | [`probes`] | one file a look: read-only answers to the coordinator |
 //! | [`etcd`] | the few etcd calls that actions and probes share |
 //! | [`k3s`] | K3s as its installer sets it up: settings, datastore, token, API |
-//! | [`openvswitch`] | Open vSwitch: what it has, what it saves, what is replayed |
+//! | [`apt`] | packages: what dpkg and apt say, what is staged, the installation's own process |
+//! | [`libvirt`] | libvirt: guests, their processes and jobs, what stood before a restart |
+//! | [`openvswitch`], [`ovn`] | Open vSwitch: what it has, what it saves, what is replayed; a chassis and its controller |
 //! | [`artifacts`], [`backups`] | what is fetched and verified; what is encrypted and sent away |
 //! | [`revert`] | commit-confirmed: what is taken back by itself, armed outside of the agent |
 //! | [`sys`] | the only place that talks to systemd, the file system's sharp edges and other processes |
@@ -31,6 +33,7 @@ pub mod libvirt;
 pub mod link;
 pub mod openvswitch;
 pub mod ovn;
+mod ovsdb;
 pub mod policy;
 pub mod probes;
 pub mod remote;

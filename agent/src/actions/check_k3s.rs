@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use drydock_types::{AbsPath, outcome::Evidence, step::CheckK3s};
 
-use super::{Action, Cx, Found, Note, Problem};
+use super::{Cx, Problem, look::Look};
 use crate::{k3s::K3s, policy::BinaryRule, sys::unpacked};
 
 /// The look at one unit.
@@ -34,23 +34,15 @@ impl Check<'_> {
 }
 
 #[async_trait]
-impl Action for Check<'_> {
-    async fn check(&self, cx: &Cx<'_>) -> Result<(), Problem> {
+impl Look for Check<'_> {
+    async fn ahead(&self, cx: &Cx<'_>) -> Result<(), Problem> {
         let k3s = K3s::look(cx.host, &self.0.unit).await?;
         self.judge(&k3s, &cx.host.policy.binaries).await
     }
 
     /// Looked at again: between the two somebody may have written the unit anew.
-    async fn apply(&self, cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
-        self.check(cx).await.map(|()| Vec::new())
-    }
-
-    async fn probe(&self, _cx: &Cx<'_>, _note: &Note) -> Found {
-        Found::NotBegun
-    }
-
-    async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
-        Ok(Vec::new())
+    async fn see(&self, cx: &Cx<'_>) -> Result<Vec<Evidence>, Problem> {
+        self.ahead(cx).await.map(|()| Vec::new())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drydock_types::{outcome::Evidence, step::Within};
 
-use super::{Action, Cx, Found, Note, Problem, unit};
+use super::{Cx, Problem, look::Look, unit};
 use crate::etcd::{EtcdAccess, health::wait_until_well};
 
 /// Waits until it is so, or the deadline.
@@ -14,13 +14,13 @@ use crate::etcd::{EtcdAccess, health::wait_until_well};
 pub struct MemberHealthy<'a>(pub &'a Within);
 
 #[async_trait]
-impl Action for MemberHealthy<'_> {
+impl Look for MemberHealthy<'_> {
     /// Nothing can be refused ahead: before the change the member runs another version.
-    async fn check(&self, _cx: &Cx<'_>) -> Result<(), Problem> {
+    async fn ahead(&self, _cx: &Cx<'_>) -> Result<(), Problem> {
         Ok(())
     }
 
-    async fn apply(&self, cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
+    async fn see(&self, cx: &Cx<'_>) -> Result<Vec<Evidence>, Problem> {
         let access = EtcdAccess::of(&cx.host.policy);
         let within = self.0.within;
         let to = &cx.section.to;
@@ -44,14 +44,5 @@ impl Action for MemberHealthy<'_> {
                 leader: seen.leader,
             },
         ])
-    }
-
-    /// A look has no effect that could be half done: it is looked again.
-    async fn probe(&self, _cx: &Cx<'_>, _note: &Note) -> Found {
-        Found::NotBegun
-    }
-
-    async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
-        Ok(Vec::new())
     }
 }

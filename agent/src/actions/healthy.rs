@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use drydock_types::{outcome::Evidence, step::Healthy};
 use tokio::time::{Instant, sleep};
 
-use super::{Action, Cx, Found, Note, Problem, unit};
+use super::{Cx, Problem, look::Look, unit};
 use crate::{probes::health, sys::units::LOOK_AGAIN};
 
 /// The look at one service.
@@ -14,22 +14,14 @@ use crate::{probes::health, sys::units::LOOK_AGAIN};
 pub struct IsHealthy<'a>(pub &'a Healthy);
 
 #[async_trait]
-impl Action for IsHealthy<'_> {
-    async fn check(&self, cx: &Cx<'_>) -> Result<(), Problem> {
+impl Look for IsHealthy<'_> {
+    async fn ahead(&self, cx: &Cx<'_>) -> Result<(), Problem> {
         health::allowed(cx.host, &self.0.probe)
     }
 
-    async fn apply(&self, cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
+    async fn see(&self, cx: &Cx<'_>) -> Result<Vec<Evidence>, Problem> {
         health::allowed(cx.host, &self.0.probe)?;
         unit::while_it_may_come(cx, self.wait(cx)).await
-    }
-
-    async fn probe(&self, _cx: &Cx<'_>, _note: &Note) -> Found {
-        Found::NotBegun
-    }
-
-    async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
-        Ok(Vec::new())
     }
 }
 

@@ -1,12 +1,12 @@
 //! Sees that libvirt's daemon answers, and knows and reaches each guest.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use drydock_types::{libvirt::LibvirtView, outcome::Evidence, step::Within};
-use tokio::time::{Instant, sleep};
 
-use super::{Action, Cx, Found, Note, Problem};
+use super::{
+    Cx, Problem,
+    look::{Look, until_well},
+};
 use crate::{libvirt, sys::units::LOOK_AGAIN};
 
 /// The look.
@@ -14,33 +14,17 @@ use crate::{libvirt, sys::units::LOOK_AGAIN};
 pub struct Ready<'a>(pub &'a Within);
 
 #[async_trait]
-impl Action for Ready<'_> {
-    async fn check(&self, _cx: &Cx<'_>) -> Result<(), Problem> {
+impl Look for Ready<'_> {
+    async fn ahead(&self, _cx: &Cx<'_>) -> Result<(), Problem> {
         libvirt::kind().map(drop)
     }
 
-    async fn apply(&self, cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
-        let until = Instant::now() + Duration::from_millis(self.0.within.0);
-        loop {
-            let why = match libvirt::look(cx.host).await.map(|seen| ready(&seen.view)) {
-                Ok(Ok(source)) => return Ok(vec![Evidence::Healthy { source }]),
-                Ok(Err(why)) => why,
-                Err(problem) => problem.what,
-            };
-            if Instant::now() >= until {
-                return Err(Problem::new(format!("{why}, still after {}", self.0.within))
-                    .next("virsh -c qemu:///system list --all; systemctl status libvirtd virtqemud"));
-            }
-            sleep(LOOK_AGAIN * 4).await;
-        }
-    }
-
-    async fn probe(&self, _cx: &Cx<'_>, _note: &Note) -> Found {
-        Found::NotBegun
-    }
-
-    async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
-        Ok(Vec::new())
+    async fn see(&self, cx: &Cx<'_>) -> Result<Vec<Evidence>, Problem> {
+        let look = async || ready(&libvirt::look(cx.host).await?.view).map_err(Problem::new);
+        let source = until_well(self.0.within, LOOK_AGAIN * 4, look).await.map_err(|problem| {
+            problem.next("virsh -c qemu:///system list --all; systemctl status libvirtd virtqemud")
+        })?;
+        Ok(vec![Evidence::Healthy { source }])
     }
 }
 

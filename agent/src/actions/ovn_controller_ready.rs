@@ -1,12 +1,12 @@
 //! Sees that ovn-controller is connected and has caught up, and runs what is installed.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use drydock_types::{outcome::Evidence, step::Within};
-use tokio::time::{Instant, sleep};
 
-use super::{Action, Cx, Found, Note, Problem};
+use super::{
+    Cx, Problem,
+    look::{Look, until_well},
+};
 use crate::{
     ovn::{self, Seen, Tools},
     sys::units::LOOK_AGAIN,
@@ -17,8 +17,8 @@ use crate::{
 pub struct Ready<'a>(pub &'a Within);
 
 #[async_trait]
-impl Action for Ready<'_> {
-    async fn check(&self, _cx: &Cx<'_>) -> Result<(), Problem> {
+impl Look for Ready<'_> {
+    async fn ahead(&self, _cx: &Cx<'_>) -> Result<(), Problem> {
         if ovn::is_chassis(&Tools::installed()).await? {
             return Ok(());
         }
@@ -26,30 +26,14 @@ impl Action for Ready<'_> {
             .next("leave the node out, or configure OVN on it"))
     }
 
-    async fn apply(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
-        let until = Instant::now() + Duration::from_millis(self.0.within.0);
-        loop {
-            let why = match ovn::at(&Tools::installed()).await.and_then(|seen| ready(&seen)) {
-                Ok(source) => return Ok(vec![Evidence::Healthy { source }]),
-                Err(problem) => problem.what,
-            };
-            if Instant::now() >= until {
-                return Err(Problem::new(format!("{why}, still after {}", self.0.within))
-                    .next("ovn-appctl -t ovn-controller connection-status; journalctl -u ovn-controller -e")
-                    .next(
-                        "where the database is: ovn-sbctl list Chassis_Private; ovn-sbctl list SB_Global",
-                    ));
-            }
-            sleep(LOOK_AGAIN * 4).await;
-        }
-    }
-
-    async fn probe(&self, _cx: &Cx<'_>, _note: &Note) -> Found {
-        Found::NotBegun
-    }
-
-    async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
-        Ok(Vec::new())
+    async fn see(&self, _cx: &Cx<'_>) -> Result<Vec<Evidence>, Problem> {
+        let look = async || ready(&ovn::at(&Tools::installed()).await?);
+        let source = until_well(self.0.within, LOOK_AGAIN * 4, look).await.map_err(|problem| {
+            problem
+                .next("ovn-appctl -t ovn-controller connection-status; journalctl -u ovn-controller -e")
+                .next("where the database is: ovn-sbctl list Chassis_Private; ovn-sbctl list SB_Global")
+        })?;
+        Ok(vec![Evidence::Healthy { source }])
     }
 }
 

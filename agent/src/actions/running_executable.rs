@@ -13,7 +13,7 @@ use drydock_types::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{Action, Cx, Found, Note, Problem, unit};
+use super::{Cx, Problem, look::Look, unit};
 use crate::{
     policy::BinaryRule,
     sys::{
@@ -28,7 +28,7 @@ use crate::{
 pub struct Running<'a>(pub &'a RunningExecutable);
 
 /// What one look found.
-enum Look {
+enum Seen {
     /// All that is asked.
     Well(RunningUnit),
     /// Not yet, and why.
@@ -38,49 +38,41 @@ enum Look {
 }
 
 #[async_trait]
-impl Action for Running<'_> {
-    async fn check(&self, cx: &Cx<'_>) -> Result<(), Problem> {
+impl Look for Running<'_> {
+    async fn ahead(&self, cx: &Cx<'_>) -> Result<(), Problem> {
         cx.host.policy.may_watch(&self.0.unit)
     }
 
-    async fn apply(&self, cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
+    async fn see(&self, cx: &Cx<'_>) -> Result<Vec<Evidence>, Problem> {
         cx.host.policy.may_watch(&self.0.unit)?;
         let begun = Instant::now();
         let within = Duration::from_millis(self.0.within.0);
         loop {
             let why = match self.look(cx).await {
-                Look::Well(running) => return Ok(vec![Evidence::Running(running)]),
-                Look::NotYet(_) if begun.elapsed() < within => {
+                Seen::Well(running) => return Ok(vec![Evidence::Running(running)]),
+                Seen::NotYet(_) if begun.elapsed() < within => {
                     sleep(LOOK_AGAIN).await;
                     continue;
                 }
-                Look::NotYet(why) => format!("{why}, still after {}", self.0.within),
-                Look::Never(why) => why,
+                Seen::NotYet(why) => format!("{why}, still after {}", self.0.within),
+                Seen::Never(why) => why,
             };
             return Err(unit::failed(cx.host, &self.0.unit, why, begun).await);
         }
     }
-
-    async fn probe(&self, _cx: &Cx<'_>, _note: &Note) -> Found {
-        Found::NotBegun
-    }
-
-    async fn undo(&self, _cx: &Cx<'_>, _note: &Note) -> Result<Vec<Evidence>, Problem> {
-        Ok(Vec::new())
-    }
 }
 
 impl Running<'_> {
-    async fn look(&self, cx: &Cx<'_>) -> Look {
+    async fn look(&self, cx: &Cx<'_>) -> Seen {
         let info = match cx.host.units.load(&self.0.unit).await {
             Ok(info) => info,
-            Err(error) => return Look::NotYet(error.to_string()),
+            Err(error) => return Seen::NotYet(error.to_string()),
         };
         if info.active_state == "failed" && !info.job_pending && info.main_pid == 0 {
-            return Look::Never(format!("{} failed ({})", info.id, info.result));
+            return Seen::Never(format!("{} failed ({})", info.id, info.result));
         }
         if !info.is_running() {
-            return Look::NotYet(format!("{} is {}/{}", info.id, info.active_state, info.sub_state));
+            return Seen::NotYet(format!("{} is {}/{}", info.id, info.active_state, info.sub_state));
         }
         let due = cx.section.artifact.as_ref().map(|artifact| artifact.sha256);
         let (unit, path) = (self.0.unit.clone(), self.0.path.as_str().to_owned());
@@ -90,7 +82,7 @@ impl Running<'_> {
             process_look(&unit, &path, &info, stable, due, &policy.binaries)
         });
         let look = look.await;
-        look.unwrap_or_else(|error| Look::NotYet(format!("the process could not be looked at: {error}")))
+        look.unwrap_or_else(|error| Seen::NotYet(format!("the process could not be looked at: {error}")))
     }
 }
 
@@ -101,7 +93,7 @@ fn process_look(
     stable: Duration,
     due: Option<Sha256>,
     binaries: &BTreeMap<AbsPath, BinaryRule>,
-) -> Look {
+) -> Seen {
     let (id, pid) = (&info.id, info.main_pid);
     // What the file unpacked is in memory, and stands for it.
     let unpacked = unpacked::program_of(pid, binaries).filter(|it| it.program.as_str() == path);
@@ -110,30 +102,30 @@ fn process_look(
     match (memory, process::file_at(path)) {
         (Ok(memory), Ok(disk)) if memory == disk => {}
         (Ok(_), Ok(_)) => {
-            return Look::NotYet(format!("the main process of {id} ({pid}) runs another file than {path}"));
+            return Seen::NotYet(format!("the main process of {id} ({pid}) runs another file than {path}"));
         }
-        (_, Err(error)) => return Look::NotYet(format!("{path}: {error}")),
-        (Err(error), _) => return Look::NotYet(format!("the main process of {id} ({pid}): {error}")),
+        (_, Err(error)) => return Seen::NotYet(format!("{path}: {error}")),
+        (Err(error), _) => return Seen::NotYet(format!("the main process of {id} ({pid}): {error}")),
     }
     match process::age(pid) {
         Ok(age) if age >= stable => {}
         Ok(_) => {
-            return Look::NotYet(format!("the main process of {id} ({pid}) does not live for {stable:?}"));
+            return Seen::NotYet(format!("the main process of {id} ({pid}) does not live for {stable:?}"));
         }
-        Err(error) => return Look::NotYet(format!("the main process of {id} ({pid}): {error}")),
+        Err(error) => return Seen::NotYet(format!("the main process of {id} ({pid}): {error}")),
     }
     let exe = match process::exe(pid) {
         Ok(exe) => exe,
-        Err(error) => return Look::NotYet(format!("the main process of {id} ({pid}): {error}")),
+        Err(error) => return Seen::NotYet(format!("the main process of {id} ({pid}): {error}")),
     };
     let exe_sha256 = unpacked.as_ref().map_or(exe.sha256, |it| it.installed.sha256);
     if due.is_some_and(|due| due != exe_sha256) {
         let found = exe_sha256.short();
-        return Look::NotYet(format!(
+        return Seen::NotYet(format!(
             "the main process of {id} ({pid}) runs a file of digest {found}, not the artifact"
         ));
     }
-    Look::Well(RunningUnit {
+    Seen::Well(RunningUnit {
         unit: unit.clone(),
         pid,
         invocation: info.invocation_id.clone(),

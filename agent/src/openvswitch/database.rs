@@ -6,7 +6,7 @@ use drydock_types::openvswitch::Port;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::sys::units::printable_line;
+use crate::{ovsdb, sys::units::printable_line};
 
 /// One transaction, so that its tables belong together.
 pub(super) const ASK: [&str; 19] = [
@@ -94,17 +94,10 @@ impl Row<'_> {
         at.and_then(|at| self.1.get(at)).ok_or_else(|| format!("it has no column {column}"))
     }
 
-    /// The elements of a set; one element may stand without its set.
-    fn set(&self, column: &str) -> Result<Vec<&Value>, String> {
-        let cell = self.cell(column)?;
-        match tagged(cell) {
-            Some(("set", Value::Array(all))) => Ok(all.iter().collect()),
-            _ => Ok(vec![cell]),
-        }
-    }
-
+    /// Printable: they are shown to people.
     fn texts(&self, column: &str) -> Result<Vec<String>, String> {
-        self.set(column)?.into_iter().map(|cell| text(cell, column)).collect()
+        let cells = ovsdb::elements(self.cell(column)?).iter();
+        cells.map(|cell| ovsdb::text(cell, column).map(printable_line)).collect()
     }
 
     /// One text, or none.
@@ -117,11 +110,8 @@ impl Row<'_> {
     }
 
     fn uuids(&self, column: &str) -> Result<Vec<String>, String> {
-        let uuid = |cell| match tagged(cell) {
-            Some(("uuid", Value::String(uuid))) => Ok(uuid.clone()),
-            _ => Err(format!("{column} is no reference")),
-        };
-        self.set(column)?.into_iter().map(uuid).collect()
+        let cells = ovsdb::elements(self.cell(column)?).iter();
+        cells.map(|cell| ovsdb::uuid(cell, column).map(str::to_owned)).collect()
     }
 
     fn uuid(&self) -> Result<String, String> {
@@ -129,29 +119,8 @@ impl Row<'_> {
     }
 
     fn map(&self, column: &str) -> Result<BTreeMap<String, String>, String> {
-        let Some(("map", Value::Array(pairs))) = tagged(self.cell(column)?) else {
-            return Err(format!("{column} is no map"));
-        };
-        let pair = |pair: &Value| match pair.as_array().map(Vec::as_slice) {
-            Some([key, value]) => Ok((text(key, column)?, text(value, column)?)),
-            _ => Err(format!("{column} is no map of pairs")),
-        };
-        pairs.iter().map(pair).collect()
-    }
-}
-
-fn tagged(cell: &Value) -> Option<(&str, &Value)> {
-    match cell.as_array().map(Vec::as_slice) {
-        Some([Value::String(tag), value]) => Some((tag, value)),
-        _ => None,
-    }
-}
-
-/// Printable: it is shown to people.
-fn text(cell: &Value, column: &str) -> Result<String, String> {
-    match cell {
-        Value::String(text) => Ok(printable_line(text)),
-        _ => Err(format!("{column} is no text")),
+        let pairs = ovsdb::map(self.cell(column)?, column)?;
+        Ok(pairs.into_iter().map(|(key, value)| (printable_line(key), printable_line(value))).collect())
     }
 }
 
@@ -257,8 +226,7 @@ fn members(port: &Row<'_>, interfaces: &BTreeMap<String, Row<'_>>) -> Result<Vec
     let bond = if uuids.len() > 1 { Some(port.optional("name")?) } else { None };
     let member = |uuid: String| {
         let row = interfaces.get(&uuid).ok_or_else(|| "an interface is missing".to_owned())?;
-        let ofport = row
-            .set("ofport")?
+        let ofport = ovsdb::elements(row.cell("ofport")?)
             .first()
             .map_or(Ok(-1), |cell| cell.as_i64().ok_or_else(|| "ofport is no number".to_owned()))?;
         let (error, kind) = (row.optional("error")?, row.optional("type")?);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::sys::units::printable_line;
+use crate::{ovsdb, sys::units::printable_line};
 
 /// One row, by column.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -52,16 +52,13 @@ impl Row {
 
     /// A text. Raw: it is compared and handed back, and made printable by whoever shows it.
     pub(super) fn text(&self, column: &str) -> Result<String, String> {
-        text(self.cell(column)?, column)
+        ovsdb::text(self.cell(column)?, column).map(str::to_owned)
     }
 
     /// The texts of a set; one alone may stand without its set.
     pub(super) fn texts(&self, column: &str) -> Result<Vec<String>, String> {
-        let cell = self.cell(column)?;
-        match tagged(cell) {
-            Some(("set", Value::Array(all))) => all.iter().map(|cell| text(cell, column)).collect(),
-            _ => Ok(vec![text(cell, column)?]),
-        }
+        let cells = ovsdb::elements(self.cell(column)?).iter();
+        cells.map(|cell| ovsdb::text(cell, column).map(str::to_owned)).collect()
     }
 
     /// A number that counts.
@@ -71,26 +68,9 @@ impl Row {
 
     /// A map of texts.
     pub(super) fn map(&self, column: &str) -> Result<BTreeMap<String, String>, String> {
-        let Some(("map", Value::Array(pairs))) = tagged(self.cell(column)?) else {
-            return Err(format!("{column} is no map"));
-        };
-        let pair = |pair: &Value| match pair.as_array().map(Vec::as_slice) {
-            Some([key, value]) => Ok((text(key, column)?, text(value, column)?)),
-            _ => Err(format!("{column} is no map of pairs")),
-        };
-        pairs.iter().map(pair).collect()
+        let pairs = ovsdb::map(self.cell(column)?, column)?;
+        Ok(pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
     }
-}
-
-fn tagged(cell: &Value) -> Option<(&str, &Value)> {
-    match cell.as_array().map(Vec::as_slice) {
-        Some([Value::String(tag), value]) => Some((tag, value)),
-        _ => None,
-    }
-}
-
-fn text(cell: &Value, column: &str) -> Result<String, String> {
-    cell.as_str().map(str::to_owned).ok_or_else(|| format!("{column} is no text"))
 }
 
 #[cfg(test)]
