@@ -42,6 +42,8 @@ pub struct Known {
     pub source_version: Option<Version>,
     /// Wholly installed: unpacked and configured, nothing pending.
     pub installed: bool,
+    /// dpkg was ended while it was unpacking this; it must be unpacked anew before anything else is done with it.
+    pub half_unpacked: bool,
     /// On hold.
     pub held: bool,
 }
@@ -117,6 +119,7 @@ impl Database {
                 source: source.to_owned(),
                 source_version: Version::parse(source_version).ok(),
                 installed: state == 'i' && error == ' ',
+                half_unpacked: state == 'H' || error == 'R',
                 held: want == 'h',
             };
             database.packages.push(known);

@@ -132,10 +132,11 @@ impl<'a> Installer<'a> {
         if job.repair {
             self.configure(left()).await?;
         }
+        self.unpack_anew(job, left()).await?;
         let database = Database::look_in(self.root).await?;
         if job.changes.iter().any(|change| !is_at(&database, change)) {
             self.simulate(job, &database, left()).await?;
-            let output = effect!("agent.packages.install", self.apt(job, &[], left()).await)?;
+            let output = effect!("agent.packages.install", self.apt(job, &database, &[], left()).await)?;
             self.see(job, &output, left()).await?;
         }
         marks::put_back(self.root, &job.changes).await
@@ -188,22 +189,53 @@ impl<'a> Installer<'a> {
         }
     }
 
+    /// What dpkg was unpacking when it was ended: apt does nothing at all before that is whole again, and would have it of
+    /// an archive. dpkg takes the staged file itself, and what is to go it removes.
+    async fn unpack_anew(&self, job: &Job, within: Duration) -> Result<(), Problem> {
+        let database = Database::look_in(self.root).await?;
+        let half = |change: &&Change| known(&database, change).is_some_and(|known| known.half_unpacked);
+        let (come, go): (Vec<&Change>, Vec<&Change>) =
+            job.changes.iter().filter(half).partition(|change| change.to.is_some());
+        let files: Vec<String> =
+            come.into_iter().map(|change| self.file(change)).collect::<Result<_, _>>()?;
+        let names: Vec<String> = go.into_iter().map(|change| change.name.to_string()).collect();
+        for (verb, what) in
+            [(["--unpack"].as_slice(), files), (["--force-remove-reinstreq", "--remove"].as_slice(), names)]
+        {
+            if what.is_empty() {
+                continue;
+            }
+            let args: Vec<&str> = verb.iter().copied().chain(what.iter().map(String::as_str)).collect();
+            let program = self.root.dpkg(&args, within)?;
+            let output = effect!("agent.packages.unpack-anew", program.run().await)
+                .map_err(|error| Problem::new(error.to_string()))?;
+            well(&output, &format!("dpkg {}, over what an interrupted dpkg was unpacking,", args.join(" ")))?;
+        }
+        Ok(())
+    }
+
     async fn simulate(&self, job: &Job, database: &Database, within: Duration) -> Result<(), Problem> {
-        let output = self.apt(job, &["-qq", "-s"], within).await?;
+        let output = self.apt(job, database, &["-qq", "-s"], within).await?;
         well(&output, "apt-get -s install, with the very files that were staged")?;
         let said = String::from_utf8_lossy(&output.stdout);
         compare(&Simulation::parse(&said)?, job, database)
     }
 
-    async fn apt(&self, job: &Job, first: &[&str], within: Duration) -> Result<Output, Problem> {
-        let program = self.root.apt_get(&self.arguments(job, first)?, within)?;
+    async fn apt(
+        &self,
+        job: &Job,
+        database: &Database,
+        first: &[&str],
+        within: Duration,
+    ) -> Result<Output, Problem> {
+        let program = self.root.apt_get(&self.arguments(job, database, first)?, within)?;
         program.run().await.map_err(|error| {
             Problem::new(format!("installing: {error}"))
                 .next("see what hung: journalctl -u 'drydock-packages-*'")
         })
     }
 
-    fn arguments(&self, job: &Job, first: &[&str]) -> Result<Vec<String>, Problem> {
+    fn arguments(&self, job: &Job, database: &Database, first: &[&str]) -> Result<Vec<String>, Problem> {
         let mut all: Vec<String> = first.iter().chain(&["-y"]).map(|arg| (*arg).to_owned()).collect();
         if job.downgrade {
             all.push("--allow-downgrades".into());
@@ -215,17 +247,19 @@ impl<'a> Installer<'a> {
             all.push("--no-remove".into());
         }
         all.push("install".into());
-        for change in &job.changes {
-            match (&change.to, &change.new) {
-                (Some(_), Some(kept)) => all.push(path(&self.store.path(kept))?),
-                (Some(to), None) => {
-                    return Err(Problem::new(format!("no file of {} {to} was kept", change.name))
-                        .next("stage it again"));
-                }
-                (None, _) => all.push(format!("{}-", change.name)),
-            }
+        // apt, which knows no archive here, refuses to remove what dpkg does not know.
+        for change in job.changes.iter().filter(|it| it.to.is_some() || !is_at(database, it)) {
+            all.push(if change.to.is_some() { self.file(change)? } else { format!("{}-", change.name) });
         }
         Ok(all)
+    }
+
+    /// The staged file of what is to be installed.
+    fn file(&self, change: &Change) -> Result<String, Problem> {
+        match &change.new {
+            Some(kept) => path(&self.store.path(kept)),
+            None => Err(Problem::new(format!("no file of {} was kept", change.name)).next("stage it again")),
+        }
     }
 
     /// Is everything as it is to be? What apt says at its end is neither proof of it nor against it.

@@ -171,6 +171,16 @@ impl Bench {
         String::from_utf8(dpkg.unwrap().stdout).unwrap()
     }
 
+    /// As dpkg's database stands when it is killed while it unpacks the package.
+    fn break_off(&self, name: &str, state: &str) {
+        let path = self.root.path("/var/lib/dpkg/status");
+        let text = fs::read_to_string(&path).unwrap();
+        let of = format!("Package: {name}\nStatus: install ok installed\n");
+        assert!(text.contains(&of), "{text}");
+        let broken = format!("Package: {name}\nStatus: install reinstreq {state}\n");
+        fs::write(&path, text.replace(&of, &broken)).unwrap();
+    }
+
     pub(crate) fn nothing_holds_services(&self) {
         let left: Vec<_> =
             fs::read_dir(self.root.path("/usr/sbin")).unwrap().map(|it| it.unwrap().file_name()).collect();
@@ -382,6 +392,45 @@ async fn killed_in_the_middle_it_goes_on_or_back() {
         assert_eq!(bench.audit(), "");
         let policy = fs::read_to_string(bench.root.path("/usr/sbin/policy-rc.d")).unwrap();
         assert_eq!(policy, "#!/bin/sh\nexit 104\n", "{way}");
+    }
+}
+
+/// What dpkg 1.21.22 leaves that is killed while it unpacks: at first of the old version, at last of the new one.
+#[tokio::test]
+async fn killed_while_it_was_unpacking_it_goes_on_or_back() {
+    for (way, version, state) in [
+        (Way::Forward, "1", "half-installed"),
+        (Way::Forward, "2", "unpacked"),
+        (Way::Back, "1", "half-installed"),
+        (Way::Back, "2", "unpacked"),
+    ] {
+        let Some(bench) = Bench::new() else { return };
+        let changes = [
+            bench.change(Some(&deb("lib", "1")), Some(&deb("lib", "2"))),
+            bench.change(Some(&deb("switch", "1")), Some(&deb("switch", "2"))),
+            bench.change(None, Some(&deb("new", "2"))),
+        ];
+        bench.before(&changes).await;
+        // As far as it came: some files are of the other version, and a package that was not there is begun.
+        if version == "2" {
+            assert_eq!(bench.run(&Bench::job(Way::Forward, changes.to_vec())).await.failed, None);
+        }
+        bench.break_off("switch", state);
+        if version == "2" {
+            bench.break_off("new", "half-installed");
+        }
+        let (done, end) = match way {
+            Way::Forward => (
+                bench.run(&Bench::job(Way::Forward, changes.to_vec())).await,
+                ["lib 2", "new 2", "switch 2"].as_slice(),
+            ),
+            Way::Back => {
+                (bench.run(&Bench::job(Way::Back, back(&changes))).await, ["lib 1", "switch 1"].as_slice())
+            }
+        };
+        assert_eq!(done.failed, None, "{way} from {version} {state}");
+        assert_eq!(bench.is().await, end, "{way} from {version} {state}");
+        assert_eq!(bench.audit(), "");
     }
 }
 
