@@ -103,18 +103,16 @@ pub async fn now(host: &Host, section: &Section, why: &str) -> Result<Report, Pr
     reported(host, section.effect).await
 }
 
+/// The reverter as systemd runs it: whatever kills it, it goes on where it was.
+const fn reverter_unit<'a>(name: &'a str, command: &'a [String]) -> Apart<'a> {
+    Apart { until_done: true, ..Apart::new(name, DESCRIPTION, command) }
+}
+
 /// Starts the reverter and waits for its report.
 async fn reported(host: &Host, effect: EffectId) -> Result<Report, Problem> {
     let place = Place::of(&host.state_dir);
     let (name, command) = (unit_name(effect), command(&host.state_dir, effect));
-    let apart = Apart {
-        name: &name,
-        description: DESCRIPTION,
-        command: &command,
-        until_done: true,
-        afterwards: &[],
-        stop_within: None,
-    };
+    let apart = reverter_unit(&name, &command);
     let longest = match place.state()? {
         State::Armed(plan) | State::Reverting(plan) if plan.effect == effect => reverter::longest(&plan),
         // Its report is there, or nothing will come any more.
@@ -159,14 +157,7 @@ pub async fn disarm(host: &Host, section: &Section) -> Result<(), Problem> {
 pub async fn put_away(host: &Host, effect: EffectId) {
     let name = unit_name(effect);
     let command = command(&host.state_dir, effect);
-    let apart = Apart {
-        name: &name,
-        description: DESCRIPTION,
-        command: &command,
-        until_done: true,
-        afterwards: &[],
-        stop_within: None,
-    };
+    let apart = reverter_unit(&name, &command);
     if let Err(error) = host.units.stop_timer(&apart).await {
         tracing::warn!(%error, "the timer of a revert that is not needed any more was not stopped; it takes no other change back");
     }

@@ -70,14 +70,7 @@ impl Action for Reboot<'_> {
         let description = "Drydock: start the node anew";
         // Until it is down the agent has nothing else to do, and does not hold the shutdown up.
         cx.host.ending.expect();
-        let apart = Apart {
-            name: &name,
-            description,
-            command: &command,
-            until_done: false,
-            afterwards: &[],
-            stop_within: None,
-        };
+        let apart = Apart::new(&name, description, &command);
         cx.host.units.start_apart(&apart).await.map_err(|error| Problem::new(error.to_string()))?;
         sleep(Duration::from_millis(self.0.within.0)).await;
         Err(Problem::new(format!("the node was told to restart and is still up after {}", self.0.within))

@@ -57,14 +57,7 @@ impl Restart<'_> {
         let command = [systemctl.display().to_string(), "restart".into(), info.id.clone()];
         let description = "Drydock: restart the agent, which has exchanged itself";
         cx.host.ending.expect();
-        let apart = Apart {
-            name: &name,
-            description,
-            command: &command,
-            until_done: false,
-            afterwards: &[],
-            stop_within: None,
-        };
+        let apart = Apart::new(&name, description, &command);
         if let Err(error) = cx.host.units.start_apart(&apart).await {
             return Problem::new(error.to_string());
         }

@@ -93,12 +93,10 @@ impl Outside<'_> {
         let command = of(&["--effect", &effect, "--way", self.way.word()]);
         let name = self.name();
         let apart = Apart {
-            name: &name,
-            description: "Drydock: install staged packages",
-            command: &command,
             until_done: true,
             afterwards: &of(&["--settle"]),
             stop_within: Some(longest(job)),
+            ..Apart::new(&name, "Drydock: install staged packages", &command)
         };
         self.units.start_apart(&apart).await.map_err(|error| {
             Problem::new(format!("the packages' installation could not be started: {error}"))

@@ -19,10 +19,10 @@ use tokio::{
 };
 
 use super::{
-    AGAIN, BOOT_UNIT, DESCRIPTION, command, confirm,
+    AGAIN, BOOT_UNIT, command, confirm,
     place::{Place, State},
     plan::{FileBack, PackagesBack, Plan, SwitchBack, UnitBack, unix_ms},
-    unit_name,
+    reverter_unit, unit_name,
 };
 use crate::{
     actions::{Problem, install_packages},
@@ -33,7 +33,7 @@ use crate::{
         files::{self, FileError},
         network::Network,
         packages,
-        units::{UnitsError, apart::Apart},
+        units::UnitsError,
     },
 };
 
@@ -196,14 +196,7 @@ pub(super) async fn start_timer(
     left: Duration,
 ) -> Result<(), Problem> {
     let name = unit_name(plan.effect);
-    let apart = Apart {
-        name: &name,
-        description: DESCRIPTION,
-        command,
-        until_done: true,
-        afterwards: &[],
-        stop_within: None,
-    };
+    let apart = reverter_unit(&name, command);
     // From here on whoever stops this agent may be the revert: it does not wait for the section's end.
     host.ending.expect();
     match host.units.start_apart_after(&apart, left).await {

@@ -13,7 +13,7 @@ use nix::{
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
-    process::{Child, Command},
+    process::{Child, ChildStdout, Command},
     time::{Instant, timeout_at},
 };
 
@@ -172,27 +172,8 @@ impl Program {
     /// When it cannot be started, does not end in time (it is killed with its process group), or cannot be read.
     /// A failing exit status is no error here: the caller knows what it means.
     pub async fn run(&self) -> Result<Output, ExecError> {
-        let io = |source| ExecError::Io { program: self.path.clone(), source };
-        let until = Instant::now() + self.deadline;
-        let mut child = self.spawn()?;
-        let mut group = Group::of(&child);
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let work = async {
-            // Read on past the limit, so that a talkative program ends instead of blocking.
-            let (stdout, stderr, status) = tokio::try_join!(
-                drain(stdout, self.max_output),
-                drain(stderr, self.max_output),
-                child.wait()
-            )?;
-            Ok(Output { status, stdout, stderr })
-        };
-        if let Ok(done) = timeout_at(until, work).await {
-            group.0 = None;
-            return done.map_err(io);
-        }
-        group.kill();
-        let _ = child.wait().await;
-        Err(ExecError::Deadline { program: self.path.clone(), deadline: self.deadline })
+        // Read on past the limit, so that a talkative program ends instead of blocking.
+        self.to_its_end(|stdout| drain(stdout, self.max_output)).await
     }
 
     /// Runs it to its end and hands on each line of its standard output as it comes, without its newline: what is
@@ -205,15 +186,24 @@ impl Program {
         longest: usize,
         mut each: impl FnMut(&[u8]) -> std::io::Result<()> + Send,
     ) -> Result<Output, ExecError> {
-        let io = |source| ExecError::Io { program: self.path.clone(), source };
+        self.to_its_end(|stdout| async move {
+            lines(stdout, longest, &mut each).await?;
+            Ok(Vec::new())
+        })
+        .await
+    }
+
+    async fn to_its_end<F>(&self, read: impl FnOnce(Option<ChildStdout>) -> F) -> Result<Output, ExecError>
+    where
+        F: Future<Output = std::io::Result<Vec<u8>>>,
+    {
         let until = Instant::now() + self.deadline;
         let mut child = self.spawn()?;
         let mut group = Group::of(&child);
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (stdout, stderr) = (read(child.stdout.take()), child.stderr.take());
         let work = async {
-            let ((), stderr) =
-                tokio::try_join!(lines(stdout, longest, &mut each), drain(stderr, self.max_output))?;
-            Ok(Output { status: child.wait().await?, stdout: Vec::new(), stderr })
+            let (stdout, stderr) = tokio::try_join!(stdout, drain(stderr, self.max_output))?;
+            Ok(Output { status: child.wait().await?, stdout, stderr })
         };
         let done = timeout_at(until, work).await;
         if let Ok(Ok(output)) = done {
@@ -223,7 +213,7 @@ impl Program {
         group.kill();
         let _ = child.wait().await;
         match done {
-            Ok(done) => done.map_err(io),
+            Ok(done) => done.map_err(|source| ExecError::Io { program: self.path.clone(), source }),
             Err(_) => Err(ExecError::Deadline { program: self.path.clone(), deadline: self.deadline }),
         }
     }

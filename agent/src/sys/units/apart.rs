@@ -23,7 +23,13 @@ pub struct Apart<'a> {
     pub stop_within: Option<Duration>,
 }
 
-impl Apart<'_> {
+impl<'a> Apart<'a> {
+    /// A service that is started once, and stopped as systemd does by itself.
+    #[must_use]
+    pub const fn new(name: &'a str, description: &'a str, command: &'a [String]) -> Self {
+        Self { name, description, command, until_done: false, afterwards: &[], stop_within: None }
+    }
+
     /// The service's name.
     #[must_use]
     pub fn service(&self) -> String {
