@@ -7,6 +7,8 @@ mod artifact;
 mod desk;
 #[path = "files/form.rs"]
 mod form;
+#[path = "files/guides.rs"]
+mod guides;
 #[path = "files/hostile.rs"]
 mod hostile;
 #[path = "files/kubernetes.rs"]
