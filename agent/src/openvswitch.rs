@@ -5,6 +5,7 @@
 //! | [`database`] | reads what `ovs-vsctl --format=json` answers, strictly |
 //! | [`flows`] | flows, groups, meters: streamed, counted, with a digest that does not depend on their order |
 //! | [`daemons`] | which processes serve, and whether they run what is installed |
+//! | [`module`] | the kernel's own part, which a reload does not exchange |
 //! | [`compare`] | what differs between two looks |
 //! | [`saved`] | the picture and the flows on the disk, and their replay |
 //! | [`reload`] | the reload itself, and the mending of one that went wrong |
@@ -15,6 +16,7 @@ pub mod compare;
 pub mod daemons;
 pub mod database;
 pub mod flows;
+pub mod module;
 pub mod reload;
 pub mod saved;
 

@@ -175,8 +175,9 @@ fn evidence(said: Evidence) -> Evidence {
             let qemu = qemu.iter().take(LOG_LINES).map(|(version, count)| (text(version), *count)).collect();
             Evidence::GuestsKept { guests, version: text(&version), qemu }
         }
-        Evidence::FlowsKept { before, after, same, version } => {
-            Evidence::FlowsKept { before, after, same, version: text(&version) }
+        Evidence::FlowsKept { before, after, same, version, module } => {
+            let module = module.as_deref().map(text);
+            Evidence::FlowsKept { before, after, same, version: text(&version), module }
         }
         said @ (Evidence::Artifact { .. }
         | Evidence::Swapped { .. }

@@ -154,7 +154,7 @@ impl Reload<'_> {
         }
         match Daemons::look(&cx.host.units).await {
             Ok(now) if now.both_differ(before) && now.run_installed() => match work.is_kept().await {
-                Ok(Some(seen)) => Found::Seen(vec![work.evidence(&seen)]),
+                Ok(Some(seen)) => Found::Seen(vec![work.evidence(&seen).await]),
                 Ok(None) => Found::NotBegun,
                 Err(problem) => Found::Undecidable(problem.what),
             },

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     Seen, compare,
     daemons::{self, Daemons},
+    module,
     saved::{Saved, Store},
 };
 use crate::{
@@ -47,7 +48,7 @@ impl Reload<'_> {
         let job = self.units.run(&info.id, Verb::Reload, others, self.within).await;
         let why = match job {
             Ok(JobEnd::Done | JobEnd::Unseen) => match self.kept(&before, until).await {
-                Ok(seen) => return Ok(vec![self.evidence(&seen)]),
+                Ok(seen) => return Ok(vec![self.evidence(&seen).await]),
                 Err(why) => why,
             },
             Ok(JobEnd::Not(word)) => format!("systemd's job to reload {} ended as {word}", info.id),
@@ -155,13 +156,13 @@ impl Reload<'_> {
     }
 
     /// What was seen of it.
-    #[must_use]
-    pub fn evidence(&self, now: &Seen) -> Evidence {
+    pub async fn evidence(&self, now: &Seen) -> Evidence {
         Evidence::FlowsKept {
             before: compare::count(&self.saved.seen.view),
             after: compare::count(&now.view),
             same: compare::same_flows(&self.saved.seen, now, FlowsMust::Equal),
             version: now.view.version.clone().unwrap_or_default(),
+            module: module::waits_for_reboot().await,
         }
     }
 }

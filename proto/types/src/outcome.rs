@@ -288,6 +288,9 @@ pub enum Evidence {
         same: bool,
         /// The version that the switch answers.
         version: String,
+        /// Where the kernel's module that is loaded is not the one that is installed: which, and that it needs a reboot.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        module: Option<String>,
     },
     /// A file was put where a service takes it from.
     Placed {

@@ -126,6 +126,7 @@ fn judge(now: &Look, before: &Told, unchanged: Duration) -> Result<Vec<Evidence>
         after: now.told.flows,
         same,
         version: now.version.clone(),
+        module: None,
     };
     Ok(vec![Evidence::Healthy { source }, kept])
 }
@@ -162,7 +163,13 @@ mod tests {
     #[test]
     fn one_that_has_caught_up_and_written_the_same_flows_anew_has_taken_over() {
         let evidence = judged(|_| {}).unwrap();
-        let kept = Evidence::FlowsKept { before: 145, after: 145, same: true, version: "23.03.9".into() };
+        let kept = Evidence::FlowsKept {
+            before: 145,
+            after: 145,
+            same: true,
+            version: "23.03.9".into(),
+            module: None,
+        };
         assert!(evidence.contains(&kept), "{evidence:?}");
         assert!(matches!(&evidence[0], Evidence::Healthy { source } if source.contains("n1 at 7")));
     }

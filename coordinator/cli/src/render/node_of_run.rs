@@ -178,9 +178,10 @@ pub(crate) fn evidence(seen: &Evidence) -> String {
                 qemu.iter().map(|(version, count)| format!("{count} on QEMU {version}")).collect();
             format!("libvirt {version}: {guests} guests are the same processes as before, {}", some(&qemu))
         }
-        Evidence::FlowsKept { before, after, same, version } => {
+        Evidence::FlowsKept { before, after, same, version, module } => {
             let same = if *same { "the same" } else { "not the same" };
-            format!("Open vSwitch {version}: {before} flows before, {after} now, {same}")
+            let module = module.as_ref().map_or_else(String::new, |module| format!("; {module}"));
+            format!("version {version}: {before} flows before, {after} now, {same}{module}")
         }
         Evidence::Placed { path, sha256, replaced } => {
             let replaced =
