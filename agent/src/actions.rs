@@ -6,6 +6,7 @@
 
 pub(crate) mod backup;
 pub mod backup_k3s;
+mod beside;
 pub mod check_k3s;
 pub mod check_swap;
 pub mod etcd_member_healthy;

@@ -13,7 +13,7 @@ use drydock_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Cx, Found, Note, Problem, unit};
+use super::{Action, Cx, Found, Note, Problem, beside::Beside, unit};
 use crate::openvswitch::{
     self, Seen, compare,
     daemons::{self, Daemons},
@@ -27,6 +27,14 @@ use crate::{
 
 /// How long somebody else's job on the unit is waited for before the step is refused.
 const SETTLE: Duration = Duration::from_secs(5);
+
+/// What Debian's reload has systemd stop, start or reload.
+const OWN: [&str; 4] = [
+    "openvswitch-switch.service",
+    "ovsdb-server.service",
+    "ovs-vswitchd.service",
+    "ovs-record-hostname.service",
+];
 
 /// The reload.
 #[derive(Debug)]
@@ -84,8 +92,11 @@ impl Action for Reload<'_> {
 
     async fn apply(&self, cx: &Cx<'_>, note: &Note) -> Result<Vec<Evidence>, Problem> {
         let (_, saved) = read(cx, note).await?;
-        unit::judged(cx.host, &self.0.unit).await?;
-        self.work(cx, &store(cx), &saved).run(Others::Respect).await
+        let info = unit::judged(cx.host, &self.0.unit).await?;
+        let beside = Beside::look(cx.host).await?;
+        let evidence = self.work(cx, &store(cx), &saved).run(Others::Respect).await?;
+        beside.untouched(cx.host, |name| name == info.id || OWN.contains(&name)).await?;
+        Ok(evidence)
     }
 
     async fn probe(&self, cx: &Cx<'_>, note: &Note) -> Found {

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::{
     Action, Cx, Found, Note, Problem,
+    beside::Beside,
     unit::{self, Job},
 };
 use crate::{
@@ -156,6 +157,7 @@ impl Restart<'_> {
     async fn restart(&self, cx: &Cx<'_>, others: Others) -> Result<Vec<Evidence>, Problem> {
         let before = self.at_rest(cx).await?;
         before.keep(cx.host, cx.section.effect)?;
+        let beside = Beside::look(cx.host).await?;
         let within = Duration::from_millis(self.0.within.0);
         let not = Some(before.invocation.as_str()).filter(|invocation| !invocation.is_empty());
         let job = Job { unit: &self.0.unit, within, verb: Verb::Restart, others, not };
@@ -164,6 +166,10 @@ impl Restart<'_> {
             Err(problem) => self.once_more(cx.host, job, problem).await?,
         };
         evidence.extend(after::as_before(cx.host, self.0, &before).await?);
+        // What is taken back is judged by its guests and by those that they live by.
+        if others == Others::Respect {
+            beside.untouched(cx.host, |name| after::is_its_own(name, self.0.unit.as_str())).await?;
+        }
         Ok(evidence)
     }
 

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Action, Cx, Found, Note, Problem,
+    beside::Beside,
     unit::{self, Job},
 };
 use crate::{
@@ -116,7 +117,11 @@ impl Action for Restart<'_> {
 
     async fn apply(&self, cx: &Cx<'_>, note: &Note) -> Result<Vec<Evidence>, Problem> {
         let before: Before = note.read()?;
-        self.restart(cx, &before.told, Others::Respect).await
+        let info = unit::judged(cx.host, &self.0.unit).await?;
+        let beside = Beside::look(cx.host).await?;
+        let evidence = self.restart(cx, &before.told, Others::Respect).await?;
+        beside.untouched(cx.host, |name| name == info.id).await?;
+        Ok(evidence)
     }
 
     async fn probe(&self, cx: &Cx<'_>, note: &Note) -> Found {

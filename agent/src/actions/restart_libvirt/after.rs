@@ -29,6 +29,12 @@ const OTHERS: [&str; 8] = [
     "ovn-controller.service",
 ];
 
+/// The daemon itself, or one of a modular libvirt's others, which come and go as they are needed. (Of these, the ones that guests
+/// live by are compared apart.)
+pub(super) fn is_its_own(name: &str, daemon: &str) -> bool {
+    name == daemon || (name.starts_with("virt") && name.ends_with("d.service"))
+}
+
 /// The invocations of those that are up, and of what would stop along with the daemon.
 pub(super) async fn others(host: &Host, daemon: &UnitInfo) -> Result<BTreeMap<String, String>, Problem> {
     let mut found = BTreeMap::new();
@@ -146,6 +152,16 @@ mod tests {
         );
         assert!(untouched(&units("a"), &BTreeMap::new()).unwrap_err().what.contains("not up any more"));
         assert_eq!(untouched(&BTreeMap::new(), &units("a")), Ok(()));
+    }
+
+    #[test]
+    fn the_daemons_of_a_modular_libvirt_come_and_go_and_nobody_else_does() {
+        for own in ["libvirtd.service", "virtqemud.service", "virtnetworkd.service"] {
+            assert!(is_its_own(own, "libvirtd.service"), "{own}");
+        }
+        for other in ["libvirt-guests.service", "nova-compute.service", "virtual-router.service"] {
+            assert!(!is_its_own(other, "libvirtd.service"), "{other}");
+        }
     }
 
     #[test]
