@@ -341,7 +341,7 @@ impl Sessions {
         drop(sessions);
         // Who asked also reads it: not under the lock that every stream and the driver wait for.
         let answer = match result.observation.len() {
-            _ if !result.error.is_empty() => Err(heard::text(&result.error)),
+            _ if !result.error.is_empty() => Err(with_next(&result)),
             bytes if bytes > MAX_OBSERVATION_BYTES => Err(format!(
                 "{node}'s agent answered with {bytes} bytes; {MAX_OBSERVATION_BYTES} are the most"
             )),
@@ -349,6 +349,13 @@ impl Sessions {
         };
         let _ = waiting.send(answer);
     }
+}
+
+/// Why nothing was seen, with what a person does about it.
+fn with_next(result: &agent::ObserveResult) -> String {
+    let next: Vec<&str> = result.next.iter().take(limits::MAX_NEXT).map(String::as_str).collect();
+    let error = heard::text(&result.error);
+    if next.is_empty() { error } else { heard::text(&format!("{error} (next: {})", next.join("; "))) }
 }
 
 /// An observation's bytes, or why there is none.
@@ -460,8 +467,20 @@ mod tests {
         sessions.observed(
             &node(),
             seat.id,
-            agent::ObserveResult { request, observation, error: String::new() },
+            agent::ObserveResult { request, observation, ..agent::ObserveResult::default() },
         );
         assert!(long.await.unwrap().unwrap_err().contains("are the most"));
+    }
+
+    #[test]
+    fn why_nothing_was_seen_is_told_with_what_to_do_and_is_bounded() {
+        let said = |error: &str, next: &[&str]| {
+            let next = next.iter().map(|&next| next.to_owned()).collect();
+            with_next(&agent::ObserveResult { error: error.into(), next, ..agent::ObserveResult::default() })
+        };
+        assert_eq!(said("no", &[]), "no");
+        assert_eq!(said("no", &["ls", "a\nb"]), "no (next: ls; a b)");
+        let many = "x".repeat(300);
+        assert!(said("no", &[many.as_str(); 9]).len() <= 500);
     }
 }

@@ -16,6 +16,8 @@ pub const BACKUP_QUOTA_BYTES: u64 = 64 << 30;
 pub const MAX_EFFECTS_PER_MESSAGE: usize = 1024;
 /// The longest outcome, in bytes as it is signed. An agent bounds what it writes well below.
 pub const MAX_OUTCOME_BYTES: usize = 256 << 10;
+/// Lines of what to do next beside one error.
+pub const MAX_NEXT: usize = 8;
 /// Entries in any list of Hello.
 pub const MAX_HELLO_ENTRIES: usize = 256;
 /// Messages waiting to be sent on one stream; a slower peer is disconnected rather than buffered for.

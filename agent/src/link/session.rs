@@ -9,7 +9,7 @@ use drydock_proto::{
         to_agent::Message as Order,
     },
     edge,
-    limits::{LAPSE, MAX_EFFECTS_PER_MESSAGE, MAX_HELLO_ENTRIES, MAX_MESSAGE_BYTES, STREAM_QUEUE},
+    limits::{LAPSE, MAX_EFFECTS_PER_MESSAGE, MAX_HELLO_ENTRIES, MAX_MESSAGE_BYTES, MAX_NEXT, STREAM_QUEUE},
 };
 use drydock_types::{
     EffectId, Fence, Head, Step,
@@ -31,6 +31,7 @@ use super::{
     outbox::{Line, bytes, signed},
 };
 use crate::{
+    actions::Problem,
     executor::Dispatch,
     executor::NotObeyed,
     journal::{Heads, JournalError, Stored},
@@ -281,19 +282,23 @@ impl<'a> Session<'a> {
     /// Looks, beside everything else; a look that outlives the stream is given up.
     fn observe(&mut self, raw: agent::Observe) {
         let (line, request) = (self.line.clone(), raw.request);
-        let say = move |result: Result<Vec<u8>, String>| {
-            let (observation, error) = match result {
-                Ok(observation) => (observation, String::new()),
-                Err(error) => (Vec::new(), error),
+        let say = move |result: Result<Vec<u8>, Problem>| {
+            let (observation, error, next) = match result {
+                Ok(observation) => (observation, String::new(), Vec::new()),
+                Err(Problem { what, mut next, .. }) => {
+                    next.truncate(MAX_NEXT);
+                    (Vec::new(), what, next)
+                }
             };
-            line.send(Message::Observed(agent::ObserveResult { request, observation, error }));
+            line.send(Message::Observed(agent::ObserveResult { request, observation, error, next }));
         };
         if self.looks.len() >= LOOKS {
-            return say(Err(format!("this agent already looks at {LOOKS} things; ask again later")));
+            let why = format!("this agent already looks at {LOOKS} things; ask again later");
+            return say(Err(Problem::new(why)));
         }
         let probe = match decode::<Probe>("probe", &raw.probe) {
             Ok(probe) => probe,
-            Err(error) => return say(Err(error.to_string())),
+            Err(error) => return say(Err(Problem::new(error.to_string()))),
         };
         let within = Duration::from_millis(raw.deadline_ms.into()).min(LONGEST_LOOK);
         if let Probe::Record { nonce } = probe {
@@ -306,7 +311,7 @@ impl<'a> Session<'a> {
                 let statement = String::from_utf8_lossy(&statement).into_owned();
                 say(match signature {
                     Some(signature) => Ok(encode(&Observation::Record(RecordView { statement, signature }))),
-                    None => Err("what this agent keeps of the record could not be signed".into()),
+                    None => Err(Problem::new("what this agent keeps of the record could not be signed")),
                 });
             });
             return;
@@ -315,8 +320,8 @@ impl<'a> Session<'a> {
         self.looks.spawn(async move {
             say(match timeout(within, eyes.look(&probe)).await {
                 Ok(Ok(seen)) => Ok(encode(&seen)),
-                Ok(Err(problem)) => Err(problem.what),
-                Err(_) => Err(format!("nothing was seen within {within:?}")),
+                Ok(Err(problem)) => Err(problem),
+                Err(_) => Err(Problem::new(format!("nothing was seen within {within:?}"))),
             });
         });
     }

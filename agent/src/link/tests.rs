@@ -179,7 +179,7 @@ impl Eyes for Blinking {
         match probe {
             Probe::Host {} => Ok(Observation::Host(self.facts())),
             Probe::Etcd {} => std::future::pending().await,
-            _ => Err(Problem::new("nothing to be seen")),
+            _ => Err(Problem::new("nothing to be seen").next("look yourself")),
         }
     }
 }
@@ -426,6 +426,9 @@ async fn looks_are_bounded_in_number_and_time_and_refuse_what_they_do_not_know()
     assert!(observed(stream.next().await).error.contains("shell"));
     stream.say(look(3, r#"{"etcd":{}}"#, 20)).await;
     assert!(observed(stream.next().await).error.contains("20ms"));
+    stream.say(look(4, r#"{"packages":{}}"#, 1000)).await;
+    let seen = observed(stream.next().await);
+    assert_eq!((seen.error.as_str(), seen.next), ("nothing to be seen", vec!["look yourself".to_owned()]));
     for request in 0..9 {
         stream.say(look(request, r#"{"etcd":{}}"#, 60_000)).await;
     }

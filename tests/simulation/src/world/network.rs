@@ -148,7 +148,7 @@ impl World {
                 running.sessions.observed(
                     &node,
                     session,
-                    agent::ObserveResult { request, observation, error },
+                    agent::ObserveResult { request, observation, error, next: Vec::new() },
                 );
                 return None;
             }

@@ -159,8 +159,10 @@ impl Shared {
         let eyes = self.eyes.lock().unwrap();
         let seen = eyes.as_ref().map_or_else(|| Err("a puppet sees nothing".to_owned()), |eyes| eyes(&probe));
         match seen {
-            Ok(seen) => ObserveResult { request, observation: document::encode(&seen), error: String::new() },
-            Err(error) => ObserveResult { request, observation: Vec::new(), error },
+            Ok(seen) => {
+                ObserveResult { request, observation: document::encode(&seen), ..ObserveResult::default() }
+            }
+            Err(error) => ObserveResult { request, error, ..ObserveResult::default() },
         }
     }
 }
