@@ -5,10 +5,7 @@ use std::time::Duration;
 use drydock_types::{PackageName, Version};
 
 use super::root::Root;
-use crate::{
-    actions::Problem,
-    sys::{exec::Program, units::printable_line},
-};
+use crate::{actions::Problem, sys::units::printable_line};
 
 /// One line a package. Tabs stand in none of these fields.
 const FORMAT: &str =
@@ -62,20 +59,7 @@ impl Database {
     /// # Errors
     /// As [`Database::look`].
     pub async fn look_in(root: &Root) -> Result<Self, Problem> {
-        Self::read(root.query(&["-W", "-f", FORMAT], PATIENCE)?).await
-    }
-
-    /// Asks dpkg, with an option that says which database: `--admindir=…`.
-    ///
-    /// # Errors
-    /// As [`Database::look`].
-    pub async fn look_at(option: Option<String>) -> Result<Self, Problem> {
-        let args: Vec<&str> = option.iter().map(String::as_str).chain(["-W", "-f", FORMAT]).collect();
-        Self::read(Root::here().query(&args, PATIENCE)?).await
-    }
-
-    async fn read(ask: Program) -> Result<Self, Problem> {
-        let ask = ask.max_output(MAX_OUTPUT);
+        let ask = root.query(&["-W", "-f", FORMAT], PATIENCE)?.max_output(MAX_OUTPUT);
         let unknown = |why: String| {
             Problem::new(format!("what is installed cannot be seen: {why}"))
                 .next("dpkg --audit; dpkg-query -W")

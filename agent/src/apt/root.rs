@@ -53,13 +53,12 @@ impl Root {
         Self { dir: "/".into() }
     }
 
-    /// A folder with a dpkg database of its own, whose packages' scripts are run outside of it.
-    #[cfg(test)]
+    /// A folder with a dpkg database of its own, whose packages' scripts are run outside of it: tests.
     pub(crate) const fn at(dir: PathBuf) -> Self {
         Self { dir }
     }
 
-    fn is_node(&self) -> bool {
+    pub(super) fn is_node(&self) -> bool {
         self.dir == Path::new("/")
     }
 

@@ -102,7 +102,7 @@ impl Stager {
     }
 
     async fn foresee_alone(&self, order: Order<'_>, until: Instant) -> Result<Foreseen, Problem> {
-        let database = Database::look_at(self.apt.admin_dir()).await?;
+        let database = Database::look_in(self.apt.root()).await?;
         may_begin(&database, order)?;
         archives::update(&self.apt, left(until)?).await?;
         let all = Archives::read(&self.apt, wanted(&database, order)).await?;
@@ -200,7 +200,7 @@ impl Stager {
     /// When it cannot be read.
     pub async fn staged(&self, order: Order<'_>) -> Result<Option<Staged>, Problem> {
         let Some(set) = self.store.read(order.asked, order.to).await? else { return Ok(None) };
-        let database = Database::look_at(self.apt.admin_dir()).await?;
+        let database = Database::look_in(self.apt.root()).await?;
         let holds = |change: &Change| {
             let here = database.named(&change.name).find(|it| it.version.is_some());
             here.and_then(|it| it.version.as_ref()) == change.from.as_ref()

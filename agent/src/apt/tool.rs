@@ -1,4 +1,5 @@
-//! How apt is run: by its path, with a configuration of ours behind the node's own, and its word when it fails.
+//! How apt reads archives and fetches: by its path, with a configuration of ours behind the node's own, and its word when it
+//! fails. How it installs, which changes the node and so reads no archive, is [`Root`]'s.
 //!
 //! The archives, keys, proxies and pins are the node's (`/etc/apt`). The lists and the cache are ours, so that a look at
 //! the archives changes nothing for the node's own apt, and its hooks are not run.
@@ -12,7 +13,7 @@ use std::{
 
 use drydock_failpoint::durable;
 
-use super::staged::disk;
+use super::{root::Root, staged::disk};
 use crate::{
     actions::Problem,
     sys::{
@@ -73,16 +74,10 @@ pub struct Apt {
     get: PathBuf,
     /// Our folder: its lists, its cache, its configuration.
     dir: PathBuf,
-    /// Another root than `/`: tests and images.
-    root: Option<Root>,
-}
-
-/// A root that is not this machine's.
-#[derive(Debug, Clone)]
-struct Root {
-    at: PathBuf,
-    /// More of apt's configuration: its architectures.
-    config: String,
+    /// Whose sources, keys and database.
+    root: Root,
+    /// More of apt's configuration, behind all other.
+    more: String,
 }
 
 impl Apt {
@@ -96,7 +91,7 @@ impl Apt {
                 "no package manager is here that this build of the agent knows (apt with dpkg)",
             ));
         };
-        Ok(Self { get, dir: dir.to_owned(), root: None })
+        Ok(Self { get, dir: dir.to_owned(), root: Root::here(), more: String::new() })
     }
 
     /// This machine's programs on another root: its sources, keys and dpkg's database are taken from there. `config`
@@ -105,22 +100,19 @@ impl Apt {
     /// # Errors
     /// When there is no apt here.
     pub fn under(root: &Path, config: &str, dir: &Path) -> Result<Self, Problem> {
-        let root = Root { at: root.to_owned(), config: config.to_owned() };
-        Ok(Self { root: Some(root), ..Self::here(dir)? })
+        Ok(Self { root: Root::at(root.to_owned()), more: config.to_owned(), ..Self::here(dir)? })
     }
 
     /// A path of the node.
     #[must_use]
     pub fn path(&self, absolute: &str) -> PathBuf {
-        let root = self.root.as_ref().map_or(Path::new("/"), |root| root.at.as_path());
-        root.join(absolute.trim_start_matches('/'))
+        self.root.path(absolute)
     }
 
-    /// The option that has dpkg and dpkg-query look at this root; none on the node itself.
+    /// Whose packages these are.
     #[must_use]
-    pub fn admin_dir(&self) -> Option<String> {
-        let admin = |root: &Root| format!("--admindir={}", root.at.join("var/lib/dpkg").display());
-        self.root.as_ref().map(admin)
+    pub const fn root(&self) -> &Root {
+        &self.root
     }
 
     /// Our folder of index files.
@@ -162,18 +154,16 @@ impl Apt {
                 Err(Problem::new(format!("{} is no path that apt's configuration can hold", path.display())))
             }
         };
-        if let Some(root) = &self.root {
-            set("Dir", root.at.clone())?;
-            set("Dir::State", root.at.join("var/lib/apt"))?;
-            set("Dir::State::status", root.at.join("var/lib/dpkg/status"))?;
-            set("Dir::Etc", root.at.join("etc/apt"))?;
+        if !self.root.is_node() {
+            set("Dir", self.path("/"))?;
+            set("Dir::State", self.path("/var/lib/apt"))?;
+            set("Dir::State::status", self.path("/var/lib/dpkg/status"))?;
+            set("Dir::Etc", self.path("/etc/apt"))?;
         }
         set("Dir::State::lists", self.lists())?;
         set("Dir::Cache", self.dir.join("cache"))?;
         set("Dir::Cache::archives", self.dir.join("cache/archives"))?;
-        if let Some(root) = &self.root {
-            text.push_str(&root.config);
-        }
+        text.push_str(&self.more);
         Ok(text)
     }
 
