@@ -116,7 +116,10 @@ impl Action for Reload<'_> {
     async fn undo(&self, cx: &Cx<'_>, note: &Note) -> Result<Vec<Evidence>, Problem> {
         let (before, saved) = read(cx, note).await?;
         unit::judged(cx.host, &self.0.unit).await?;
-        let store = store(cx);
+        self.work(cx, &store(cx), &saved).is_over().await;
+        let host = cx.host;
+        let (store, saved) =
+            reload::picture_back(&host.units, &host.state_dir, cx.section.effect, saved).await?;
         let work = self.work(cx, &store, &saved);
         work.mend().await?;
         let now = Daemons::look(&cx.host.units).await?;
@@ -130,8 +133,15 @@ impl Action for Reload<'_> {
         let (Ok((_, saved)), Ok(last)) = (read(cx, note).await, before.read::<Daemons>()) else {
             return Found::NotBegun;
         };
-        let store = store(cx);
-        self.found(cx, &self.work(cx, &store, &saved), &last).await
+        let (forward, back) = (store(cx), Store::back(&cx.host.state_dir, cx.section.effect));
+        if !forward.is_done() {
+            return self.found(cx, &self.work(cx, &forward, &saved), &last).await;
+        }
+        match back.read(None).await {
+            Ok(Some(begun)) => self.found(cx, &self.work(cx, &back, &begun), &last).await,
+            // Nothing was saved for it, so nothing had been stopped.
+            Ok(None) | Err(_) => Found::NotBegun,
+        }
     }
 }
 
@@ -165,7 +175,10 @@ impl Reload<'_> {
         }
         match Daemons::look(&cx.host.units).await {
             Ok(now) if now.both_differ(before) && now.run_installed() => match work.is_kept().await {
-                Ok(Some(seen)) => Found::Seen(vec![work.evidence(&seen).await]),
+                Ok(Some(seen)) => match work.store.keep_done().await {
+                    Ok(()) => Found::Seen(vec![work.evidence(&seen).await]),
+                    Err(problem) => Found::Undecidable(problem.what),
+                },
                 Ok(None) => Found::NotBegun,
                 Err(problem) => Found::Undecidable(problem.what),
             },

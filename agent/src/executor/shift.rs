@@ -20,10 +20,13 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use self::{confirmed::Guard, undo::Back};
+use self::{
+    confirmed::Guard,
+    undo::{Back, in_undo_order},
+};
 use super::{
     Event, Listener, MAX_RESUMED,
-    admit::{changes, is_checked_ahead, is_of_unit, step},
+    admit::{changes, is_checked_ahead, step},
     bounds,
     workshop::Workshop,
 };
@@ -415,11 +418,6 @@ impl<'a> Shift<'a> {
     const fn allowed(&self) -> Duration {
         Duration::from_millis(self.open.section.deadline.0)
     }
-}
-
-/// Files first, then units, each from the last to the first: units come back running what lies on the disk.
-fn in_undo_order(steps: &mut [(u32, Step, Note)]) {
-    steps.sort_by_key(|(index, step, _)| (is_of_unit(step), u32::MAX - index));
 }
 
 /// Says how far a step is, not too often.

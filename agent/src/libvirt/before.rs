@@ -11,8 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{actions::Problem, host::Host, sys::files::kept};
 
+/// Below the agent's state directory.
+const DIR: &str = "libvirt";
 /// The largest such file: 8192 guests at some 150 bytes are 1.2 MB.
 const MAX_BYTES: u64 = 8 << 20;
+/// So many changes' files are kept: a way back may come after another change.
+const KEPT: usize = 8;
 
 /// Right before a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +134,9 @@ impl Before {
     /// When it cannot be written.
     pub fn keep(&self, host: &Host, effect: EffectId) -> Result<(), Problem> {
         let path = file(host, effect);
-        kept::write(&path, self).map(drop).map_err(|error| {
+        let dir = host.state_dir.join(DIR);
+        let written = kept::write(&path, self).and_then(|_| kept::prune(&dir, KEPT, &name(effect)));
+        written.map_err(|error| {
             Problem::new(format!(
                 "what stands before the restart cannot be kept in {}: {error}",
                 path.display()
@@ -168,7 +174,11 @@ impl Triple {
 }
 
 fn file(host: &Host, effect: EffectId) -> PathBuf {
-    host.state_dir.join("libvirt").join(format!("{effect}.json"))
+    host.state_dir.join(DIR).join(name(effect))
+}
+
+fn name(effect: EffectId) -> String {
+    format!("{effect}.json")
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ fn bridge(name: &str, was: &Bridge, is: &Bridge, all: &mut Vec<String>) {
 
 fn flows(name: &str, was: &Bridge, is: &Bridge, controlled: bool, all: &mut Vec<String>) {
     if controlled {
-        if is.flows < was.flows / 10 * OF_TEN {
+        if is.flows < was.flows.saturating_mul(OF_TEN).div_ceil(10) {
             all.push(format!(
                 "{name}: its controller had written {} flows and has {} so far",
                 was.flows, is.flows
@@ -228,6 +228,15 @@ mod tests {
         assert_eq!(with(190, FlowsMust::CaughtUp), (0, true));
         assert_eq!(with(0, FlowsMust::CaughtUp).0, 1);
         assert_eq!(with(200, FlowsMust::Equal), (1, false));
+        // Nor of a bridge that has few of them.
+        let (mut was, mut is) =
+            (seen().view.bridges["br-int"].clone(), seen().view.bridges["br-int"].clone());
+        for (before, now, wrong) in [(9, 0, 1), (9, 9, 0), (19, 9, 1), (19, 18, 0), (0, 0, 0)] {
+            (was.flows, is.flows) = (before, now);
+            let mut all = Vec::new();
+            flows("br-int", &was, &is, true, &mut all);
+            assert_eq!(all.len(), wrong, "{before} and then {now}: {all:?}");
+        }
         let mut now = seen();
         br0(&mut now).flows = 0;
         assert!(!same_flows(&seen(), &now, FlowsMust::CaughtUp), "br0 has no controller");

@@ -4,9 +4,9 @@
 //! hold its flows back, starts it, tells it the flows again and lets them go. It ends with 0 also where a bridge took
 //! none of them back (seen with a flow that names a meter): so what counts is what the bridges have afterwards.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use drydock_types::{UnitName, openvswitch::FlowsMust, outcome::Evidence};
+use drydock_types::{EffectId, UnitName, openvswitch::FlowsMust, outcome::Evidence};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -20,6 +20,9 @@ use crate::{
     ovn::{self, Behind},
     sys::units::{JobEnd, LOOK_AGAIN, Others, Units, Verb},
 };
+
+/// Starting what is down and the replays take no longer, beside the reload itself.
+pub const MEND: Duration = Duration::from_secs(240);
 
 /// A reload, with what was saved before it.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +39,33 @@ pub struct Reload<'a> {
     pub within: Duration,
 }
 
+/// By which picture a change is taken back. Right behind a reload that did not come to its end it is the one of before: what was lost
+/// is replayed. One that did has lost nothing, and flows have been written and removed since, by whoever writes them: those of now
+/// are what is kept. A way back that was interrupted goes on with the picture that it began with.
+///
+/// # Errors
+/// When the switch cannot be seen or saved now.
+pub async fn picture_back(
+    units: &Units,
+    state_dir: &Path,
+    effect: EffectId,
+    saved: Saved,
+) -> Result<(Store, Saved), Problem> {
+    let forward = Store::of(state_dir, effect);
+    if !forward.is_done() {
+        return Ok((forward, saved));
+    }
+    let back = Store::back(state_dir, effect);
+    if !back.is_done()
+        && let Some(begun) = back.read(None).await?
+    {
+        return Ok((back, begun));
+    }
+    daemons::start_what_is_down(units).await?;
+    let (now, _) = back.save(saved.must).await?;
+    Ok((back, now))
+}
+
 impl Reload<'_> {
     /// Reloads, and sees that both daemons are others, run what is installed, and the switch is as before.
     ///
@@ -48,7 +78,10 @@ impl Reload<'_> {
         let job = self.units.run(&info.id, Verb::Reload, others, self.within).await;
         let why = match job {
             Ok(JobEnd::Done | JobEnd::Unseen) => match self.kept(&before, until).await {
-                Ok(seen) => return Ok(vec![self.evidence(&seen).await]),
+                Ok(seen) => {
+                    self.store.keep_done().await?;
+                    return Ok(vec![self.evidence(&seen).await]);
+                }
                 Err(why) => why,
             },
             Ok(JobEnd::Not(word)) => format!("systemd's job to reload {} ended as {word}", info.id),
@@ -60,6 +93,14 @@ impl Reload<'_> {
             Err(problem) => problem.next("forwarding is not what it was: look at it now").after(&why),
         };
         Err(problem.next(format!("journalctl -u {} -u ovs-vswitchd -u ovsdb-server", info.id)))
+    }
+
+    /// Waits for a reload that goes on without its agent: what is mended beside it would be in its way. One that hangs is mended
+    /// all the same.
+    pub async fn is_over(&self) {
+        if let Err(error) = self.units.settled(self.unit, self.within).await {
+            tracing::warn!(%error, "Open vSwitch is put back all the same");
+        }
     }
 
     /// Everything as before, within the time; or what is not.
@@ -172,5 +213,49 @@ impl Problem {
     fn after(mut self, first: &str) -> Self {
         self.what = format!("{first}; {}", self.what);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use drydock_types::openvswitch::OpenvswitchView;
+
+    use super::*;
+    use crate::policy::Policy;
+
+    fn saved(must: FlowsMust) -> Saved {
+        let view = OpenvswitchView {
+            version: Ok("3.1.0".into()),
+            db_version: Ok("3.1.0".into()),
+            schema: "8.3.1".into(),
+            other_config: Default::default(),
+            flow_restore_wait: false,
+            dpdk: false,
+            bridges: Default::default(),
+        };
+        let seen = Seen { view, dialects: Default::default(), controlled: Vec::new() };
+        Saved { seen, must, bridges: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn flows_of_before_are_replayed_only_behind_a_reload_that_did_not_come_to_its_end() {
+        let (dir, effect) = (tempfile::tempdir().unwrap(), EffectId([7; 32]));
+        let units = Units::of(&Policy::default()).unwrap();
+        let forward = Store::of(dir.path(), effect);
+        let by = || async {
+            let before = saved(FlowsMust::Equal);
+            let (_, by) = picture_back(&units, dir.path(), effect, before).await.unwrap();
+            by.must
+        };
+        assert_eq!(by().await, FlowsMust::Equal, "it may have been interrupted anywhere");
+        forward.keep_done().await.unwrap();
+        // A way back that was begun, and interrupted.
+        let back = dir.path().join(format!("openvswitch/{effect}-back"));
+        fs::create_dir_all(&back).unwrap();
+        let begun = serde_json::to_vec(&saved(FlowsMust::CaughtUp)).unwrap();
+        fs::write(back.join("picture.json"), begun).unwrap();
+        assert_eq!(by().await, FlowsMust::CaughtUp);
     }
 }

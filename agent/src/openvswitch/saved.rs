@@ -20,11 +20,20 @@ use super::{
 };
 use crate::{
     actions::Problem,
-    sys::{blocking, exec::Program, files, units::printable_line},
+    sys::{
+        blocking,
+        exec::Program,
+        files::{self, kept},
+        units::printable_line,
+    },
 };
 
 /// The folder of all that is saved.
 const DIR: &str = "openvswitch";
+/// So many changes' folders are kept. One with ten thousand flows takes some megabytes.
+const KEPT: usize = 4;
+const BACK: &str = "-back";
+const DONE: &str = "done.json";
 const PICTURE: &str = "picture.json";
 /// The largest picture that is read.
 const MAX_PICTURE: u64 = 32 << 20;
@@ -76,6 +85,27 @@ impl Store {
         Self(state_dir.join(DIR).join(effect.to_string()))
     }
 
+    /// Of the way back of an effect that had come to its end.
+    #[must_use]
+    pub fn back(state_dir: &Path, effect: EffectId) -> Self {
+        Self(state_dir.join(DIR).join(format!("{effect}{BACK}")))
+    }
+
+    /// Keeps that the switch was as before afterwards: from then on its flows are others' to change.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub async fn keep_done(&self) -> Result<(), Problem> {
+        let path = self.0.join(DONE);
+        blocking(move || kept::write(&path, &true).map(drop).map_err(disk(&path))).await
+    }
+
+    /// Was it?
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.0.join(DONE).exists()
+    }
+
     fn file(&self, bridge: &str, what: &str) -> PathBuf {
         self.0.join(format!("{bridge}.{what}"))
     }
@@ -98,7 +128,7 @@ impl Store {
         .next("free some space there"))
     }
 
-    /// Looks at the switch and saves it; on return it is on the disk. What earlier changes have left is removed.
+    /// Looks at the switch and saves it; on return it is on the disk. What changes before the last few have left is removed.
     ///
     /// # Errors
     /// When something cannot be seen or written.
@@ -314,14 +344,16 @@ pub async fn let_go() -> Result<Option<String>, Problem> {
     done.map(|_| Some(format!("{key} was cleared")))
 }
 
-/// An empty folder, and none of earlier changes.
+/// An empty folder, and those of the last few changes: each may still have to be taken back, also behind another's reload.
 fn fresh(dir: &Path) -> io::Result<()> {
     let all = dir.parent().ok_or_else(|| io::Error::other("it has no parent"))?;
-    match fs::remove_dir_all(all) {
+    match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    fs::create_dir_all(dir)
+    kept::make(dir)?;
+    let own = dir.file_name().unwrap_or_default().to_string_lossy();
+    kept::prune(all, KEPT, own.trim_end_matches(BACK))
 }
 
 fn write_picture(path: &Path, text: &[u8]) -> io::Result<()> {
@@ -335,4 +367,28 @@ fn write_picture(path: &Path, text: &[u8]) -> io::Result<()> {
         durable!("agent.openvswitch.save-sync-dir", dir.sync_all())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_save_leaves_those_of_the_last_few_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |number: u8| Store::of(dir.path(), EffectId([number; 32])).0;
+        for number in 0..9 {
+            fresh(&of(number)).unwrap();
+            fs::write(of(number).join(PICTURE), "{}").unwrap();
+        }
+        let there = |number: u8| of(number).join(PICTURE).exists();
+        assert!(there(7) && there(8), "a way back may come after another change");
+        assert_eq!(fs::read_dir(dir.path().join(DIR)).unwrap().count(), KEPT);
+        // The way back of an old one takes nothing of its own away.
+        fresh(&Store::back(dir.path(), EffectId([5; 32])).0).unwrap();
+        assert!(there(5));
+        // Begun anew: nothing of the same change's first attempt is left.
+        fresh(&of(8)).unwrap();
+        assert!(!there(8));
+    }
 }

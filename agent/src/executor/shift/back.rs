@@ -10,7 +10,7 @@ use drydock_types::{
 };
 use tokio::time::Instant;
 
-use super::{Back, Shift, Throttle, in_undo_order, within};
+use super::{Back, Shift, Throttle, undo::in_undo_order, within};
 use crate::{
     actions::{Note, Problem},
     executor::{admit, bounds, undoes},

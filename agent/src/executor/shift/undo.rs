@@ -14,7 +14,9 @@ use tokio::time::{Instant, timeout_at};
 use super::{LOOK, Shift, Throttle, bounds, millis, within};
 use crate::{
     actions::{Found, Note},
+    executor::admit::is_of_unit,
     journal::{JournalError, Record},
+    openvswitch::reload::MEND,
 };
 
 /// The part of the time that is left which a look before a step back may take: the rest is for the step.
@@ -29,8 +31,25 @@ pub(super) const fn patience(step: &Step) -> Duration {
         }
         // dpkg goes on by itself, and is waited for.
         Step::InstallPackages(packages) => LOOK.saturating_add(Duration::from_millis(packages.within.0)),
+        // Its restart is waited for, and then its guests.
+        Step::RestartLibvirt(it) => LOOK.saturating_add(Duration::from_millis(it.within.0).saturating_mul(2)),
+        // What was interrupted is mended by the look: a switch that is left in the middle forwards nothing new.
+        Step::ReloadOpenvswitch(it) => {
+            LOOK.saturating_add(Duration::from_millis(it.within.0)).saturating_add(MEND)
+        }
+        // One that was told to leave is started by the look, and given its time to catch up.
+        Step::RestartOvnController(it) => {
+            LOOK.saturating_add(Duration::from_millis(it.within.0).saturating_mul(3))
+        }
         _ => LOOK,
     }
+}
+
+/// Files first, then packages, then units, each from the last to the first: units come back running what lies on the disk, and
+/// so does a service that the packages' scripts have ended and that comes back with them.
+pub(super) fn in_undo_order(steps: &mut [(u32, Step, Note)]) {
+    let turn = |step: &Step| (is_of_unit(step), matches!(step, Step::InstallPackages(_)));
+    steps.sort_by_key(|(index, step, _)| (turn(step), u32::MAX - index));
 }
 
 /// A step that is to be taken back.
@@ -139,7 +158,13 @@ impl Shift<'_> {
 
 #[cfg(test)]
 mod tests {
-    use drydock_types::{Millis, UnitName, step::UnitStep};
+    use drydock_types::{
+        AbsPath, Millis, UnitName,
+        libvirt::RestartLibvirt,
+        openvswitch::{ReloadOpenvswitch, RestartOvnController},
+        packages::Packages,
+        step::{SwapBinary, UnitStep},
+    };
 
     use super::*;
 
@@ -147,10 +172,35 @@ mod tests {
     fn a_restart_that_is_slow_to_come_back_is_looked_at_for_all_of_its_time() {
         for within in [Millis::secs(1), Millis::secs(60), Millis::secs(900)] {
             let unit = UnitStep { unit: UnitName::parse("x.service").unwrap(), within };
-            for step in [Step::StartUnit(unit.clone()), Step::RestartUnit(unit)] {
+            let libvirt = RestartLibvirt { within, ..RestartLibvirt::default() };
+            let switch = ReloadOpenvswitch { within, ..ReloadOpenvswitch::default() };
+            let controller = RestartOvnController { within, ..RestartOvnController::default() };
+            for step in [
+                Step::StartUnit(unit.clone()),
+                Step::RestartUnit(unit),
+                Step::RestartLibvirt(libvirt),
+                Step::ReloadOpenvswitch(switch),
+                Step::RestartOvnController(controller),
+            ] {
                 // The look ends by itself at the step's own time, and says then what it saw.
                 assert!(patience(&step) > Duration::from_millis(within.0), "{step:?}");
             }
         }
+    }
+
+    #[test]
+    fn files_come_back_before_packages_and_both_before_units() {
+        let swap = || Step::SwapBinary(SwapBinary { path: AbsPath::parse("/usr/bin/x").unwrap() });
+        let unit = || UnitStep { unit: UnitName::parse("x.service").unwrap(), within: Millis::secs(1) };
+        let steps = [
+            swap(),
+            Step::StopUnit(unit()),
+            Step::InstallPackages(Packages::default()),
+            Step::StartUnit(unit()),
+            swap(),
+        ];
+        let mut back: Vec<_> = (0..).zip(steps).map(|(index, step)| (index, step, Note::none())).collect();
+        in_undo_order(&mut back);
+        assert_eq!(back.iter().map(|(index, ..)| *index).collect::<Vec<_>>(), [4, 0, 2, 3, 1]);
     }
 }

@@ -2,10 +2,12 @@
 
 use std::{path::Path, time::Duration};
 
+use drydock_types::EffectId;
+
 use crate::{
     openvswitch::{
         daemons::Daemons,
-        reload::Reload,
+        reload::{self, MEND, Reload},
         saved::{Saved, Store},
     },
     policy::Policy,
@@ -13,12 +15,9 @@ use crate::{
     sys::units::{Others, Units},
 };
 
-/// Starting what is down and the replays take no longer, beside the reload itself.
-const BESIDE: Duration = Duration::from_secs(240);
-
 /// How long it may take.
 pub(super) fn longest(plan: &Plan) -> Duration {
-    plan.switch.as_ref().map_or(Duration::ZERO, |back| within(back).saturating_add(BESIDE))
+    plan.switch.as_ref().map_or(Duration::ZERO, |back| within(back).saturating_add(MEND))
 }
 
 const fn within(back: &SwitchBack) -> Duration {
@@ -32,20 +31,25 @@ pub(super) async fn put_back(state_dir: &Path, plan: &Plan) -> Result<Option<Str
     // Nothing was saved, so nothing had been stopped.
     let Some(saved) = store.read(None).await.map_err(|problem| problem.what)? else { return Ok(None) };
     let units = Units::of(&Policy::default()).map_err(|error| error.to_string())?;
-    restore(&units, back, &store, &saved).await
+    restore(&units, state_dir, plan.effect, back, &store, &saved).await
 }
 
 async fn restore(
     units: &Units,
+    state_dir: &Path,
+    effect: EffectId,
     back: &SwitchBack,
     store: &Store,
     saved: &Saved,
 ) -> Result<Option<String>, String> {
-    // A reload that goes on without its agent ends first.
-    if let Err(error) = units.settled(&back.unit, within(back)).await {
-        eprintln!("{error}; Open vSwitch is put back all the same");
-    }
-    let reload = Reload { units, unit: &back.unit, store, saved, within: within(back) };
+    let first = Reload { units, unit: &back.unit, store, saved, within: within(back) };
+    first.is_over().await;
+    let picture = reload::picture_back(units, state_dir, effect, saved.clone()).await;
+    let (store, saved) = picture.unwrap_or_else(|problem| {
+        eprintln!("{problem}; Open vSwitch is put back by what was saved before the change");
+        (store.clone(), saved.clone())
+    });
+    let reload = Reload { store: &store, saved: &saved, ..first };
     let mut done = reload.mend().await.map_err(|problem| problem.what)?;
     let now = Daemons::look(units).await.map_err(|problem| problem.what)?;
     if !now.run_installed() {

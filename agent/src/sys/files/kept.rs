@@ -11,6 +11,9 @@ use drydock_failpoint::durable;
 use drydock_types::Sha256;
 use serde::{Serialize, de::DeserializeOwned};
 
+/// The name of a folder's lock, where it has one.
+pub const LOCK: &str = "lock";
+
 /// Writes a digest, a newline, and the JSON text that it is of. On return it is on the disk, for root alone, and so is every
 /// folder that was made for it. Gives the digest.
 ///
@@ -68,11 +71,59 @@ pub fn make(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Leaves the youngest entries of a folder, so many in all with one whose name begins like this and that is not to go. They are named
+/// by their changes, so what the last few have left stays for their way back. A folder that is not there has none.
+///
+/// # Errors
+/// When the disk says no.
+pub fn prune(dir: &Path, most: usize, but: &str) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut old = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        // A lock belongs to no change.
+        if name != LOCK && !name.to_str().is_some_and(|name| name.starts_with(but)) {
+            old.push((entry.metadata()?.modified()?, entry.path(), entry.file_type()?.is_dir()));
+        }
+    }
+    old.sort();
+    let over = old.len().saturating_sub(most.saturating_sub(1));
+    old.into_iter().take(over).try_for_each(|(_, path, is_dir)| match is_dir {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn the_last_few_stay_and_this_one_and_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = || {
+            let names =
+                fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
+            std::collections::BTreeSet::from_iter(names)
+        };
+        prune(&dir.path().join("none"), 3, "x").unwrap();
+        for (age, name) in ["lock", "mine", "oldest", "older", "a", "b"].iter().enumerate() {
+            let file = File::create(dir.path().join(name)).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(age as u64)).unwrap();
+        }
+        fs::create_dir_all(dir.path().join("folder/in")).unwrap();
+        prune(dir.path(), 3, "mine").unwrap();
+        assert_eq!(left(), ["b", "folder", "lock", "mine"].map(str::to_owned).into());
+        prune(dir.path(), 1, "mine").unwrap();
+        assert_eq!(left(), ["lock", "mine"].map(str::to_owned).into());
+    }
 
     #[test]
     fn what_was_written_is_read_with_its_digest_and_damage_is_told() {
