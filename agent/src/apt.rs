@@ -3,6 +3,7 @@
 pub mod archives;
 pub mod beside;
 pub mod database;
+pub mod ended;
 pub mod held_still;
 pub mod index;
 pub mod install;

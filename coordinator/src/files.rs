@@ -19,6 +19,7 @@ mod artifact;
 mod compile;
 mod decode;
 mod diagnostic;
+mod package_rules;
 mod parameters;
 mod recipe_rules;
 mod recipes;

@@ -13,11 +13,12 @@ use drydock_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Cx, Found, Note, Problem, unit};
+use super::{Action, Cx, Found, Note, Problem};
 use crate::{
     apt::{
         beside,
         database::Database,
+        ended::{Ended, May, boot_id},
         held_still::HeldStill,
         install::{self, is_at, is_not},
         job::{Before, Done, Job, Jobs, Way},
@@ -30,13 +31,12 @@ use crate::{
     host::Host,
     revert::arm,
     sys::{
-        blocking, boot, stale,
-        units::{Others, Verb, services},
+        blocking,
+        stale::{self, Stale},
+        units::services,
     },
 };
 
-/// How long the start of a service may take that the packages' scripts have ended.
-const START: Duration = Duration::from_secs(90);
 /// Processes that are named in the evidence.
 const STALE_NAMED: usize = 16;
 
@@ -115,6 +115,7 @@ impl Action for Install<'_> {
             within: self.0.within,
         };
         let done = outside(cx, Way::Forward).run(&job).await?;
+        ended(cx, &jobs(cx)).keep(&before).await?;
         well(cx, &before, done).await
     }
 
@@ -135,9 +136,13 @@ impl Action for Install<'_> {
         if !database.half_done.is_empty() || !before.changes.iter().all(|change| is_at(&database, change)) {
             return Found::NotBegun;
         }
-        match Jobs::of(&cx.host.state_dir).done(cx.section.effect, Way::Forward) {
+        let jobs = jobs(cx);
+        match jobs.done(cx.section.effect, Way::Forward) {
             // What is wrong beside the versions is said by doing it again, which changes none of them.
-            Ok(Some(done)) => well(cx, &before, done).await.map_or(Found::NotBegun, Found::Seen),
+            Ok(Some(done)) => match ended(cx, &jobs).keep(&before).await {
+                Ok(()) => well(cx, &before, done).await.map_or(Found::NotBegun, Found::Seen),
+                Err(_) => Found::NotBegun,
+            },
             // Its marks may be missing: doing it again sets them and changes nothing else.
             Ok(None) => Found::NotBegun,
             Err(problem) => Found::Undecidable(problem.what),
@@ -168,10 +173,10 @@ impl Action for Install<'_> {
             beside,
             within: self.0.within,
         };
-        let services = services_now(cx).await?;
+        let up = ended(cx, &jobs(cx)).keep_up().await?;
         let done = outside.run(&job).await?;
-        // A service that the way there has touched is not asked about again: those that run now.
-        let then = Before { services, boot_id: boot_id()?, ..before.clone() };
+        // A service that the way there has touched is not asked about again: those that ran right before.
+        let then = Before { services: up.services, boot_id: up.boot_id, ..before.clone() };
         // Whatever came of it: nobody stays down because packages were exchanged.
         let (well, back) = (well(cx, &then, done).await, bring_back(cx, &before).await);
         let (mut evidence, back) = (well?, back?);
@@ -188,10 +193,11 @@ impl Action for Install<'_> {
             database.half_done.is_empty()
                 && install::back(&before.changes).iter().all(|it| is_at(database, it))
         };
-        let done = Jobs::of(&cx.host.state_dir).done(cx.section.effect, Way::Back);
-        match (Database::look().await, done, ended_since(cx, &before).await) {
-            (Ok(database), Ok(Some(Done { failed: None, .. })), Ok(ended))
-                if is_back(&database) && ended.is_empty() =>
+        let jobs = jobs(cx);
+        let done = jobs.done(cx.section.effect, Way::Back);
+        match (Database::look().await, done, ended(cx, &jobs).missing(&before).await) {
+            (Ok(database), Ok(Some(Done { failed: None, .. })), Ok(missing))
+                if is_back(&database) && missing.is_empty() =>
             {
                 Found::Done
             }
@@ -210,8 +216,9 @@ impl Install<'_> {
                 held.name
             )));
         }
-        let (_, stale) = stale_now().await?;
-        Ok(Before { changes, services: services_now(cx).await?, boot_id: boot_id()?, stale })
+        let stale = stale_now().await?.count;
+        let up = ended(cx, &jobs(cx)).up().await?;
+        Ok(Before { changes, services: up.services, boot_id: up.boot_id, stale })
     }
 }
 
@@ -287,7 +294,8 @@ async fn well(cx: &Cx<'_>, before: &Before, done: Done) -> Result<Vec<Evidence>,
     if boot_id()? == before.boot_id {
         let mut but = named(cx).await;
         but.extend(stale::unit(std::process::id()));
-        let touched = services::touched(&before.services, &services_now(cx).await?, &but);
+        let up = ended(cx, &jobs(cx)).up().await?;
+        let touched = services::touched(&before.services, &up.services, &but);
         if !touched.is_empty() {
             return Err(Problem::new(format!(
                 "the packages' scripts went past what holds services still: {}",
@@ -297,13 +305,14 @@ async fn well(cx: &Cx<'_>, before: &Before, done: Done) -> Result<Vec<Evidence>,
             .next("a unit that this change may restart is named by a step of the recipe"));
         }
     }
-    let (still, count) = stale_now().await?;
+    let now = stale_now().await?;
+    let unread = now.unread.iter().map(|process| format!("not seen: {process}"));
     Ok(vec![Evidence::PackagesChanged {
         changed: done.changed,
         kept: done.kept,
         held_still: done.held_still,
-        stale: (before.stale, count),
-        still: still.iter().take(STALE_NAMED).map(word).collect(),
+        stale: (before.stale, now.count),
+        still: now.named.iter().map(word).chain(unread).take(STALE_NAMED).collect(),
     }])
 }
 
@@ -336,58 +345,36 @@ async fn named(cx: &Cx<'_>) -> Vec<String> {
     names
 }
 
-async fn services_now(cx: &Cx<'_>) -> Result<std::collections::BTreeMap<String, services::Service>, Problem> {
-    cx.host.units.services().await.map_err(|error| {
-        Problem::new(format!("which services run cannot be seen: {error}"))
-            .next("systemctl list-units --type=service")
-    })
+fn jobs(cx: &Cx<'_>) -> Jobs {
+    Jobs::of(&cx.host.state_dir)
 }
 
-/// The services that ran before the installation and do not any more. Some packages' scripts end their daemon themselves and
-/// leave its start to systemd, which is held back (Debian's ovn-host: `ovn-appctl exit --restart` in its preinst).
-async fn ended_since(cx: &Cx<'_>, before: &Before) -> Result<Vec<String>, Problem> {
-    // After a start of the node systemd has started what it starts.
-    if boot_id()? != before.boot_id {
-        return Ok(Vec::new());
-    }
-    let now = services_now(cx).await?;
-    Ok(services::gone(&before.services, &now).map(str::to_owned).collect())
+const fn ended<'a>(cx: &Cx<'a>, jobs: &'a Jobs) -> Ended<'a> {
+    Ended { units: &cx.host.units, jobs, effect: cx.section.effect }
 }
 
-/// Starts them, where this node's policy lets it.
+/// The services that the packages' scripts have ended are started, where this node's policy lets it.
 async fn bring_back(cx: &Cx<'_>, before: &Before) -> Result<Vec<Evidence>, Problem> {
-    let (mut evidence, mut failed) = (Vec::new(), None);
-    for name in ended_since(cx, before).await? {
-        match start(cx, &name).await {
-            Ok(seen) => evidence.extend(seen),
-            Err(problem) => failed = failed.or(Some(problem)),
-        }
-    }
-    failed.map_or(Ok(evidence), Err)
+    let policy = &cx.host.policy;
+    let started = ended(cx, &jobs(cx)).bring_back(before, May::Policy(policy), &policy.binaries).await?;
+    Ok(started.into_iter().flat_map(|(_, seen)| seen).collect())
 }
 
-async fn start(cx: &Cx<'_>, name: &str) -> Result<Vec<Evidence>, Problem> {
-    let left = |problem: Problem| {
-        let what =
-            format!("{name} ran before the packages were exchanged, and does not now: {}", problem.what);
-        Problem { what, ..problem }.next(format!("systemctl start {name}"))
-    };
-    let unit = UnitName::parse(name).map_err(|error| left(Problem::new(error.to_string())))?;
-    unit::judged(cx.host, &unit).await.map_err(left)?;
-    let job = unit::Job { unit: &unit, within: START, verb: Verb::Start, others: Others::Respect, not: None };
-    unit::run(cx.host, job).await.map_err(left)
+/// Was this service up right before the section's installation, and gone right behind it?
+///
+/// # Errors
+/// When what was kept of it cannot be read.
+pub(super) fn has_ended(cx: &Cx<'_>, name: &str) -> Result<bool, Problem> {
+    let gone = jobs(cx).ended(cx.section.effect)?;
+    Ok(gone.is_some_and(|gone| gone.iter().any(|it| it == name)))
 }
 
-async fn stale_now() -> Result<(Vec<StaleProcess>, u64), Problem> {
+async fn stale_now() -> Result<Stale, Problem> {
     blocking(|| {
         stale::processes()
             .map_err(|error| Problem::new(format!("what processes run cannot be seen: {error}")))
     })
     .await
-}
-
-fn boot_id() -> Result<String, Problem> {
-    boot::id().map_err(|error| Problem::new(format!("the boot id cannot be read: {error}")))
 }
 
 #[cfg(test)]

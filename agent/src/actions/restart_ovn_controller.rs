@@ -12,13 +12,14 @@ mod after;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use drydock_types::{Section, Sha256, Step, openvswitch::RestartOvnController, outcome::Evidence};
+use drydock_types::{Sha256, openvswitch::RestartOvnController, outcome::Evidence};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::{
     Action, Cx, Found, Note, Problem,
     beside::Beside,
+    install_packages,
     unit::{self, Job},
 };
 use crate::{
@@ -74,7 +75,7 @@ struct Last {
 impl Action for Restart<'_> {
     async fn check(&self, cx: &Cx<'_>) -> Result<(), Problem> {
         let info = unit::judged(cx.host, &self.0.unit).await?;
-        if ended_by_its_package(cx.section, &info) {
+        if ended_by_its_package(cx, &info)? {
             return ovn::at(&Tools::installed()).await.map(drop);
         }
         if info.needs_reset() || !info.is_running() {
@@ -155,10 +156,9 @@ impl Action for Restart<'_> {
 }
 
 /// The scripts of Debian's ovn-host have the controller leave while they are exchanged (`exit --restart`, in the preinst), and
-/// services are held still meanwhile: then the restart is its start. That it was well before, the gate has seen.
-fn ended_by_its_package(section: &Section, info: &UnitInfo) -> bool {
-    let installs = section.steps.iter().any(|step| matches!(step, Step::InstallPackages(_)));
-    installs && info.is_stopped() && !info.needs_reset()
+/// services are held still meanwhile: then the restart is its start. Any other one that is down was stopped by somebody.
+fn ended_by_its_package(cx: &Cx<'_>, info: &UnitInfo) -> Result<bool, Problem> {
+    Ok(info.is_stopped() && !info.needs_reset() && install_packages::has_ended(cx, &info.id)?)
 }
 
 impl Restart<'_> {

@@ -4,6 +4,8 @@
 //! ```text
 //! packages/jobs/lock                 held by whoever works on packages or puts policy-rc.d back
 //! packages/jobs/EFFECT/before.json   the node right before the change
+//! packages/jobs/EFFECT/ended.json    services that were gone right behind it
+//! packages/jobs/EFFECT/up.json       services that were up right before the way back
 //! packages/jobs/EFFECT/WAY.json      what is to be done; WAY is `forward` or `back`
 //! packages/jobs/EFFECT/WAY.asked     what packages asked of services and were not let
 //! packages/jobs/EFFECT/WAY.done.json how it ended; nothing is done any more once it is there
@@ -22,7 +24,7 @@ use std::{
 use drydock_failpoint::durable;
 use drydock_types::{EffectId, Millis, Sha256, packages::ChangedPackage};
 use nix::fcntl::{Flock, FlockArg};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
 
 use super::staged::{Change, disk};
@@ -136,6 +138,16 @@ pub struct Before {
     pub stale: u64,
 }
 
+/// The services that were up at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Up {
+    /// Each with its invocation.
+    pub services: BTreeMap<String, Service>,
+    /// In which boot.
+    pub boot_id: String,
+}
+
 /// Where the documents lie.
 #[derive(Debug, Clone)]
 pub struct Jobs(PathBuf);
@@ -163,7 +175,7 @@ impl Jobs {
     /// # Errors
     /// When the disk says no.
     pub fn keep(&self, effect: EffectId, before: &Before) -> Result<Sha256, Problem> {
-        self.prune(effect).map_err(disk(&self.0))?;
+        kept::prune(&self.0, KEPT, &effect.to_string()).map_err(disk(&self.0))?;
         let path = self.file(effect, "before.json");
         kept::write(&path, before).map_err(disk(&path))
     }
@@ -185,6 +197,71 @@ impl Jobs {
             ))
             .next("look at the packages by hand: dpkg --audit; apt-cache policy")),
         }
+    }
+
+    /// What was kept, whoever asks: the reverter has no journal.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn kept(&self, effect: EffectId) -> Result<Option<Before>, Problem> {
+        self.document(effect, "before.json")
+    }
+
+    /// Keeps which services were gone right behind the installation.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn keep_ended(&self, effect: EffectId, names: &[String]) -> Result<(), Problem> {
+        let path = self.file(effect, "ended.json");
+        kept::write(&path, &names).map(drop).map_err(disk(&path))
+    }
+
+    /// Which were; `None`: nobody has looked.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn ended(&self, effect: EffectId) -> Result<Option<Vec<String>>, Problem> {
+        self.document(effect, "ended.json")
+    }
+
+    /// Keeps which services were up right before the way back. One that was interrupted has begun with those that it kept.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn keep_up(&self, effect: EffectId, up: &Up) -> Result<(), Problem> {
+        if self.up(effect)?.is_some_and(|kept| kept.boot_id == up.boot_id) {
+            return Ok(());
+        }
+        let path = self.file(effect, "up.json");
+        kept::write(&path, up).map(drop).map_err(disk(&path))
+    }
+
+    /// Which were; `None`: no way back was begun, or the one that was has come to its end.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn up(&self, effect: EffectId) -> Result<Option<Up>, Problem> {
+        self.document(effect, "up.json")
+    }
+
+    /// All of them are up again: what somebody stops from now on is theirs.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn all_are_up(&self, effect: EffectId) -> Result<(), Problem> {
+        if self.kept(effect)?.is_some() {
+            self.keep_ended(effect, &[])?;
+        }
+        let path = self.file(effect, "up.json");
+        match durable!("agent.packages.up-remove", fs::remove_file(&path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk(&path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn document<T: DeserializeOwned>(&self, effect: EffectId, name: &str) -> Result<Option<T>, Problem> {
+        let path = self.file(effect, name);
+        Ok(kept::read(&path, MAX_BYTES).map_err(disk(&path))?.map(|(document, _)| document))
     }
 
     /// Hands out a job: what an earlier one of that way has told is gone.
@@ -229,8 +306,7 @@ impl Jobs {
     /// # Errors
     /// When it cannot be read.
     pub fn done(&self, effect: EffectId, way: Way) -> Result<Option<Done>, Problem> {
-        let path = self.file(effect, &format!("{way}.done.json"));
-        Ok(kept::read(&path, MAX_BYTES).map_err(disk(&path))?.map(|(done, _)| done))
+        self.document(effect, &format!("{way}.done.json"))
     }
 
     /// The lock, where nobody holds it.
@@ -238,7 +314,7 @@ impl Jobs {
     /// # Errors
     /// When the disk says no.
     pub fn try_lock(&self) -> Result<Option<Flock<File>>, Problem> {
-        let path = self.0.join("lock");
+        let path = self.0.join(kept::LOCK);
         let opened = kept::make(&self.0).and_then(|()| {
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)
         });
@@ -267,26 +343,6 @@ impl Jobs {
                 }
             }
         }
-    }
-
-    /// Leaves the youngest few, and this one.
-    fn prune(&self, but: EffectId) -> io::Result<()> {
-        let entries = match fs::read_dir(&self.0) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let but = but.to_string();
-        let mut old = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() && entry.file_name().to_str() != Some(but.as_str()) {
-                old.push((entry.metadata()?.modified()?, entry.path()));
-            }
-        }
-        old.sort();
-        let over = old.len().saturating_sub(KEPT - 1);
-        old.into_iter().take(over).try_for_each(|(_, path)| fs::remove_dir_all(path))
     }
 }
 

@@ -115,7 +115,7 @@ impl Store {
     /// # Errors
     /// When what is asked for has no JSON form.
     pub fn set(&self, asked: &Packages, to: &Version) -> Result<PathBuf, Problem> {
-        let key = serde_json::to_vec(&(asked, to))
+        let key = serde_json::to_vec(&(asked.as_staged(), to))
             .map_err(|error| Problem::new(format!("the packages that are asked for: {error}")))?;
         Ok(self.0.join("sets").join(format!("{}.json", Sha256::of(&key))))
     }

@@ -21,7 +21,7 @@ pub async fn look(_host: &Host) -> Result<PackagesView, Problem> {
     let (at_work, stale) = blocking(move || {
         let at_work =
             packages::at_work().map_err(|error| unseen("whether a package manager is at work", error))?;
-        let (stale, _) = stale::processes().map_err(|error| unseen("which files processes run", error))?;
+        let stale = stale::processes().map_err(|error| unseen("which files processes run", error))?;
         Ok::<_, Problem>((at_work, stale))
     })
     .await?;
@@ -33,6 +33,7 @@ pub async fn look(_host: &Host) -> Result<PackagesView, Problem> {
         at_work,
         half_done: database.half_done,
         held: held.take(NAMED).collect(),
-        stale,
+        stale: stale.named,
+        unread: stale.unread,
     })
 }

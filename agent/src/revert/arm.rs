@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     actions::{Problem, install_packages},
+    apt::ended,
     host::Host,
     sys::{
         blocking, boot,
@@ -288,7 +289,8 @@ async fn packages_back(host: &Host, section: &Section) -> Result<Option<Packages
             back.changes.extend(changes);
             back.within = back.within.max(config.within);
         } else {
-            back = Some(PackagesBack { changes, within: config.within });
+            let may_start = ended::may_start(&host.units, &host.policy).await?;
+            back = Some(PackagesBack { changes, within: config.within, may_start });
         }
     }
     Ok(back)

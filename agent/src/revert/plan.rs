@@ -63,6 +63,8 @@ pub struct PackagesBack {
     pub changes: Vec<Change>,
     /// How long each way may take.
     pub within: Millis,
+    /// Services that ran and that the node's policy lets be started: of those, what the packages' scripts have ended is started.
+    pub may_start: Vec<UnitName>,
 }
 
 /// A file that is put back.

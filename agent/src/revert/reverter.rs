@@ -1,9 +1,9 @@
 //! The other process: puts everything back. Started by its timer, by the agent, at boot, or by hand.
 //!
 //! Files first, which takes a moment and cannot hang; then links, addresses, routes and rules, so that the
-//! node can be reached; then packages, from files that are kept here; then units, so that they run what lies on the disk, and the network once more, for
-//! what a unit did while it was being stopped. At boot only files and packages: the network and the units come up
-//! from them.
+//! node can be reached; then packages, from files that are kept here; then units, so that they run what lies on the
+//! disk, and the network once more, for what a unit did while it was being stopped; then Open vSwitch, and services
+//! that packages' scripts have ended. At boot only files and packages: the network and the units come up from them.
 
 mod packages;
 mod switch;
@@ -92,6 +92,8 @@ pub async fn run(state_dir: &Path, start: Start) -> Result<String, Problem> {
     if same_boot && start != Start::AtBoot {
         let done = switch::put_back(state_dir, &plan).await;
         note(&mut report, "Open vSwitch", done);
+        let done = packages::bring_back(state_dir, &plan).await;
+        note(&mut report, "services", done);
     }
     place.report(&report)?;
     let said = format!(
@@ -123,7 +125,7 @@ async fn take_back(state_dir: &Path, place: &Place, plan: &Plan, start: Start, s
     if start != Start::AtBoot && same_boot {
         links(plan, &mut report).await;
     }
-    let done = packages::put_back(state_dir, plan).await;
+    let done = packages::put_back(state_dir, plan, start == Start::AtBoot).await;
     note(&mut report, "packages", done);
     let files_are_back = report.failed.is_empty();
     if start == Start::AtBoot {

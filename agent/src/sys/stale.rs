@@ -20,31 +20,52 @@ const NAMED: usize = 64;
 /// The most files that are named of each.
 const FILES: usize = 8;
 
-/// Some of them, and how many there are.
+/// What a look at all processes found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stale {
+    /// Some of them.
+    pub named: Vec<StaleProcess>,
+    /// How many there are.
+    pub count: u64,
+    /// Processes that may not be looked at, and why: of these nobody knows. Some of them.
+    pub unread: Vec<String>,
+}
+
+/// Looks at all processes.
 ///
 /// # Errors
-/// When one may not be looked at: then nobody knows.
-pub fn processes() -> io::Result<(Vec<StaleProcess>, u64)> {
+/// When there is no process table to look at.
+pub fn processes() -> io::Result<Stale> {
     let root = FileId::of(&fs::metadata("/")?);
-    let (mut named, mut count) = (Vec::new(), 0);
+    let mut stale = Stale::default();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let files = match replaced(pid, root) {
-            Ok(files) => files,
-            // It has ended meanwhile.
-            Err(error) if ended(&error) => continue,
-            Err(error) => return Err(io::Error::new(error.kind(), format!("process {pid}: {error}"))),
-        };
-        if files.is_empty() {
-            continue;
-        }
-        count += 1;
-        if named.len() < NAMED {
-            named.push(StaleProcess { pid, command: command(pid), unit: unit(pid), files });
+        if let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) {
+            stale.add(pid, replaced(pid, root));
         }
     }
-    Ok((named, count))
+    Ok(stale)
+}
+
+impl Stale {
+    fn add(&mut self, pid: u32, seen: io::Result<Vec<String>>) {
+        match seen {
+            Ok(files) if files.is_empty() => {}
+            Ok(files) => {
+                self.count += 1;
+                if self.named.len() < NAMED {
+                    self.named.push(StaleProcess { pid, command: command(pid), unit: unit(pid), files });
+                }
+            }
+            // It has ended meanwhile.
+            Err(error) if ended(&error) => {}
+            Err(error) if self.unread.len() < NAMED => {
+                let why = printable_line(&error.to_string());
+                self.unread.push(format!("{} (pid {pid}): {why}", command(pid)));
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// Does a process map, byte for byte, what lies at the same paths now? So it is where a change was taken back beside it: the
@@ -155,6 +176,21 @@ mod tests {
         let v1 = "12:pids:/x.service\n1:name=systemd:/system.slice/ssh.service\n";
         assert_eq!(unit(v1).as_deref(), Some("ssh.service"));
         assert_eq!(unit("0::/\n"), None);
+    }
+
+    #[test]
+    fn one_process_that_may_not_be_looked_at_is_named_and_one_that_has_ended_is_none() {
+        let mut stale = Stale::default();
+        stale.add(1, Ok(vec!["/usr/lib/x".into()]));
+        stale.add(2, Ok(Vec::new()));
+        stale.add(3, Err(io::ErrorKind::NotFound.into()));
+        stale.add(4, Err(io::Error::from_raw_os_error(nix::libc::ESRCH)));
+        stale.add(std::process::id(), Err(io::ErrorKind::PermissionDenied.into()));
+        assert_eq!((stale.named.len(), stale.count, stale.unread.len()), (1, 1, 1));
+        assert!(
+            stale.unread[0].ends_with(&format!("(pid {}): permission denied", std::process::id())),
+            "{stale:?}"
+        );
     }
 
     #[test]

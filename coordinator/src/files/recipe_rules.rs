@@ -8,6 +8,7 @@ use drydock_types::Step;
 
 use super::{
     diagnostic::{Diagnostic, Diagnostics},
+    package_rules,
     recipes::Filled,
     rules::Places,
     tree::At,
@@ -68,9 +69,14 @@ pub(super) fn check(
     in_service(filled, "stage", &recipe.spec.stage, found);
     in_service(filled, "protect", &recipe.spec.protect, found);
     confirmed(index, stage, filled, places, found);
+    package_rules::staged(filled, found);
 }
 
-fn place<'a>(filled: &'a Filled, phase: &str, item: Option<usize>) -> &'a super::diagnostic::Place {
+pub(super) fn place<'a>(
+    filled: &'a Filled,
+    phase: &str,
+    item: Option<usize>,
+) -> &'a super::diagnostic::Place {
     let path = [At::Key("spec"), At::Key(phase), At::Item(item.unwrap_or(usize::MAX))];
     filled.tree.place_of(&path)
 }

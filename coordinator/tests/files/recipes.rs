@@ -218,16 +218,31 @@ fn the_agents_recipe_is_commit_confirmed_and_wants_a_witness() {
     assert!(desk.compile(plan).unwrap_err().to_string().contains("always taken back"));
 }
 
+/// A recipe of one's own, compiled.
+fn own(spec: &str) -> Result<(), String> {
+    let desk = Desk::new();
+    let head = "apiVersion: drydock/v1\nkind: Recipe\nmetadata: {name: mine, summary: of our own}\nspec:\n  detect: {}\n";
+    desk.write("mine.yaml", format!("{head}{spec}"));
+    let plan = edit("recipe: etcd", "recipe: ./mine.yaml").replace("      artifact: {path: ./etcd}\n", "");
+    desk.compile(plan).map(drop).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_is_installed_must_have_been_staged_in_the_same_words() {
+    let install = "  apply:\n    - installPackages: {source: libvirt, along: [qemu-utils], within: 20m, repair: true}\n";
+    let said = own(install).unwrap_err();
+    assert!(said.contains("what no `stagePackages` has fetched") && said.contains("mine.yaml:7:7"), "{said}");
+    assert!(said.contains("put stagePackages under stage"), "{said}");
+    let staged = |words: &str| own(&format!("  stage:\n    - stagePackages: {words}\n{install}"));
+    staged("{source: libvirt, along: [qemu-utils], within: 5m}").unwrap();
+    let said = staged("{source: libvirt, held: true}").unwrap_err();
+    assert!(said.contains("mine.yaml:9:7") && said.contains("write the same in both: along, held"), "{said}");
+    let later = format!("{install}    - stagePackages: {{source: libvirt, along: [qemu-utils]}}\n");
+    assert!(own(&later).unwrap_err().contains("has fetched"), "it is fetched behind it");
+}
+
 #[test]
 fn what_cannot_be_taken_back_from_outside_is_refused_in_the_file() {
-    let own = |spec: &str| {
-        let desk = Desk::new();
-        let head = "apiVersion: drydock/v1\nkind: Recipe\nmetadata: {name: mine, summary: of our own}\nspec:\n  detect: {}\n";
-        desk.write("mine.yaml", format!("{head}{spec}"));
-        let plan =
-            edit("recipe: etcd", "recipe: ./mine.yaml").replace("      artifact: {path: ./etcd}\n", "");
-        desk.compile(plan).map(drop).map_err(|error| error.to_string())
-    };
     let said = own("  apply: [{restartAgent: {unit: drydock-agent.service}}]\n").unwrap_err();
     assert!(
         said.contains("`restartAgent` can cut the node off") && said.contains("commitConfirmed"),

@@ -39,6 +39,16 @@ pub struct Packages {
     pub within: Millis,
 }
 
+impl Packages {
+    /// What of it says what is fetched: a set that was staged for one is another's that differs from it in nothing of this. How long
+    /// a step may take and what is mended before it are each step's own.
+    #[must_use]
+    pub fn as_staged(&self) -> Self {
+        let Self { within, repair, .. } = Self::default();
+        Self { within, repair, ..self.clone() }
+    }
+}
+
 /// Whether there must be a way back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -151,4 +161,7 @@ pub struct PackagesView {
     pub held: Vec<PackageName>,
     /// Processes that run what is not installed any more; bounded.
     pub stale: Vec<StaleProcess>,
+    /// Processes that may not be looked at, and why; bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
 }

@@ -97,6 +97,7 @@ const NOT_PASSED: &[(&str, &str)] = &[
     ("agent.packages.policy-write", INSTALLATION),
     ("agent.packages.take-over", INSTALLATION),
     ("agent.packages.unpack-anew", INSTALLATION),
+    ("agent.packages.up-remove", INSTALLATION),
     ("agent.packages.file-rename", PACKAGES),
     ("agent.packages.file-sync", PACKAGES),
     ("agent.packages.file-write", PACKAGES),

@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
-use drydock_types::{EffectId, Millis, SectionKind, Step, step::Within};
+use drydock_types::{EffectId, Millis, SectionKind, Step, packages::Packages, step::Within};
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
     actions::ovn_controller_ready::Ready,
+    apt::job::Jobs,
     artifacts::{ArtifactStore, Limits},
     policy::Policy,
     remote::remote,
@@ -66,6 +67,25 @@ async fn flows() -> Told {
 
 async fn invocation(node: &Node) -> String {
     node.host.units.load(&config(1).unit).await.unwrap().invocation_id
+}
+
+#[test]
+fn only_a_controller_that_this_sections_packages_have_ended_may_be_down() {
+    let mut node = Node::here();
+    node.section.steps.insert(0, Step::InstallPackages(Packages::default()));
+    let down = UnitInfo {
+        id: "ovn-controller.service".into(),
+        active_state: "inactive".into(),
+        ..UnitInfo::default()
+    };
+    let ended = |node: &Node, info: &UnitInfo| ended_by_its_package(&node.cx(), info).unwrap();
+    assert!(!ended(&node, &down), "somebody has stopped it, or nothing was installed yet");
+    let jobs = Jobs::of(&node.host.state_dir);
+    jobs.keep_ended(node.section.effect, &["other.service".to_owned()]).unwrap();
+    assert!(!ended(&node, &down), "it was still there behind the installation");
+    jobs.keep_ended(node.section.effect, std::slice::from_ref(&down.id)).unwrap();
+    assert!(ended(&node, &down));
+    assert!(!ended(&node, &UnitInfo { active_state: "failed".into(), ..down }), "it was not told to leave");
 }
 
 #[tokio::test]

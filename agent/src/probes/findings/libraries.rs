@@ -15,8 +15,20 @@ use crate::sys::stale;
 const NAMED: usize = 8;
 
 pub(super) fn look() -> Seen {
-    let (named, count) = stale::processes().map_err(|error| format!("which files processes run: {error}"))?;
-    Ok((judge(&named, count).into_iter().collect(), count))
+    let stale = stale::processes().map_err(|error| format!("which files processes run: {error}"))?;
+    let found = judge(&stale.named, stale.count).into_iter().chain(unread(&stale.unread));
+    Ok((found.collect(), stale.count))
+}
+
+/// Of these nobody knows.
+fn unread(unread: &[String]) -> Option<Finding> {
+    let first = unread.first()?;
+    let what =
+        format!("{} processes may not be looked at, so what they run is not known: {first}", unread.len());
+    Some(with_next(
+        finding(FindingKind::Packages, Weight::Warns, what),
+        "the agent looks as root with CAP_SYS_PTRACE; see what forbids it: journalctl -k -g 'denied|avc'",
+    ))
 }
 
 /// One finding, with the units that would have to be restarted.
@@ -61,7 +73,9 @@ mod tests {
 
     #[test]
     fn units_are_counted_and_what_is_too_much_is_said() {
-        assert_eq!(judge(&[], 0), None);
+        assert_eq!((judge(&[], 0), unread(&[])), (None, None));
+        let denied = unread(&["sshd (pid 7): permission denied".into()]).unwrap().what;
+        assert!(denied.starts_with("1 processes") && denied.ends_with("sshd (pid 7): permission denied"));
         let two = [process(1, Some("ssh.service")), process(2, Some("ssh.service")), process(3, None)];
         let told = judge(&two, 3).unwrap();
         assert_eq!(

@@ -271,6 +271,10 @@ fn packages(of: &Result<PackagesView, String>, page: &mut Page, canvas: Canvas) 
         told.insert(0, ("Packages", format!("{who} is at work")));
     }
     told.push(("Replaced", stale(view)));
+    if let Some(first) = view.unread.first() {
+        let what = time::count(view.unread.len(), "process", "processes");
+        told.push(("Not seen", format!("{what} may not be looked at: {}", clean(first))));
+    }
     fields(page, &told, canvas);
 }
 

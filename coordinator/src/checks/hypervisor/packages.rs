@@ -43,6 +43,7 @@ mod tests {
             half_done: half_done.iter().map(ToString::to_string).collect(),
             held: Vec::new(),
             stale: Vec::new(),
+            unread: Vec::new(),
         }
     }
 

@@ -94,6 +94,7 @@ fn view(guests: Vec<Guest>) -> NodeLiveView {
             half_done: vec!["qemu-system-x86: half-configured".to_owned()],
             held: vec![PackageName::parse("libvirt0").unwrap()],
             stale: vec![stale(1, "virtlogd.service"), stale(2, "virtlogd.service"), stale(3, "ssh.service")],
+            unread: Vec::new(),
         }),
     }
 }
