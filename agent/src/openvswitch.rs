@@ -110,10 +110,11 @@ async fn version(target: &str) -> Result<String, String> {
 /// # Errors
 /// When it cannot be reached, or answers in another form than expected.
 pub async fn database() -> Result<Database, Problem> {
-    let program = Program::new(tool("ovs-vsctl")?)
-        .args(["--timeout=4", "--format=json"])
-        .args(database::ASK)
-        .deadline(CALL);
+    asked(Program::new(tool("ovs-vsctl")?).deadline(CALL)).await
+}
+
+async fn asked(vsctl: Program) -> Result<Database, Problem> {
+    let program = vsctl.args(["--timeout=4", "--format=json"]).args(database::ASK);
     let said = said(program, "Open vSwitch's database (ovs-vsctl)", MAX_DATABASE).await?;
     Database::parse(&said).map_err(|why| Problem::new(format!("Open vSwitch's database: {why}")))
 }
@@ -190,5 +191,24 @@ mod tests {
             said(sh("head -c 200 /dev/zero"), "x", 100).await.unwrap_err().what.contains("more than 100")
         );
         assert!(said(sh("printf '\\377'"), "x", 100).await.unwrap_err().what.contains("UTF-8"));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_hangs_never_ends_its_answer_or_is_not_itself_is_no_empty_switch() {
+        // Its arguments are the client's.
+        let of = |script: &str| Program::new("/bin/sh").args(["-c", script, "ovs-vsctl"]);
+        let begun = tokio::time::Instant::now();
+        let hangs = asked(of("sleep 600").deadline(Duration::from_millis(300))).await.unwrap_err();
+        assert!(hangs.what.contains("ovs-vsctl") && hangs.what.contains("had not ended"), "{hangs}");
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        let endless = of("yes '{\"headings\":[],\"data\":[' | head -c 40000000").deadline(CALL * 12);
+        let endless = asked(endless).await.unwrap_err();
+        assert!(endless.what.contains(&format!("more than {MAX_DATABASE} bytes")), "{endless}");
+        for (script, word) in
+            [("true", "0 tables"), ("cat /dev/null; exit 1", "exit status: 1"), ("echo no", "JSON")]
+        {
+            let why = asked(of(script).deadline(CALL)).await.unwrap_err();
+            assert!(why.what.contains(word), "{script}: {why}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use drydock_types::openvswitch::Port;
+use drydock_types::{Sha256, openvswitch::Port};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -31,6 +31,8 @@ pub(super) const ASK: [&str; 19] = [
     "Controller",
 ];
 
+/// The most characters of an interface's name that are shown; Linux takes 15.
+const LONGEST_NAME: usize = 300;
 /// `flow-restore-wait`, in `other_config` of the whole switch.
 pub const FLOW_RESTORE_WAIT: &str = "flow-restore-wait";
 
@@ -220,6 +222,20 @@ fn by_uuid(table: &Table) -> Result<BTreeMap<String, Row<'_>>, String> {
     table.rows().map(|row| Ok((row.uuid()?, row))).collect()
 }
 
+/// An interface's name as people see it. Two that differ stay two: what is escaped in one cannot be the text of the other,
+/// and one that is cut ends with its digest.
+fn own_name(row: &Row<'_>) -> Result<String, String> {
+    let name = row.cell("name")?.as_str().ok_or("name is no text")?;
+    let body = name.trim_end();
+    let blanks: String = name[body.len()..].chars().map(|c| format!("\\u{{{:x}}}", u32::from(c))).collect();
+    let plain = format!("{}{blanks}", body.replace('\\', "\\\\"));
+    if plain.chars().count() <= LONGEST_NAME {
+        return Ok(printable_line(&plain));
+    }
+    let begin: String = plain.chars().take(LONGEST_NAME / 2).collect();
+    Ok(format!("{}…{:.16}", printable_line(&begin), Sha256::of(name.as_bytes()).to_string()))
+}
+
 /// The interfaces of a port; more than one are a bond.
 fn members(port: &Row<'_>, interfaces: &BTreeMap<String, Row<'_>>) -> Result<Vec<(String, Port)>, String> {
     let uuids = port.uuids("interfaces")?;
@@ -230,7 +246,7 @@ fn members(port: &Row<'_>, interfaces: &BTreeMap<String, Row<'_>>) -> Result<Vec
             .first()
             .map_or(Ok(-1), |cell| cell.as_i64().ok_or_else(|| "ofport is no number".to_owned()))?;
         let (error, kind) = (row.optional("error")?, row.optional("type")?);
-        Ok((row.optional("name")?, Port { ofport, error, kind, bond: bond.clone() }))
+        Ok((own_name(row)?, Port { ofport, error, kind, bond: bond.clone() }))
     };
     uuids.into_iter().map(member).collect()
 }

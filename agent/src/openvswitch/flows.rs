@@ -283,9 +283,18 @@ async fn said(
     bridge: &str,
     what: &str,
     args: &[&str],
-    mut each: impl FnMut(&str) -> io::Result<()> + Send,
+    each: impl FnMut(&str) -> io::Result<()> + Send,
 ) -> Result<(), Problem> {
     let program = Program::new(tool("ovs-ofctl")?).args(args.iter().copied()).deadline(DUMP);
+    each_line(bridge, what, &program, each).await
+}
+
+async fn each_line(
+    bridge: &str,
+    what: &str,
+    program: &Program,
+    mut each: impl FnMut(&str) -> io::Result<()> + Send,
+) -> Result<(), Problem> {
     let text = |line: &[u8]| match std::str::from_utf8(line) {
         Ok(line) => each(line),
         Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it did not answer UTF-8")),
@@ -327,6 +336,44 @@ mod tests {
         ] {
             assert!(written(bad).is_err(), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn two_hundred_thousand_flows_go_by_one_line_at_a_time() {
+        let sh = |script: &str| Program::new("/bin/sh").args(["-c", script]).deadline(DUMP);
+        let flow = r#"printf " cookie=0x%x, priority=100,tcp,tp_dst=%d actions=drop\n", $1, $1"#;
+        let there = format!("echo 'OFPST_FLOW reply (OF1.5) (xid=0x2):'; seq 200000 | awk '{{{flow}}}'");
+        let back = format!("seq 200000 -1 1 | awk '{{{flow}}}'");
+        let mut sums = Vec::new();
+        for script in [there, back] {
+            let (mut sum, mut longest) = (Sum::default(), 0);
+            let each = |line: &str| {
+                longest = longest.max(line.len());
+                if let Some(flow) = entry(line)? {
+                    sum.add(compared(flow).as_bytes());
+                }
+                Ok(())
+            };
+            each_line("br0", "dump-flows", &sh(&script), each).await.unwrap();
+            assert!(longest < 100, "never more than a line is handed on: {longest}");
+            sums.push(sum);
+        }
+        assert_eq!(sums[0], sums[1], "their order means nothing");
+        assert_eq!(sums[0].count, 200_000);
+    }
+
+    #[tokio::test]
+    async fn a_switch_that_hangs_or_never_ends_a_line_is_given_up_by_name() {
+        let none = |_: &str| Ok(());
+        let of = |script: &str| Program::new("/bin/sh").args(["-c", script]);
+        let hangs = of("sleep 600").deadline(Duration::from_millis(300));
+        let why = each_line("br0", "dump-flows", &hangs, none).await.unwrap_err();
+        assert!(why.what.contains("dump-flows br0") && why.what.contains("had not ended"), "{why}");
+        let endless = of("head -c 3000000 /dev/zero | tr '\\0' x; sleep 600").deadline(DUMP);
+        let why = each_line("br0", "dump-flows", &endless, none).await.unwrap_err();
+        assert!(why.what.contains(&format!("a line of more than {LONGEST} bytes")), "{why}");
+        let odd = of("printf ' priority=1,actions=\\377\\n'").deadline(DUMP);
+        assert!(each_line("br0", "dump-flows", &odd, none).await.unwrap_err().what.contains("UTF-8"));
     }
 
     #[test]

@@ -61,3 +61,32 @@ fn a_bridge_that_cannot_be_named_safely_is_refused() {
     let database = Database::parse(&said).unwrap();
     assert!(database.bridges["br0"].ports.contains_key("v\\u{1b}\\n2"));
 }
+
+#[test]
+fn ports_whose_names_are_long_quoted_or_broken_over_lines_are_each_there() {
+    let ports = |of: &[String]| {
+        let mut said = RECORDED.to_owned();
+        for (known, name) in ["v1", "v2"].into_iter().zip(of) {
+            let name = serde_json::to_string(name).unwrap();
+            let (from, to) = (format!("\"{known}\",{}", &known[1..]), format!("{name},{}", &known[1..]));
+            assert!(said.contains(&from), "{from}");
+            said = said.replacen(&from, &to, 1);
+        }
+        Database::parse(&said).unwrap().bridges["br0"].ports.clone()
+    };
+    let count = Database::parse(RECORDED).unwrap().bridges["br0"].ports.len();
+    for (one, other) in [
+        ("a\"b".to_owned(), "a'b".to_owned()),
+        ("a\nb".to_owned(), "a\\nb".to_owned()),
+        ("$(reboot)".to_owned(), "`reboot`".to_owned()),
+        ("a ".to_owned(), "a".to_owned()),
+        (format!("{}1", "x".repeat(254)), format!("{}2", "x".repeat(254))),
+        (format!("{}1", "\u{202e}".repeat(84)), format!("{}2", "\u{202e}".repeat(84))),
+        (format!("{}1", "y".repeat(5000)), format!("{}2", "y".repeat(5000))),
+    ] {
+        let seen = ports(&[one.clone(), other.clone()]);
+        assert_eq!(seen.len(), count, "{one:?} and {other:?} are two: {:?}", seen.keys());
+        let shown = |name: &String| !name.contains(['\n', '\u{202e}']) && name.chars().count() < 1000;
+        assert!(seen.keys().all(shown), "{:?}", seen.keys());
+    }
+}
