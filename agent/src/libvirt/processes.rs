@@ -168,6 +168,9 @@ mod tests {
         assert_eq!(guest_name(b"guest=g1,debug-threads=on"), "g1");
         assert_eq!(guest_name(b"guest=a,,b,debug-threads=on"), "a,b");
         assert_eq!(guest_name(b"guest=\xff\x1b[2J"), "\u{fffd}\\u{1b}[2J");
+        assert_eq!(guest_name(b"guest=a\nb\"'$(reboot)"), "a\\nb\"'$(reboot)");
+        assert_eq!(guest_name(&[b"guest=".as_slice(), &[b'x'; 255]].concat()).len(), 64);
+        assert_eq!(guest_name(b""), "");
     }
 
     #[test]

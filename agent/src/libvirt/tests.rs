@@ -184,6 +184,64 @@ async fn a_virsh_that_hangs_fails_or_talks_nonsense_is_never_no_guests() {
     }
 }
 
+/// Answers like virsh, but lists the guests of the file `names` beside it, as they are.
+fn listing(names: &[u8]) -> (tempfile::TempDir, Places) {
+    let list = r#"/^list/ { fflush(); system("cat " names); print ""; next }"#;
+    let lines: Vec<&str> =
+        LIKE_VIRSH.lines().map(|line| if line.starts_with("/^list/") { list } else { line }).collect();
+    let (dir, places) = fake("");
+    let path = dir.path().join("names");
+    fs::write(&path, names).unwrap();
+    let script = lines.join("\n").replace("-v n=$GUESTS", &format!("-v names={}", path.display()));
+    fs::write(&places.virsh, format!("#!/bin/sh\n{script}\n")).unwrap();
+    (dir, places)
+}
+
+#[tokio::test]
+async fn guests_are_known_by_their_uuid_whatever_bytes_their_names_are() {
+    let long = "q\"'`$(reboot);|&<>".repeat(15);
+    let names =
+        [long.as_bytes()[..255].to_vec(), b"\xff\xfe\x1b[2J".to_vec(), b" -c test:///default ".to_vec()];
+    let mut said = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        said.extend(format!("0000000{at}-0000-4000-8000-000000000000 ").into_bytes());
+        said.extend(name);
+        said.push(b'\n');
+    }
+    let (_dir, places) = listing(&said);
+    let found = seen(&places, Duration::from_secs(30)).await.1.unwrap();
+    let shown: Vec<_> = found.iter().map(|guest| guest.name.as_str()).collect();
+    assert_eq!(shown, [&long[..64], "\u{fffd}\u{fffd}\\u{1b}[2J", " -c test:///default"]);
+    assert!(found.iter().all(|guest| guest.state.as_deref() == Some("running (booted)")), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_name_with_a_newline_in_it_is_no_other_guest_and_no_silence() {
+    let (_dir, places) = listing(format!("{U1} one\nhalf of its name\n").as_bytes());
+    let why = seen(&places, Duration::from_secs(30)).await.1.unwrap_err();
+    assert!(why.contains("no UUID in what virsh lists: half of its name"), "{why}");
+}
+
+#[tokio::test]
+async fn no_domains_xml_is_ever_asked_for_and_ten_megabytes_of_it_are_no_answer() {
+    let (dir, places) = fake("");
+    let asked = dir.path().join("asked");
+    let script = format!(r#"printf '%s\n' "$3" >>{}{}"#, asked.display(), LIKE_VIRSH.replace("$GUESTS", "3"));
+    fs::write(&places.virsh, format!("#!/bin/sh\n{script}\n")).unwrap();
+    assert_eq!(seen(&places, Duration::from_secs(30)).await.1.unwrap().len(), 3);
+    let asked = fs::read_to_string(asked).unwrap();
+    assert!(asked.contains("domjobinfo") && !asked.contains("xml"), "{asked}");
+    // A bomb of entities is bytes like any others; what is beyond an answer's most is read and thrown away.
+    let bomb = r#"<!DOCTYPE d [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><domain>&b;</domain>"#;
+    let (_dir, places) = fake(&format!("yes '{bomb}' | head -c 10485760"));
+    let (overview, found) = seen(&places, Duration::from_secs(30)).await;
+    assert!(
+        found.as_ref().is_err_and(|why| why.len() < 1000 && why.contains("virsh said before")),
+        "{found:?}"
+    );
+    assert!(overview.version.is_err());
+}
+
 #[tokio::test]
 async fn a_process_table_that_cannot_be_read_is_never_no_guests() {
     let (_dir, mut places) = fake(&LIKE_VIRSH.replace("$GUESTS", "0"));

@@ -60,6 +60,15 @@ mod tests {
             networks: Ok(Vec::new()),
         };
         assert_eq!(bounded(view.clone(), MAX_ANSWER_BYTES), view);
-        assert!(bounded(view, 1000).guests.unwrap_err().contains("room for 1000"));
+        assert!(bounded(view.clone(), 1000).guests.unwrap_err().contains("room for 1000"));
+        // Five thousand with names as long as they may be are too many for one message; that is said.
+        let long = Guest {
+            name: "x".repeat(64),
+            state: Some("running (booted)".into()),
+            ..view.guests.clone().unwrap().remove(0)
+        };
+        let many = bounded(LibvirtView { guests: Ok(vec![long; 5000]), ..view }, MAX_ANSWER_BYTES);
+        assert!(many.guests.as_ref().unwrap_err().contains("an answer has room for"), "{many:?}");
+        assert!(serde_json::to_vec(&many).unwrap().len() < 4096);
     }
 }

@@ -262,7 +262,11 @@ impl Group {
 /// Where a system program lies, or `None`.
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
-    PLACES.iter().map(|place| Path::new(place).join(name)).find(|path| path.is_file())
+    find_in(&PLACES.map(Path::new), name)
+}
+
+fn find_in(places: &[&Path], name: &str) -> Option<PathBuf> {
+    places.iter().map(|place| place.join(name)).find(|path| path.is_file())
 }
 
 /// Reads to the end and keeps the first `limit` bytes.
@@ -374,6 +378,32 @@ mod tests {
     async fn a_shells_characters_in_an_argument_mean_nothing() {
         let output = Program::new("/bin/echo").args(["$HOME; reboot", "`id`"]).run().await.unwrap();
         assert_eq!(output.stdout, b"$HOME; reboot `id`\n");
+    }
+
+    #[tokio::test]
+    async fn of_two_versions_of_a_tool_the_systems_own_is_run_and_no_path_of_somebodys_says_which() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [first, second] = dirs.each_ref().map(tempfile::TempDir::path);
+        std::fs::create_dir(first.join("virsh")).unwrap();
+        for (dir, name) in [(second, "virsh"), (first, "ovs-vsctl"), (second, "ovs-vsctl")] {
+            std::fs::write(dir.join(name), "").unwrap();
+        }
+        assert_eq!(
+            find_in(&[first, second], "virsh"),
+            Some(second.join("virsh")),
+            "a directory is no program"
+        );
+        assert_eq!(
+            find_in(&[first, second], "ovs-vsctl"),
+            Some(first.join("ovs-vsctl")),
+            "always the same one"
+        );
+        assert_eq!(find_in(&[first, second], "ovs-ofctl"), None);
+        assert!(PLACES.iter().all(|place| Path::new(place).is_absolute() && !place.contains("local")));
+        assert!(find("sh").unwrap().is_absolute());
+        // What it starts in its turn finds the system's own too.
+        let said = sh("echo $PATH").run().await.unwrap().stdout;
+        assert_eq!(said, b"/usr/sbin:/usr/bin:/sbin:/bin\n");
     }
 
     #[tokio::test]
