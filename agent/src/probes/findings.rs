@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `units` | units that have failed, and services that run with no process |
 //! | `disks` | space, inodes, file systems that cannot be written to |
-//! | `sockets` | sockets that the policy or the pod network names: is anybody there? |
+//! | `sockets` | sockets that the policy, a daemon that runs or the pod network needs: is anybody there? |
+//! | `daemons` | which sockets those of a hypervisor's daemons are |
 //! | `packages` | who installs packages, and what was left half-way |
 //! | `libraries` | processes that run what is not installed any more |
 //! | `kernel` | a newer kernel that waits, memory that ran out |
@@ -13,6 +14,7 @@
 //! Each has a pure judge over what a thin reader hands it. What could not be looked at is said: silence is no answer.
 
 mod clock;
+mod daemons;
 mod disks;
 mod kernel;
 mod libraries;
@@ -94,9 +96,23 @@ fn with_next(mut found: Finding, next: impl Into<String>) -> Finding {
     found
 }
 
+/// How long ago a moment of the wall clock was, in seconds; `None` where that clock has been set back since.
+fn lasted_since(unix_s: i64) -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+    now.checked_sub(u64::try_from(unix_s).ok()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_age_is_never_made_up() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = i64::try_from(now).unwrap();
+        assert!((100..160).contains(&lasted_since(now - 100).unwrap()));
+        assert_eq!((lasted_since(now + 3600), lasted_since(-1)), (None, None));
+    }
 
     #[test]
     fn the_worst_and_the_oldest_come_first_and_what_could_not_be_seen_is_said() {

@@ -4,9 +4,10 @@
 
 mod qemu;
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use drydock_types::{ComponentName, UnitName, Version, findings::RunningVersion, step::VersionSource};
+use nix::time::{ClockId, clock_gettime};
 
 use super::version;
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     sys::{
         blocking,
         exec::{self, Program},
+        process,
         units::printable_line,
     },
 };
@@ -65,13 +67,23 @@ pub async fn look(host: &Host) -> Result<Vec<RunningVersion>, Problem> {
     let kernel = nix::sys::utsname::uname()
         .map_err(|error| error.to_string())
         .and_then(|uname| parsed(&uname.release().to_string_lossy()));
-    let mut seen = vec![entry("kernel", kernel)?, entry("drydock-agent", parsed(env!("CARGO_PKG_VERSION")))?];
+    let up = clock_gettime(ClockId::CLOCK_BOOTTIME).ok().map(|up| Duration::from(up).as_secs());
+    let me = run_for_s(std::process::id());
+    let mut seen = vec![
+        RunningVersion { for_s: up, ..entry("kernel", kernel)? },
+        RunningVersion { for_s: me, ..entry("drydock-agent", parsed(env!("CARGO_PKG_VERSION")))? },
+    ];
     let (names, guests) = blocking(|| Ok::<_, Problem>((processes()?, qemu::look()?))).await?;
-    let running = |daemon: &&Daemon| daemon.processes.iter().any(|name| names.contains(*name));
-    let daemons =
-        DAEMONS.iter().filter(running).map(|daemon| async move { (daemon.component, ask(daemon).await) });
-    for (component, version) in futures_util::future::join_all(daemons).await {
-        seen.push(entry(component, version)?);
+    let running = DAEMONS.iter().filter_map(|daemon| {
+        let pids: Vec<u32> =
+            daemon.processes.iter().filter_map(|name| names.get(*name)).flatten().copied().collect();
+        (!pids.is_empty()).then_some((daemon, pids))
+    });
+    let daemons = running.map(|(daemon, pids)| async move { (daemon.component, pids, ask(daemon).await) });
+    for (component, pids, version) in futures_util::future::join_all(daemons).await {
+        // A daemon may have another process of its name that only watches it, which is older.
+        let for_s = pids.into_iter().filter_map(run_for_s).min();
+        seen.push(RunningVersion { for_s, ..entry(component, version)? });
     }
     for (version, count) in guests {
         seen.push(RunningVersion { count, ..entry("qemu", version)? });
@@ -107,22 +119,30 @@ async fn of_policy(host: &Host) -> Result<Vec<RunningVersion>, Problem> {
 
 fn entry(component: &str, version: Result<Version, String>) -> Result<RunningVersion, Problem> {
     let component = ComponentName::parse(component).map_err(|error| Problem::new(error.to_string()))?;
-    Ok(RunningVersion { component, version, count: 1 })
+    Ok(RunningVersion { component, version, count: 1, for_s: None })
 }
 
 fn parsed(text: &str) -> Result<Version, String> {
     Version::parse(text).map_err(|error| printable_line(&error.to_string()))
 }
 
-/// The names of all processes.
-fn processes() -> Result<BTreeSet<String>, Problem> {
+fn run_for_s(pid: u32) -> Option<u64> {
+    process::age(pid).ok().map(|age| age.as_secs())
+}
+
+/// All processes by their names.
+fn processes() -> Result<BTreeMap<String, Vec<u32>>, Problem> {
     let entries = fs::read_dir("/proc").map_err(|error| Problem::new(format!("/proc: {error}")))?;
-    let name = |entry: fs::DirEntry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+    let mut found: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for entry in entries.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         // One that has ended meanwhile does not run.
-        Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned())
-    };
-    Ok(entries.flatten().filter_map(name).collect())
+        let Ok(name) = fs::read_to_string(format!("/proc/{pid}/comm")) else { continue };
+        found.entry(name.trim().to_owned()).or_default().push(pid);
+    }
+    Ok(found)
 }
 
 async fn ask(daemon: &Daemon) -> Result<Version, String> {
@@ -171,6 +191,8 @@ mod tests {
     #[test]
     fn the_names_of_processes_are_read() {
         let me = fs::read_to_string("/proc/self/comm").unwrap();
-        assert!(processes().unwrap().contains(me.trim()));
+        let pids = processes().unwrap().remove(me.trim()).unwrap();
+        assert!(pids.contains(&std::process::id()));
+        assert!(run_for_s(pids[0]).is_some() && run_for_s(u32::MAX).is_none());
     }
 }

@@ -45,12 +45,36 @@ const PROGRAMS: [&str; 17] = [
 /// Waits for the shutdown, all day long, and installs nothing.
 const WAITS_ONLY: &str = "unattended-upgrade-shutdown";
 
+/// Who works on packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtWork {
+    /// `dpkg (pid 812) holds /var/lib/dpkg/lock`
+    pub what: String,
+    /// The process; `None` where it lives in another PID namespace.
+    pub pid: Option<u32>,
+}
+
+impl AtWork {
+    fn new(pid: i32, does: &str) -> Self {
+        let known = u32::try_from(pid).ok().filter(|pid| *pid > 0);
+        Self { what: format!("{} {does}", named(pid)), pid: known }
+    }
+}
+
 /// Why a package manager must be taken to be at work; `None` when none is.
 ///
 /// # Errors
 /// When that cannot be seen: then nobody knows.
 pub fn at_work() -> io::Result<Option<String>> {
-    if let Some(holder) = lock_held(Path::new("/"))? {
+    Ok(who_is_at_work()?.map(|who| who.what))
+}
+
+/// As [`at_work`], with the process.
+///
+/// # Errors
+/// As for [`at_work`].
+pub fn who_is_at_work() -> io::Result<Option<AtWork>> {
+    if let Some(holder) = held(Path::new("/"))? {
         return Ok(Some(holder));
     }
     for entry in fs::read_dir("/proc")?.flatten() {
@@ -60,7 +84,7 @@ pub fn at_work() -> io::Result<Option<String>> {
         let Ok(program) = fs::read_to_string(format!("/proc/{pid}/comm")) else { continue };
         let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         if is_manager(program.trim(), &arguments) {
-            return Ok(Some(format!("{} is running", named(pid))));
+            return Ok(Some(AtWork::new(pid, "is running")));
         }
     }
     Ok(None)
@@ -71,9 +95,13 @@ pub fn at_work() -> io::Result<Option<String>> {
 /// # Errors
 /// When that cannot be seen.
 pub fn lock_held(root: &Path) -> io::Result<Option<String>> {
+    Ok(held(root)?.map(|who| who.what))
+}
+
+fn held(root: &Path) -> io::Result<Option<AtWork>> {
     for lock in LOCKS {
         if let Some(pid) = holder(&root.join(lock.trim_start_matches('/')))? {
-            return Ok(Some(format!("{} holds {lock}", named(pid))));
+            return Ok(Some(AtWork::new(pid, &format!("holds {lock}"))));
         }
     }
     Ok(None)
@@ -132,6 +160,14 @@ mod tests {
         assert!(!is_manager("unattended-upgr", waits));
         assert!(!is_manager("apt-get", b""), "a process that is ending");
         assert!(!is_manager("etcd", b"etcd\0"));
+    }
+
+    #[test]
+    fn a_holder_in_another_pid_namespace_has_no_number_here() {
+        let who = AtWork::new(0, "holds /var/lib/dpkg/lock");
+        assert_eq!((who.what.as_str(), who.pid), ("process 0 holds /var/lib/dpkg/lock", None));
+        let me = AtWork::new(std::process::id().cast_signed(), "is running");
+        assert_eq!(me.pid, Some(std::process::id()));
     }
 
     #[test]

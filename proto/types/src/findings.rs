@@ -16,7 +16,7 @@ pub struct Finding {
     pub weight: Weight,
     /// What, for a person, with the name of the thing.
     pub what: String,
-    /// Since when, in seconds before now; `None` where nothing tells.
+    /// For how many seconds at least; `None` where nothing tells.
     pub for_s: Option<u64>,
     /// What to do about it.
     pub next: Vec<String>,
@@ -92,4 +92,6 @@ pub struct RunningVersion {
     pub version: Result<Version, String>,
     /// Where there are several (QEMU: one a guest), how many run this one.
     pub count: u64,
+    /// For how many seconds it has run; `None` where there are several, or nothing tells.
+    pub for_s: Option<u64>,
 }

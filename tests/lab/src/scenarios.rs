@@ -68,11 +68,13 @@ pub enum Scenario {
     HypervisorReload,
     /// An ovn-controller that never catches up.
     HypervisorCatchUp,
+    /// What an operator sees of a hypervisor, well and with faults.
+    HypervisorCheck,
 }
 
 impl Scenario {
     /// All, the main one first.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Upgrade,
         Self::Kills,
         Self::BetweenRenameAndRestart,
@@ -95,12 +97,13 @@ impl Scenario {
         Self::HypervisorRest,
         Self::HypervisorReload,
         Self::HypervisorCatchUp,
+        Self::HypervisorCheck,
     ];
 
     /// So many of them, from the first on, want nothing but the ordinary programs.
-    pub const ORDINARY: usize = Self::ALL.len() - 10;
+    pub const ORDINARY: usize = Self::ALL.len() - 11;
     /// So many at the end are the hypervisors'.
-    pub const HYPERVISORS: usize = 5;
+    pub const HYPERVISORS: usize = 6;
 
     /// What `--variant` calls it.
     #[must_use]
@@ -128,6 +131,7 @@ impl Scenario {
             Self::HypervisorRest => "hypervisor-rest",
             Self::HypervisorReload => "hypervisor-reload",
             Self::HypervisorCatchUp => "hypervisor-catch-up",
+            Self::HypervisorCheck => "hypervisor-check",
         }
     }
 
@@ -159,6 +163,7 @@ impl Scenario {
             Self::HypervisorRest => hypervisor::rest(),
             Self::HypervisorReload => hypervisor::reload(),
             Self::HypervisorCatchUp => hypervisor::catch_up(),
+            Self::HypervisorCheck => hypervisor::check(),
         };
         let verdict = if played.is_ok() { "holds" } else { "DOES NOT HOLD" };
         println!("== {} {verdict} ({:.0} s)\n", self.name(), started.elapsed().as_secs_f32());

@@ -34,3 +34,9 @@ fn an_agent_killed_while_flows_are_held_back_is_mended_by_itself_or_by_the_rever
 fn an_ovn_controller_that_never_catches_up_is_named_and_taken_back() -> Result<()> {
     Scenario::HypervisorCatchUp.play()
 }
+
+#[test]
+#[ignore = "boots nodes: needs root"]
+fn what_is_wrong_with_a_hypervisor_is_named_with_its_age_and_what_to_do_until_it_is_mended() -> Result<()> {
+    Scenario::HypervisorCheck.play()
+}

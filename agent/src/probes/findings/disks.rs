@@ -12,6 +12,8 @@ const MAX_BYTES: u64 = 4 << 20;
 /// As PID 1 has it: a service's own namespace may have file systems read-only that are not.
 const MOUNTS: &str = "/proc/1/mountinfo";
 
+/// Where packages, daemons and their logs write. Not where guests' disks may lie, which may be a network's.
+const PLACES: [&str; 7] = ["/", "/usr", "/var", "/var/log", "/var/lib/libvirt", "/run", "/boot"];
 /// Less space than this stops, in bytes.
 const TOO_FEW_BYTES: u64 = 128 << 20;
 /// The same where little is ever written: `/run`, `/boot`.
@@ -29,7 +31,7 @@ struct Space {
 }
 
 pub(super) fn look(state_dir: &Path) -> Seen {
-    let places = [Path::new("/"), Path::new("/var"), state_dir, Path::new("/run"), Path::new("/boot")];
+    let places = PLACES.map(Path::new).into_iter().chain([state_dir]);
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
     for place in places {
         let failed = |error: io::Error| format!("{}: {error}", place.display());

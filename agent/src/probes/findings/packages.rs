@@ -9,7 +9,13 @@ use std::{
 use drydock_types::findings::{Finding, FindingKind, Weight};
 
 use super::{Seen, finding, with_next};
-use crate::{probes::rehearse, sys::packages};
+use crate::{
+    probes::rehearse,
+    sys::{
+        packages::{self, AtWork},
+        process,
+    },
+};
 
 const STATUS: &str = "/var/lib/dpkg/status";
 /// What dpkg has begun and not ended: there are files here only while it works, or when it was killed.
@@ -21,13 +27,9 @@ const NAMED: usize = 8;
 
 pub(super) fn look() -> Seen {
     let mut found = Vec::new();
-    let busy =
-        packages::at_work().map_err(|error| format!("whether a package manager is at work: {error}"))?;
-    if let Some(who) = &busy {
-        let one =
-            finding(FindingKind::Packages, Weight::Stops, format!("a package manager is at work: {who}"));
-        found.push(with_next(one, "let it end"));
-    }
+    let busy = packages::who_is_at_work()
+        .map_err(|error| format!("whether a package manager is at work: {error}"))?;
+    found.extend(busy.as_ref().map(at_work));
     if let Some(foreseen) = rehearse::upgrades_itself(Path::new(rehearse::APT_CONF)) {
         let one = finding(FindingKind::Packages, Weight::Warns, foreseen.what);
         found.push(Finding { next: foreseen.next, ..one });
@@ -49,6 +51,23 @@ pub(super) fn look() -> Seen {
         found.extend(judge(&half, begun));
     }
     Ok((found, count))
+}
+
+/// It has worked for as long as its process runs.
+fn at_work(who: &AtWork) -> Finding {
+    let what = format!("a package manager is at work: {}", who.what);
+    let age = who.pid.and_then(|pid| process::age(pid).ok());
+    let one = Finding {
+        for_s: age.map(|age| age.as_secs()),
+        ..finding(FindingKind::Packages, Weight::Stops, what)
+    };
+    let next = match who.pid {
+        Some(pid) => {
+            format!("let it end: ps -fp {pid} says what it was told, /var/log/apt/term.log how far it is")
+        }
+        None => "let it end: it runs in a container of its own".to_owned(),
+    };
+    with_next(one, next)
 }
 
 fn digits(name: &str) -> bool {
@@ -105,6 +124,17 @@ mod tests {
     const HALF: &str = "Package: libvirt-daemon\nStatus: install ok half-configured\n\n\
                         Package: man-db\nStatus: install ok triggers-pending\n\n\
                         Package: x\nStatus: install reinstreq installed\n\n";
+
+    #[test]
+    fn whoever_works_on_packages_is_named_with_his_age() {
+        let me = std::process::id();
+        let found = at_work(&AtWork { what: format!("dpkg (pid {me}) is running"), pid: Some(me) });
+        assert_eq!(found.what, format!("a package manager is at work: dpkg (pid {me}) is running"));
+        assert_eq!((found.weight, found.for_s.is_some()), (Weight::Stops, true));
+        assert!(found.next[0].contains(&format!("ps -fp {me} ")), "{found:?}");
+        let elsewhere = at_work(&AtWork { what: "process 0 holds x".into(), pid: None });
+        assert_eq!((elsewhere.for_s, elsewhere.next.len()), (None, 1));
+    }
 
     #[test]
     fn packages_that_are_neither_there_nor_gone_are_named_with_dpkgs_word() {

@@ -1,9 +1,10 @@
-//! Sockets that somebody needs: those that the policy expects, and those that the configuration of the pod network
-//! names. A socket that lies there and that nobody listens on is as bad as none: only a connection tells.
+//! Sockets that somebody needs: those that the policy expects, those of the daemons that run, and those that the
+//! configuration of the pod network names. A socket that lies there and that nobody listens on is as bad as none: only a connection tells.
 
 use std::{
     collections::BTreeSet,
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,8 +13,9 @@ use drydock_types::findings::{Finding, FindingKind, Weight};
 use nix::libc;
 use tokio::{net::UnixStream, time::timeout};
 
-use super::{Seen, finding, with_next};
+use super::{Seen, daemons, finding, lasted_since, with_next};
 use crate::{
+    actions::Problem,
     policy::Expect,
     sys::{
         blocking,
@@ -35,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 enum Needed {
     /// By `[expect] sockets` of the policy.
     Policy,
+    /// By whoever speaks to a daemon that runs here.
+    Daemon { name: String, next: &'static str },
     /// By a file of the pod network; the first in a directory is the one that a runtime takes.
     Cni { file: PathBuf, first: bool },
 }
@@ -55,24 +59,29 @@ pub(super) async fn look(expect: &Expect, root: &Path) -> Seen {
     let expected = expect.sockets.iter().map(|path| (PathBuf::from(path.as_str()), Needed::Policy));
     let mut wanted: Vec<_> = expected.collect();
     let of_root = root.to_path_buf();
-    wanted.extend(blocking(move || named_by_cni(&of_root)).await.map_err(|problem| problem.what)?);
+    let both = move || Ok::<_, Problem>((daemons::sockets(&of_root)?, named_by_cni(&of_root)?));
+    let (of_daemons, of_pods) = blocking(both).await.map_err(|problem| problem.what)?;
+    wanted.extend(
+        of_daemons.into_iter().map(|of| (of.path, Needed::Daemon { name: of.daemon, next: of.next })),
+    );
+    wanted.extend(of_pods);
     wanted.truncate(MOST_SOCKETS);
     let (mut found, mut asked) = (Vec::new(), BTreeSet::new());
     for (path, needed) in wanted {
         if asked.insert(path.clone()) {
-            found.extend(judge(&path, &needed, &state(&path).await)?);
+            let state = state(&path).await;
+            let for_s = (state == State::Missing).then(|| missing_for_s(&path)).flatten();
+            found.extend(judge(&path, &needed, &state)?.map(|one| Finding { for_s, ..one }));
         }
     }
     Ok((found, u64::try_from(asked.len()).unwrap_or(u64::MAX)))
 }
 
 /// Sockets, in the order of the files as a runtime reads them.
-fn named_by_cni(root: &Path) -> Result<Vec<(PathBuf, Needed)>, crate::actions::Problem> {
+fn named_by_cni(root: &Path) -> Result<Vec<(PathBuf, Needed)>, Problem> {
     let mut named = Vec::new();
     for dir in CNI.map(|dir| root.join(dir)) {
-        let failed = |error: io::Error, path: &Path| {
-            crate::actions::Problem::new(format!("{}: {error}", path.display()))
-        };
+        let failed = |error: io::Error, path: &Path| Problem::new(format!("{}: {error}", path.display()));
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -114,6 +123,13 @@ fn sockets_in(text: &str) -> Result<BTreeSet<PathBuf>, serde_json::Error> {
     Ok(found)
 }
 
+/// So long at least it is missing: its making or its removal would have changed the directory. Where that is missing too,
+/// the one above it.
+fn missing_for_s(path: &Path) -> Option<u64> {
+    let dir = path.ancestors().skip(1).find_map(|dir| fs::metadata(dir).ok())?;
+    lasted_since(dir.ctime())
+}
+
 async fn state(path: &Path) -> State {
     match timeout(PATIENCE, UnixStream::connect(path)).await {
         Ok(Ok(_)) => State::There,
@@ -145,6 +161,10 @@ fn judge(path: &Path, needed: &Needed, state: &State) -> Result<Option<Finding>,
                 finding(FindingKind::Socket, Weight::Stops, what),
                 "start the service that makes it (systemctl --failed); or take it out of [expect] sockets in the policy",
             )
+        }
+        Needed::Daemon { name, next } => {
+            let what = format!("{state}, and {name} runs: nobody reaches it there");
+            with_next(finding(FindingKind::Socket, Weight::Stops, what), *next)
         }
         Needed::Cni { file, first: true } => {
             let what = format!("{state}, which {} names: no pod can get an address here", file.display());
@@ -217,6 +237,30 @@ mod tests {
         assert_eq!(state(&at("d.sock")).await, State::There);
     }
 
+    #[test]
+    fn a_socket_is_missing_for_as_long_as_nothing_was_changed_where_it_would_lie() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("gone/x.sock");
+        assert!(missing_for_s(&socket).unwrap() < 60, "its directory is missing too, and was never there");
+        // Nobody puts anything there but the kernel, at the boot.
+        let old = missing_for_s(Path::new("/proc/sys/x.sock"));
+        assert!(old.is_some());
+    }
+
+    #[test]
+    fn a_daemons_socket_that_is_missing_stops_and_names_the_daemon() {
+        let next = "do this";
+        let needed = Needed::Daemon { name: "ovsdb-server (pid 812)".into(), next };
+        let path = Path::new("/run/openvswitch/db.sock");
+        let found = judge(path, &needed, &State::Missing).unwrap().unwrap();
+        assert_eq!(
+            found.what,
+            "/run/openvswitch/db.sock is missing, and ovsdb-server (pid 812) runs: nobody reaches it there"
+        );
+        assert_eq!((found.weight, found.next), (Weight::Stops, vec![next.to_owned()]));
+        assert_eq!(judge(path, &needed, &State::There), Ok(None));
+    }
+
     #[tokio::test]
     async fn what_the_policy_and_the_first_file_name_stops_and_what_others_name_is_told() {
         let dir = tempfile::tempdir().unwrap();
@@ -240,6 +284,7 @@ mod tests {
             ],
             "{found:?}"
         );
+        assert!(found.iter().all(|found| found.for_s.is_some()), "each with its age: {found:?}");
         fs::write(cni.join("02-broken.conf"), "{").unwrap();
         assert!(look(&expect, dir.path()).await.unwrap_err().contains("02-broken.conf"));
     }

@@ -107,6 +107,7 @@ mod tests {
             component: ComponentName::parse(name).unwrap(),
             version: Version::parse(version).map_err(|error| error.to_string()),
             count,
+            for_s: None,
         };
         NodeCheckView {
             node: NodeName::parse("hv-2").unwrap(),

@@ -145,6 +145,7 @@ mod tests {
             component: ComponentName::parse(name).unwrap(),
             version: Version::parse(version).map_err(|_| "no socket".to_owned()),
             count: 1,
+            for_s: None,
         };
         NodeVersionsView {
             node: NodeName::parse(name).unwrap(),

@@ -112,25 +112,31 @@ fn odd_versions(own: &[RunningVersion], peers: &[NodeVersionsView]) -> Vec<Findi
     let mine: BTreeSet<_> = own.iter().map(|running| &running.component).collect();
     for component in mine {
         let here = of_component(own, component);
-        let mut theirs: BTreeMap<Vec<String>, usize> = BTreeMap::new();
-        for peer in peers {
-            let there = peer.versions.as_deref().map(|all| of_component(all, component)).unwrap_or_default();
+        let mut theirs: BTreeMap<Vec<String>, Vec<&[RunningVersion]>> = BTreeMap::new();
+        for seen in peers.iter().filter_map(|peer| peer.versions.as_deref().ok()) {
+            let there = of_component(seen, component);
             if !there.is_empty() {
-                *theirs.entry(there).or_default() += 1;
+                theirs.entry(there).or_default().push(seen);
             }
         }
-        let (all, alike) = (theirs.values().sum::<usize>(), theirs.get(&here).copied().unwrap_or(0));
-        let most = theirs.into_iter().max_by_key(|(_, count)| *count);
-        let Some((there, count)) = most.filter(|(_, count)| !here.is_empty() && *count > alike) else {
+        let (all, alike) =
+            (theirs.values().map(Vec::len).sum::<usize>(), theirs.get(&here).map_or(0, Vec::len));
+        let most = theirs.into_iter().max_by_key(|(_, nodes)| nodes.len());
+        let Some((there, nodes)) = most.filter(|(_, nodes)| !here.is_empty() && nodes.len() > alike) else {
             continue;
         };
+        let count = nodes.len();
         let what = format!(
             "{component} {} runs here, and {} on {count} of {all} other nodes that have it",
             here.join(", "),
             there.join(", ")
         );
         let mut one = finding(FindingKind::Versions, Weight::Warns, what);
-        one.next.push("drydock node list --versions".to_owned());
+        // They have differed since the last of them was started, at the latest.
+        one.for_s = nodes.into_iter().chain([own]).map(|of| run_for_s(of, component)).min().flatten();
+        one.next.push(format!(
+            "drydock node list --versions says who runs which; a plan with {component} takes this node to what the others have"
+        ));
         found.push(one);
     }
     // One that runs and does not say what it is, is told by the agent's own words.
@@ -141,6 +147,11 @@ fn odd_versions(own: &[RunningVersion], peers: &[NodeVersionsView]) -> Vec<Findi
         }
     }
     found
+}
+
+/// For how long a component has run on a node as it is.
+fn run_for_s(all: &[RunningVersion], component: &drydock_types::ComponentName) -> Option<u64> {
+    all.iter().filter(|running| running.component == *component).map(|running| running.for_s).min().flatten()
 }
 
 /// Each version of a component on one node, once.
@@ -189,7 +200,7 @@ fn of_pods(pods: Pods, view: &mut NodeCheckView) {
                 None => String::new(),
             };
             cause.what = format!("{}; {count} {pods} of this node {fail}{age}", cause.what);
-            cause.for_s = oldest.map(age_s);
+            cause.for_s = cause.for_s.max(oldest.map(age_s));
             cause.next.push(format!("drydock check cluster {cluster} names each of them"));
             true
         }
@@ -252,6 +263,7 @@ mod tests {
             component: ComponentName::parse(component).unwrap(),
             version: Version::parse(version).map_err(|error| error.to_string()),
             count: 1,
+            for_s: None,
         }
     }
 
@@ -334,6 +346,22 @@ mod tests {
         let early = clock(NOW_MS + 7_200_000, 5).unwrap();
         assert_eq!(early.weight, Weight::Stops);
         assert!(early.what.contains("ahead of the coordinator's"), "{early:?}");
+    }
+
+    #[test]
+    fn versions_have_differed_since_the_last_of_the_processes_was_started() {
+        let aged = |version: &str, for_s| RunningVersion { for_s, ..running("libvirt", version) };
+        let peers = |ages: [Option<u64>; 2]| {
+            ages.map(|for_s| NodeVersionsView {
+                node: NodeName::parse("n2").unwrap(),
+                versions: Ok(vec![aged("10.0.0", for_s)]),
+            })
+        };
+        let age = |own, ages| odd_versions(&[aged("9.0.0", own)], &peers(ages))[0].for_s;
+        assert_eq!(age(Some(50), [Some(70), Some(60)]), Some(50));
+        assert_eq!(age(Some(50), [Some(70), Some(6)]), Some(6), "they were upgraded");
+        assert_eq!(age(Some(50), [Some(70), None]), None, "nothing tells");
+        assert_eq!(age(None, [Some(70), Some(60)]), None);
     }
 
     #[test]

@@ -10,9 +10,13 @@
 //! | [`packages`] | a package that would go, a postinst that fails, a lock that is held, an archive that was changed |
 //! | [`rest`] | what libvirt's restart waits for: a full `/run`, a migration in flight; a paused guest is let be |
 //! | [`catch_up`] | an ovn-controller that finds no southbound database |
+//! | [`check`] | what an operator sees of one: `node show`, and `check node` with faults |
+//! | [`faults`] | those faults: how each is planted, named and mended |
 //! | [`reload`] | Open vSwitch's reload, whose agent is killed in the middle |
 
 mod catch_up;
+mod check;
+mod faults;
 mod judge;
 mod packages;
 mod reload;
@@ -22,6 +26,7 @@ mod story;
 mod watch;
 
 pub(super) use catch_up::play as catch_up;
+pub(super) use check::play as check;
 pub(super) use packages::play as packages;
 pub(super) use reload::play as reload;
 pub(super) use rest::play as rest;
