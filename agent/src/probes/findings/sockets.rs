@@ -1,5 +1,6 @@
 //! Sockets that somebody needs: those that the policy expects, those of the daemons that run, and those that the
-//! configuration of the pod network names. A socket that lies there and that nobody listens on is as bad as none: only a connection tells.
+//! configuration of the pod network names. A socket that lies there and that nobody listens on is as bad as none: only a
+//! connection tells.
 
 use std::{
     collections::BTreeSet,
@@ -123,8 +124,8 @@ fn sockets_in(text: &str) -> Result<BTreeSet<PathBuf>, serde_json::Error> {
     Ok(found)
 }
 
-/// So long at least it is missing: its making or its removal would have changed the directory. Where that is missing too,
-/// the one above it.
+/// So long at least it is missing: its making or its removal would have changed the directory. Where that is missing
+/// too, the one above it.
 fn missing_for_s(path: &Path) -> Option<u64> {
     let dir = path.ancestors().skip(1).find_map(|dir| fs::metadata(dir).ok())?;
     lasted_since(dir.ctime())
