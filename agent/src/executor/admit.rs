@@ -97,7 +97,7 @@ fn form(section: &Section) -> Result<(), String> {
 fn confirmed(section: &Section, unpacks: UnpacksItself<'_>) -> Result<(), String> {
     let all = || section.steps.iter();
     let Some(wanted) = &section.commit_confirmed else {
-        return match all().find(|step| matches!(step, Step::RestartAgent(_))) {
+        return match all().find(|step| step.can_cut_off()) {
             Some(step) => Err(format!(
                 "{} can cut the node off: the recipe must say `commitConfirmed: {{within: …, witness: […]}}`",
                 step.name()

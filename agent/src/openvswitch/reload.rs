@@ -23,6 +23,9 @@ use crate::{
 
 /// Starting what is down and the replays take no longer, beside the reload itself.
 pub const MEND: Duration = Duration::from_secs(240);
+/// When the reload has ended and a daemon does not run: systemd starts one anew that has died, and takes no longer. One that was
+/// not started stays down.
+const DOWN: Duration = Duration::from_secs(5);
 
 /// A reload, with what was saved before it.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +80,7 @@ impl Reload<'_> {
         let info = self.units.load(self.unit).await.map_err(|error| Problem::new(error.to_string()))?;
         let job = self.units.run(&info.id, Verb::Reload, others, self.within).await;
         let why = match job {
-            Ok(JobEnd::Done | JobEnd::Unseen) => match self.kept(&before, until).await {
+            Ok(JobEnd::Done | JobEnd::Unseen) => match self.kept(Some(&before), until).await {
                 Ok(seen) => {
                     self.store.keep_done().await?;
                     return Ok(vec![self.evidence(&seen).await]);
@@ -103,38 +106,55 @@ impl Reload<'_> {
         }
     }
 
+    /// The reload of a way back. What counts is how the switch stands in the end: a reload that lost flows, which were told
+    /// again, has done its work. In words, where that was so.
+    ///
+    /// # Errors
+    /// When the switch is not as before in time.
+    pub async fn run_back(&self) -> Result<(Vec<Evidence>, Option<String>), Problem> {
+        let first = match self.run(Others::Replace).await {
+            Ok(evidence) => return Ok((evidence, None)),
+            Err(problem) => problem,
+        };
+        match self.kept(None, Instant::now() + self.within).await {
+            Ok(seen) => {
+                self.store.keep_done().await?;
+                Ok((vec![self.evidence(&seen).await], Some(first.what)))
+            }
+            Err(why) => Err(Problem { what: format!("{}; {why}", first.what), ..first }),
+        }
+    }
+
     /// Everything as before, within the time; or what is not.
-    async fn kept(&self, before: &Daemons, until: Instant) -> Result<Seen, String> {
+    async fn kept(&self, before: Option<&Daemons>, until: Instant) -> Result<Seen, String> {
+        let mut patience = Patience { until, down_since: None };
         loop {
-            let (why, lost) = match self.look(before).await {
+            let (why, stands) = match self.look(before).await {
                 Ok(seen) => return Ok(seen),
                 Err(why) => why,
             };
-            // Nobody brings back what the reload has not: the sooner it is replayed the better.
-            if lost || Instant::now() >= until {
+            if patience.is_over(stands, Instant::now()) {
                 return Err(why);
             }
             sleep(LOOK_AGAIN).await;
         }
     }
 
-    async fn look(&self, before: &Daemons) -> Result<Seen, (String, bool)> {
-        let not_yet = |problem: Problem| (problem.what, false);
-        let now = Daemons::look(self.units).await.map_err(not_yet)?;
-        let seen = super::look().await.map_err(not_yet)?;
-        let lost = !compare::same_flows(&self.saved.seen, &seen, self.saved.must);
+    async fn look(&self, before: Option<&Daemons>) -> Result<Seen, (String, Stands)> {
+        let now = Daemons::look(self.units).await.map_err(|problem| (problem.what, Stands::Down))?;
+        let seen = super::look().await.map_err(|problem| (problem.what, Stands::NotYet))?;
+        let same = compare::same_flows(&self.saved.seen, &seen, self.saved.must);
         let differences = self.differences(&seen).await;
+        let not_yet = |why: &str| Err((why.to_owned(), Stands::NotYet));
         if !differences.is_empty() {
-            return Err((format!("after the reload: {}", differences.join("; ")), lost));
+            let stands = if same { Stands::NotYet } else { Stands::Lost };
+            return Err((format!("after the reload: {}", differences.join("; ")), stands));
         }
-        if !now.both_differ(before) {
-            return Err(("the reload has not started both ovsdb-server and ovs-vswitchd anew".into(), false));
+        if before.is_some_and(|before| !now.both_differ(before)) {
+            return not_yet("the reload has not started both ovsdb-server and ovs-vswitchd anew");
         }
         if !now.run_installed() {
-            return Err((
-                "after the reload a daemon still runs what is not installed any more".into(),
-                false,
-            ));
+            return not_yet("after the reload a daemon still runs what is not installed any more");
         }
         Ok(seen)
     }
@@ -208,6 +228,38 @@ impl Reload<'_> {
     }
 }
 
+/// What is not as before, by who brings it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    /// Nobody: the sooner it is replayed the better.
+    Lost,
+    /// systemd, or nobody.
+    Down,
+    /// Whoever is at work on it.
+    NotYet,
+}
+
+/// How long is waited for it.
+#[derive(Debug)]
+struct Patience {
+    until: Instant,
+    down_since: Option<Instant>,
+}
+
+impl Patience {
+    fn is_over(&mut self, stands: Stands, now: Instant) -> bool {
+        let down = match stands {
+            Stands::Lost => return true,
+            Stands::Down => now - *self.down_since.get_or_insert(now),
+            Stands::NotYet => {
+                self.down_since = None;
+                Duration::ZERO
+            }
+        };
+        down >= DOWN || now >= self.until
+    }
+}
+
 impl Problem {
     /// With what had gone wrong before it.
     fn after(mut self, first: &str) -> Self {
@@ -257,5 +309,25 @@ mod tests {
         let begun = serde_json::to_vec(&saved(FlowsMust::CaughtUp)).unwrap();
         fs::write(back.join("picture.json"), begun).unwrap();
         assert_eq!(by().await, FlowsMust::CaughtUp);
+    }
+
+    #[test]
+    fn what_nobody_brings_back_is_not_waited_for_and_all_else_for_its_time() {
+        let begun = Instant::now();
+        let at = |seconds: u64| begun + Duration::from_secs(seconds);
+        let patience = || Patience { until: at(120), down_since: None };
+        assert!(patience().is_over(Stands::Lost, begun));
+        let mut slow = patience();
+        assert!(!slow.is_over(Stands::NotYet, at(119)));
+        assert!(slow.is_over(Stands::NotYet, at(120)));
+        // One that dies and is started anew is not the same as one that stays down.
+        let mut down = patience();
+        assert!(!down.is_over(Stands::Down, at(1)));
+        assert!(!down.is_over(Stands::Down, at(5)));
+        assert!(!down.is_over(Stands::NotYet, at(6)));
+        assert!(!down.is_over(Stands::Down, at(7)));
+        assert!(!down.is_over(Stands::Down, at(11)));
+        assert!(down.is_over(Stands::Down, at(12)));
+        assert!(patience().is_over(Stands::Down, at(121)));
     }
 }

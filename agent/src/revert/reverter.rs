@@ -2,8 +2,9 @@
 //!
 //! Files first, which takes a moment and cannot hang; then links, addresses, routes and rules, so that the
 //! node can be reached; then packages, from files that are kept here; then units, so that they run what lies on the
-//! disk, and the network once more, for what a unit did while it was being stopped; then Open vSwitch, and services
-//! that packages' scripts have ended. At boot only files and packages: the network and the units come up from them.
+//! disk, and Open vSwitch; after each of both the network once more, for what was lost while it was being stopped; then
+//! services that packages' scripts have ended. At boot only files and packages: the network and the units come up from
+//! them.
 
 mod packages;
 mod switch;
@@ -26,6 +27,8 @@ use crate::{
     sys::{boot, files, network, units::Units},
 };
 
+/// How what could not be put back of the network begins.
+const OF_NETWORK: &str = "network: ";
 /// How long the network is brought back for, before and after the units.
 const NETWORK: Duration = Duration::from_millis(600);
 /// Files, network and what systemd is asked take no longer than this beside the units' own jobs.
@@ -92,6 +95,8 @@ pub async fn run(state_dir: &Path, start: Start) -> Result<String, Problem> {
     if same_boot && start != Start::AtBoot {
         let done = switch::put_back(state_dir, &plan).await;
         note(&mut report, "Open vSwitch", done);
+        // Where the switch was down, what manages the network may have taken addresses off a bridge's own interface.
+        links(&plan, &mut report).await;
         let done = packages::bring_back(state_dir, &plan).await;
         note(&mut report, "services", done);
     }
@@ -189,16 +194,16 @@ async fn files(plan: &Plan, report: &mut Report) {
 async fn links(plan: &Plan, report: &mut Report) {
     let before = plan.network.clone();
     let done = spawn_blocking(move || network::put_back(&before, NETWORK)).await;
-    report.failed.retain(|line| !line.starts_with("network: "));
+    report.failed.retain(|line| !line.starts_with(OF_NETWORK));
     match done {
         Ok(Ok(back)) => {
             for line in back.done {
                 note(report, "network", Ok(Some(line)));
             }
-            report.failed.extend(back.failed.into_iter().map(|line| format!("network: {line}")));
+            report.failed.extend(back.failed.into_iter().map(|line| format!("{OF_NETWORK}{line}")));
         }
-        Ok(Err(error)) => report.failed.push(format!("network: {error}")),
-        Err(error) => report.failed.push(format!("network: {error}")),
+        Ok(Err(error)) => report.failed.push(format!("{OF_NETWORK}{error}")),
+        Err(error) => report.failed.push(format!("{OF_NETWORK}{error}")),
     }
 }
 

@@ -141,10 +141,10 @@ fn confirmed(index: usize, stage: &StageSpec, filled: &Filled, places: &Places<'
     let at = |item: Option<usize>| place(filled, "apply", item);
     let whole = filled.tree.place_of(&[At::Key("spec"), At::Key("commitConfirmed")]);
     let Some(wanted) = &spec.commit_confirmed else {
-        let restarts = spec.apply.iter().position(|step| matches!(step, Step::RestartAgent(_)));
-        if let Some(i) = restarts {
+        let cuts = spec.apply.iter().enumerate().find(|(_, step)| step.can_cut_off());
+        if let Some((i, step)) = cuts {
             found.push(|| {
-                Diagnostic::at(at(Some(i)), "`restartAgent` can cut the node off")
+                Diagnostic::at(at(Some(i)), format!("`{}` can cut the node off", step.name()))
                     .help("add commitConfirmed: {within: 60s, witness: [HOST:PORT]} to the recipe".to_owned())
             });
         }

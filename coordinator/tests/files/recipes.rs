@@ -243,11 +243,11 @@ fn what_is_installed_must_have_been_staged_in_the_same_words() {
 
 #[test]
 fn what_cannot_be_taken_back_from_outside_is_refused_in_the_file() {
-    let said = own("  apply: [{restartAgent: {unit: drydock-agent.service}}]\n").unwrap_err();
-    assert!(
-        said.contains("`restartAgent` can cut the node off") && said.contains("commitConfirmed"),
-        "{said}"
-    );
+    for (step, config) in [("restartAgent", "{unit: drydock-agent.service}"), ("reloadOpenvswitch", "{}")] {
+        let said = own(&format!("  apply: [{{{step}: {config}}}]\n")).unwrap_err();
+        let named = format!("`{step}` can cut the node off");
+        assert!(said.contains(&named) && said.contains("commitConfirmed"), "{said}");
+    }
     let confirmed = "  commitConfirmed: {within: 30s, witness: [\"10.0.0.1:22\"]}\n";
     own(&format!("  apply: [{{restartUnit: {{unit: x.service}}}}]\n{confirmed}")).unwrap();
     for step in ["reboot: {}", "moveEtcdLeader: {}"] {

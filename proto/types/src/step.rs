@@ -149,6 +149,13 @@ impl Step {
         )
     }
 
+    /// Can the step cut its node off, so that only the node itself can take it back? Such a step stands in a
+    /// commit-confirmed section. Open vSwitch may carry the very address by which its node is reached.
+    #[must_use]
+    pub const fn can_cut_off(&self) -> bool {
+        matches!(self, Self::RestartAgent(_) | Self::ReloadOpenvswitch(_))
+    }
+
     /// Can the step take the service out of service?
     #[must_use]
     pub const fn disrupts(&self) -> bool {

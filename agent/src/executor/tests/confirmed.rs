@@ -298,6 +298,10 @@ fn what_cannot_be_taken_back_from_outside_is_not_begun() {
             (Section { can_undo: section().can_undo, ..good() }, "canUndo"),
             (Section { steps: vec![reboot], ..good() }, "reboot"),
             (Section { steps: vec![Step::RestartAgent(unit.clone())], ..section() }, "commitConfirmed"),
+            (
+                Section { steps: vec![Step::ReloadOpenvswitch(Default::default())], ..section() },
+                "commitConfirmed",
+            ),
         ] {
             let bench = Bench::new().await;
             let (why, lapsed) = bench.declined(bench.dispatch(&bad)).await;

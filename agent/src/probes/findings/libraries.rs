@@ -37,6 +37,7 @@ fn unread(unread: &[String]) -> Option<Finding> {
         finding(FindingKind::Packages, Weight::Warns, what),
         "the agent looks as root with CAP_SYS_PTRACE; see what forbids it: journalctl -k -g 'denied|avc'",
     ))
+}
 
 /// So long at least it is another file: by what lies there now, or its directory where nothing does.
 fn replaced_for_s(file: &str) -> Option<u64> {

@@ -12,12 +12,17 @@ use crate::{
     },
     policy::Policy,
     revert::plan::{Plan, SwitchBack},
-    sys::units::{Others, Units},
+    sys::units::Units,
 };
+
+/// For a reload of before, for the one of the way back, and for what that has lost.
+const WAITS: u32 = 3;
 
 /// How long it may take.
 pub(super) fn longest(plan: &Plan) -> Duration {
-    plan.switch.as_ref().map_or(Duration::ZERO, |back| within(back).saturating_add(MEND))
+    plan.switch
+        .as_ref()
+        .map_or(Duration::ZERO, |back| within(back).saturating_mul(WAITS).saturating_add(MEND))
 }
 
 const fn within(back: &SwitchBack) -> Duration {
@@ -50,11 +55,23 @@ async fn restore(
         (store.clone(), saved.clone())
     });
     let reload = Reload { store: &store, saved: &saved, ..first };
-    let mut done = reload.mend().await.map_err(|problem| problem.what)?;
+    let mended = reload.mend().await.map_err(|problem| problem.what);
     let now = Daemons::look(units).await.map_err(|problem| problem.what)?;
+    let mut done = match mended {
+        Ok(done) => done,
+        // One that takes no flows may be the very version that goes: the reload tells them to the other.
+        Err(why) if !now.run_installed() => {
+            eprintln!("{why}; it is reloaded all the same");
+            Vec::new()
+        }
+        Err(why) => return Err(why),
+    };
     if !now.run_installed() {
-        reload.run(Others::Replace).await.map_err(|problem| problem.what)?;
-        done.push(format!("{} reloaded, with its flows", back.unit));
+        let (_, mended) = reload.run_back().await.map_err(|problem| problem.what)?;
+        done.push(mended.map_or_else(
+            || format!("{} reloaded, with its flows", back.unit),
+            |mended| format!("{} reloaded; {mended}", back.unit),
+        ));
     }
     Ok((!done.is_empty()).then(|| format!("Open vSwitch ({})", done.join("; "))))
 }
