@@ -70,11 +70,15 @@ pub enum Scenario {
     HypervisorCatchUp,
     /// What an operator sees of a hypervisor, well and with faults.
     HypervisorCheck,
+    /// A reload of Open vSwitch that loses every flow.
+    HypervisorLostFlows,
+    /// A node whose own address lies on a bridge, and a new Open vSwitch that cuts it off.
+    HypervisorManagement,
 }
 
 impl Scenario {
     /// All, the main one first.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Upgrade,
         Self::Kills,
         Self::BetweenRenameAndRestart,
@@ -98,12 +102,14 @@ impl Scenario {
         Self::HypervisorReload,
         Self::HypervisorCatchUp,
         Self::HypervisorCheck,
+        Self::HypervisorLostFlows,
+        Self::HypervisorManagement,
     ];
 
     /// So many of them, from the first on, want nothing but the ordinary programs.
-    pub const ORDINARY: usize = Self::ALL.len() - 11;
+    pub const ORDINARY: usize = Self::ALL.len() - 13;
     /// So many at the end are the hypervisors'.
-    pub const HYPERVISORS: usize = 6;
+    pub const HYPERVISORS: usize = 8;
 
     /// What `--variant` calls it.
     #[must_use]
@@ -132,6 +138,8 @@ impl Scenario {
             Self::HypervisorReload => "hypervisor-reload",
             Self::HypervisorCatchUp => "hypervisor-catch-up",
             Self::HypervisorCheck => "hypervisor-check",
+            Self::HypervisorLostFlows => "hypervisor-lost-flows",
+            Self::HypervisorManagement => "hypervisor-management",
         }
     }
 
@@ -164,6 +172,8 @@ impl Scenario {
             Self::HypervisorReload => hypervisor::reload(),
             Self::HypervisorCatchUp => hypervisor::catch_up(),
             Self::HypervisorCheck => hypervisor::check(),
+            Self::HypervisorLostFlows => hypervisor::lost_flows(),
+            Self::HypervisorManagement => hypervisor::management(),
         };
         let verdict = if played.is_ok() { "holds" } else { "DOES NOT HOLD" };
         println!("== {} {verdict} ({:.0} s)\n", self.name(), started.elapsed().as_secs_f32());

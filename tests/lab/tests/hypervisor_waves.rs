@@ -31,6 +31,19 @@ fn an_agent_killed_while_flows_are_held_back_is_mended_by_itself_or_by_the_rever
 
 #[test]
 #[ignore = "boots nodes: needs root"]
+fn flows_that_a_reload_loses_are_told_again_at_once_and_the_run_holds() -> Result<()> {
+    Scenario::HypervisorLostFlows.play()
+}
+
+#[test]
+#[ignore = "boots nodes: needs root"]
+fn a_node_whose_own_address_lies_on_a_bridge_comes_back_alone_from_a_version_that_cuts_it_off() -> Result<()>
+{
+    Scenario::HypervisorManagement.play()
+}
+
+#[test]
+#[ignore = "boots nodes: needs root"]
 fn an_ovn_controller_that_never_catches_up_is_named_and_taken_back() -> Result<()> {
     Scenario::HypervisorCatchUp.play()
 }

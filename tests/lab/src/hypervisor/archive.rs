@@ -37,6 +37,10 @@ pub enum Flavour {
     Broken,
     /// A higher `openvswitch-switch` that cannot be beside `ovn-host`.
     Removing,
+    /// A higher `openvswitch-switch` whose `ovs-vswitchd` ends at once.
+    Dead,
+    /// A higher `openvswitch-switch` whose `ovs-vswitchd` serves, and gives no bridge an interface of its own.
+    Mute,
 }
 
 impl Flavour {
@@ -49,6 +53,8 @@ impl Flavour {
             Self::Changed => "changed",
             Self::Broken => "broken",
             Self::Removing => "removing",
+            Self::Dead => "dead",
+            Self::Mute => "mute",
         }
     }
 }

@@ -16,6 +16,7 @@ const OPENVSWITCH: &str = include_str!("../scripts/hypervisor/openvswitch.sh");
 const OVN_CENTRAL: &str = include_str!("../scripts/hypervisor/ovn-central.sh");
 const OVN_HOST: &str = include_str!("../scripts/hypervisor/ovn-host.sh");
 const LIBVIRT: &str = include_str!("../scripts/hypervisor/libvirt.sh");
+const MANAGEMENT: &str = include_str!("../scripts/hypervisor/management.sh");
 /// A guest's kernel is interpreted instruction by instruction, three of them on two cores.
 const GUESTS_UP: Duration = Duration::from_secs(240);
 const SETTING_UP: Duration = Duration::from_secs(120);
@@ -37,6 +38,8 @@ pub enum Target {
     Plain(usize),
     /// A network namespace behind a logical port of OVN on a node.
     Logical(usize),
+    /// A node itself, at the address by which it is reached.
+    Host(usize),
 }
 
 impl Target {
@@ -47,6 +50,7 @@ impl Target {
             Self::Guest(node) => format!("guest{node}"),
             Self::Plain(node) => format!("plain{node}"),
             Self::Logical(node) => format!("logical{node}"),
+            Self::Host(node) => format!("n{node}"),
         }
     }
 
@@ -57,10 +61,11 @@ impl Target {
             Self::Guest(node) => format!("10.99.0.{}", 100 + node),
             Self::Plain(node) => format!("10.99.0.{}", 110 + node),
             Self::Logical(node) => format!("10.99.0.{}", 120 + node),
+            Self::Host(node) => net::node_address(*node),
         }
     }
 
-    /// All three of a node.
+    /// All three that a node has.
     #[must_use]
     pub fn of(node: usize) -> [Self; 3] {
         [Self::Guest(node), Self::Plain(node), Self::Logical(node)]
@@ -106,6 +111,14 @@ impl<'lab> Hypervisors<'lab> {
     /// When the root is not there any more.
     pub fn of(lab: &'lab Lab) -> Result<Self> {
         Ok(Self { lab, root: root::get(&Cache::open()?)? })
+    }
+
+    /// Moves the address by which a node is reached onto a bridge of Open vSwitch.
+    ///
+    /// # Errors
+    /// When nobody answers over it.
+    pub fn move_management(&self, number: usize) -> Result<()> {
+        self.script(self.lab.node(number), MANAGEMENT, number).map(drop)
     }
 
     /// The lab they are in.

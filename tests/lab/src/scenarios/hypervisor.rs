@@ -13,11 +13,15 @@
 //! | [`check`] | what an operator sees of one: `node show`, and `check node` with faults |
 //! | [`faults`] | those faults: how each is planted, named and mended |
 //! | [`reload`] | Open vSwitch's reload, whose agent is killed in the middle |
+//! | [`lost_flows`] | Open vSwitch's reload, which loses every flow |
+//! | [`management`] | the node's own address on a bridge, and a new version that cuts it off |
 
 mod catch_up;
 mod check;
 mod faults;
 mod judge;
+mod lost_flows;
+mod management;
 mod packages;
 mod reload;
 mod rest;
@@ -27,6 +31,8 @@ mod watch;
 
 pub(super) use catch_up::play as catch_up;
 pub(super) use check::play as check;
+pub(super) use lost_flows::play as lost_flows;
+pub(super) use management::play as management;
 pub(super) use packages::play as packages;
 pub(super) use reload::play as reload;
 pub(super) use rest::play as rest;

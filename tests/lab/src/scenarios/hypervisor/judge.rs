@@ -127,7 +127,8 @@ pub(super) fn gaps(rows: &[Row], proofs: &mut Proofs) {
 pub(super) fn elsewhere(traces: &[Trace], runs: &[&Followed], whole: Span) -> Duration {
     let mut longest = Duration::ZERO;
     for trace in traces {
-        let (Target::Guest(number) | Target::Plain(number) | Target::Logical(number)) = trace.target();
+        let (Target::Guest(number) | Target::Plain(number) | Target::Logical(number) | Target::Host(number)) =
+            trace.target();
         let node = format!("n{number}");
         let spans = runs.iter().flat_map(|run| run.spans.iter());
         let mut busy: Vec<Span> =
@@ -184,6 +185,33 @@ pub(super) fn as_before(
         after.push(facts);
     }
     Ok(after)
+}
+
+/// Looks at one node until nothing is another than may be, or 30 s are over.
+pub(super) fn same_as(
+    node: &Node,
+    before: &Facts,
+    may_change: impl Fn(&str) -> bool,
+    what: &str,
+    proofs: &mut Proofs,
+) -> Result<()> {
+    let mut differences = Vec::new();
+    let settled = until(
+        "a node to be as before",
+        AS_BEFORE,
+        Duration::from_millis(200),
+        || {
+            differences = before.differences(&Facts::of(node)?, &may_change);
+            Ok(differences.is_empty().then_some(()))
+        },
+        String::new,
+    );
+    match settled {
+        Ok(()) | Err(crate::Error::Waited { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    proofs.check(differences.is_empty(), format!("{}: {what}: {differences:?}", node.name()));
+    Ok(())
 }
 
 /// What runs, by its own words and by its file, and what is installed.

@@ -10,9 +10,9 @@ use anyhow::{Result, anyhow, bail};
 
 use super::site::{RUN, Scene};
 use crate::fleet::log::{CoordinatorLog, Told};
-use crate::hypervisor::Hypervisors;
 use crate::hypervisor::observe::Pinger;
 use crate::hypervisor::trace::{Span, Trace, now};
+use crate::hypervisor::{Hypervisors, Target};
 
 /// Between two rounds of questions to all guests.
 const ASKING: Duration = Duration::from_millis(500);
@@ -27,7 +27,10 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn begin(site: &Hypervisors<'_>) -> Result<Self> {
-        let targets = site.targets();
+        Self::begin_of(site, &site.targets())
+    }
+
+    pub(super) fn begin_of(site: &Hypervisors<'_>, targets: &[Target]) -> Result<Self> {
         let pingers = targets.iter().map(|target| Pinger::start(site, "all", target));
         Ok(Self { pingers: pingers.collect::<crate::Result<_>>()? })
     }

@@ -5,6 +5,8 @@
 #   changed  newer, with one package built anew under the same version
 #   broken   that of `newer`, with an openvswitch-switch whose postinst fails
 #   removing that of `newer`, with an openvswitch-switch that conflicts with ovn-host
+#   dead     that of `newer`, with an ovs-vswitchd that ends at once
+#   mute     that of `newer`, with an ovs-vswitchd that answers, and cannot make a bridge's own interface
 set -eu
 debs=$1
 out=$2
@@ -105,6 +107,24 @@ cp -a "$work/openvswitch-switch" "$work/removing"
 sed -i 's/^Package: .*/&\nConflicts: ovn-host/' "$work/removing/DEBIAN/control"
 pack "$work/removing" "$out/removing"
 index "$out/removing"
+
+switch=usr/lib/openvswitch-switch/ovs-vswitchd
+flavour dead
+cp -a "$work/openvswitch-switch" "$work/dead"
+printf '#!/bin/sh\necho "this ovs-vswitchd ends at once on purpose" >&2\nexit 1\n' >"$work/dead/$switch"
+pack "$work/dead" "$out/dead"
+index "$out/dead"
+
+# In userspace that interface is a tap: a device that is not there is asked for it.
+flavour mute
+cp -a "$work/openvswitch-switch" "$work/mute"
+sed -i 's,/dev/net/tun,/dev/net/non,g' "$work/mute/$switch"
+if ! grep -q /dev/net/non "$work/mute/$switch"; then
+    echo "this ovs-vswitchd names no /dev/net/tun" >&2
+    exit 1
+fi
+pack "$work/mute" "$out/mute"
+index "$out/mute"
 
 # Of the key only the public half is wanted from here on.
 gpgconf --kill all 2>/dev/null || :
