@@ -161,34 +161,15 @@ impl Restart<'_> {
         let within = Duration::from_millis(self.0.within.0);
         let not = Some(before.invocation.as_str()).filter(|invocation| !invocation.is_empty());
         let job = Job { unit: &self.0.unit, within, verb: Verb::Restart, others, not };
-        let mut evidence = match unit::run(cx.host, job).await {
-            Ok(evidence) => evidence,
-            Err(problem) => self.once_more(cx.host, job, problem).await?,
-        };
+        let mut evidence = unit::run_or_once_more(cx.host, job)
+            .await
+            .map_err(|problem| problem.next("df -h /run /var/lib/libvirt"))?;
         evidence.extend(after::as_before(cx.host, self.0, &before).await?);
         // What is taken back is judged by its guests and by those that they live by.
         if others == Others::Respect {
             beside.untouched(cx.host, |name| after::is_its_own(name, self.0.unit.as_str())).await?;
         }
         Ok(evidence)
-    }
-
-    /// systemd gives a daemon up that has failed to start some times; what was in its way (a `/run` that was full for a
-    /// moment) may be over. Once, and only for that: guests are without their daemon meanwhile.
-    async fn once_more(&self, host: &Host, job: Job<'_>, first: Problem) -> Result<Vec<Evidence>, Problem> {
-        let info = self.settled(host).await?;
-        if !info.needs_reset() {
-            return Err(first);
-        }
-        // Resets the failure before it starts.
-        unit::run(host, Job { verb: Verb::Start, ..job }).await.map_err(|second| {
-            let next = format!(
-                "df -h /run /var/lib/libvirt; systemctl reset-failed {0}; systemctl start {0}",
-                info.id
-            );
-            Problem { what: format!("{}; started once more: {}", first.what, second.what), ..second }
-                .next(next)
-        })
     }
 
     /// Waits until the guests rest, and says as what they do.

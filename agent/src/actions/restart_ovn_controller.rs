@@ -182,7 +182,8 @@ impl Restart<'_> {
             return Found::NotBegun;
         }
         if info.is_stopped()
-            && let Err(problem) = self.start(cx.host, None, Others::Respect).await
+            && let Err(problem) =
+                unit::run_or_once_more(cx.host, self.job(Verb::Start, None, Others::Respect)).await
         {
             return Found::Undecidable(problem.what);
         }
@@ -200,7 +201,7 @@ impl Restart<'_> {
         let info = unit::judged(cx.host, &self.0.unit).await?;
         let old = (!info.is_stopped()).then(|| info.invocation_id.clone());
         let mut evidence = match self.leave(cx.host, &info, until).await {
-            Ok(()) => self.start(cx.host, old.as_deref(), others).await?,
+            Ok(()) => unit::run_or_once_more(cx.host, self.job(Verb::Start, old.as_deref(), others)).await?,
             // What is taken back may not answer any more. systemd stops it then: that it deletes its chassis on the way is likely
             // only where it still answers, and a controller that does nothing is worse.
             Err(problem) if others == Others::Replace => {
@@ -243,25 +244,6 @@ impl Restart<'_> {
 
     const fn job<'a>(&'a self, verb: Verb, not: Option<&'a str>, others: Others) -> Job<'a> {
         Job { unit: &self.0.unit, within: self.within(), verb, others, not }
-    }
-
-    /// systemd gives a daemon up that has failed to start some times; what was in its way may be over. Once, and only for that.
-    async fn start(&self, host: &Host, not: Option<&str>, others: Others) -> Result<Vec<Evidence>, Problem> {
-        let job = self.job(Verb::Start, not, others);
-        let first = match unit::run(host, job).await {
-            Ok(evidence) => return Ok(evidence),
-            Err(problem) => problem,
-        };
-        let info = self.settled(host).await?;
-        if !info.needs_reset() {
-            return Err(first);
-        }
-        // Resets the failure before it starts.
-        unit::run(host, job).await.map_err(|second| {
-            Problem { what: format!("{}; started once more: {}", first.what, second.what), ..second }.next(
-                format!("journalctl -u {0} -e; systemctl reset-failed {0}; systemctl start {0}", info.id),
-            )
-        })
     }
 }
 

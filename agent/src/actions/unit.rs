@@ -4,6 +4,7 @@
 //! Undo brings the unit back to how it was, running or stopped, *after* the executor has put the files back:
 //! a restart then runs what lies on disk.
 
+mod again;
 mod failure;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -17,7 +18,10 @@ use drydock_types::{
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-pub(super) use self::failure::{failed, while_it_may_come};
+pub(super) use self::{
+    again::run_or_once_more,
+    failure::{failed, while_it_may_come},
+};
 use super::{Action, Cx, Found, Note, Problem};
 use crate::{
     host::Host,
