@@ -73,6 +73,7 @@ fn libvirt(of: &Result<LibvirtView, String>, page: &mut Page, canvas: Canvas) {
     let mut told = vec![
         ("libvirt", format!("{}, {kind} ({})", answered(&view.version), view.kind.unit())),
         ("Restart", quiescence(view)),
+        ("Host", host(view)),
     ];
     let guests = match &view.guests {
         Ok(guests) => guests.as_slice(),
@@ -88,11 +89,26 @@ fn libvirt(of: &Result<LibvirtView, String>, page: &mut Page, canvas: Canvas) {
     if guests.is_empty() {
         return;
     }
-    let head = ["guest", "state", "QEMU", "job"].map(|name| Line::painted(name, Paint::Dim));
+    let head = ["guest", "UUID", "pid", "state", "QEMU", "job"].map(|name| Line::painted(name, Paint::Dim));
     let mut rows = vec![head.into()];
     rows.extend(in_order(guests).into_iter().take(SHOWN).map(guest));
     page.table(4, rows, canvas);
     more(guests.len(), SHOWN, page);
+}
+
+/// What a restart of the daemon does to guests here, and the room that it needs.
+fn host(view: &LibvirtView) -> String {
+    let of = match (&view.guests, view.guests_in_its_cgroup) {
+        (Ok(guests), _) if guests.is_empty() => "",
+        (_, true) => ", guests in the unit's own cgroup",
+        (_, false) => ", guests in scopes of their own",
+    };
+    format!(
+        "KillMode={}{of}; {} free on /run, {} on /var/lib/libvirt",
+        view.kill_mode,
+        time::bytes(view.run_free_bytes),
+        time::bytes(view.lib_free_bytes)
+    )
 }
 
 /// Whoever keeps a restart waiting first.
@@ -129,7 +145,17 @@ fn guest(guest: &Guest) -> Vec<Line> {
     }
     let paint = if is_running(guest) { Paint::Plain } else { Paint::Warn };
     let name = if guest.uuid.is_empty() { guest.told() } else { guest.name.clone() };
-    vec![Line::painted(clean(&name), Paint::Bold), Line::painted(state, paint), qemu, Line::of(job)]
+    // Tells apart guests of one name; `-o json` has it whole.
+    let uuid: String = guest.uuid.chars().take(8).collect();
+    let pid = guest.process.as_ref().map_or_else(|| "-".to_owned(), |process| process.pid.to_string());
+    vec![
+        Line::painted(clean(&name), Paint::Bold),
+        Line::painted(clean(&uuid), Paint::Dim),
+        Line::of(pid),
+        Line::painted(state, paint),
+        qemu,
+        Line::of(job),
+    ]
 }
 
 /// `1000: 998 running, 2 paused (user); QEMU 7.2.17 (990), 7.2.13 (10)`

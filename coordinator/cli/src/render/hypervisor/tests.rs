@@ -115,6 +115,8 @@ fn guests_bridges_and_packages_are_told_with_what_is_not_well() {
     let text = told(Some(&view(vec![guest_of("web-1"), old, moving])), FILE);
     for want in [
         "9.0.0, monolithic (libvirtd.service)",
+        "KillMode=process, guests in the unit's own cgroup; 1.0 GB free on /run, 1.0 GB on /var/lib/libvirt",
+        "5f3c0000   812   running (booted)",
         "not now: guest billing-2",
         "3: 3 running; QEMU 7.2.17 (2), 7.2.13 (1)",
         "Migrations",
