@@ -82,6 +82,12 @@ fn form(section: &Section) -> Result<(), String> {
         (_, Some(_)) => return Err(format!("a {} section undoes nothing", section.kind.as_str())),
         (_, None) => {}
     }
+    let twice = section.steps.iter().enumerate().find(|(i, step)| {
+        step.only_once() && section.steps[..*i].iter().any(|other| other.name() == step.name())
+    });
+    if let Some((_, step)) = twice {
+        return Err(format!("{} stands twice in the section, and only one can be taken back", step.name()));
+    }
     let in_service = matches!(section.kind, SectionKind::Stage | SectionKind::Protect);
     match section.steps.iter().find(|step| in_service && changes(step)) {
         Some(step) => Err(format!(

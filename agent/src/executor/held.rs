@@ -8,14 +8,22 @@ use crate::journal::{JournalError, Stored};
 
 /// Steps that only look or add to a store: an ended section of these alone has changed nothing. Of ended
 /// sections the journal keeps the steps' names; one that is not here counts as a change.
-pub(super) const HARMLESS: [&str; 8] = [
+pub(super) const HARMLESS: [&str; 16] = [
     "fetchArtifact",
-    "checkSwap",
+    "stagePackages",
     "snapshotEtcd",
+    "backupK3s",
+    "checkSwap",
+    "checkK3s",
     "runningExecutable",
     "etcdMemberHealthy",
     "serviceVersion",
     "healthy",
+    "k3sReady",
+    "packagesInstalled",
+    "libvirtReady",
+    "openvswitchReady",
+    "ovnControllerReady",
     "nothing",
 ];
 

@@ -68,6 +68,7 @@ pub(super) fn check(
     }
     in_service(filled, "stage", &recipe.spec.stage, found);
     in_service(filled, "protect", &recipe.spec.protect, found);
+    only_once(filled, found);
     confirmed(index, stage, filled, places, found);
     package_rules::staged(filled, found);
 }
@@ -93,6 +94,21 @@ fn in_service(filled: &Filled, phase: &str, steps: &[Step], found: &mut Diagnost
                 format!("`{}` cannot stand under `{phase}`: the node is still in service then", step.name());
             Diagnostic::at(place(filled, phase, Some(i)), message).help("put it under apply".to_owned())
         });
+    }
+}
+
+/// What keeps its way back by its section stands in it once.
+fn only_once(filled: &Filled, found: &mut Diagnostics) {
+    let steps = &filled.recipe.spec.apply;
+    for (i, step) in steps.iter().enumerate().filter(|(_, step)| step.only_once()) {
+        if steps[..i].iter().any(|other| other.name() == step.name()) {
+            found.push(|| {
+                let message =
+                    format!("`{}` stands twice under apply, and only one can be taken back", step.name());
+                Diagnostic::at(place(filled, "apply", Some(i)), message)
+                    .help("put it into a stage of its own, or ask for both in one step".to_owned())
+            });
+        }
     }
 }
 

@@ -242,6 +242,13 @@ fn what_is_installed_must_have_been_staged_in_the_same_words() {
 }
 
 #[test]
+fn what_is_kept_for_the_way_back_of_one_step_is_not_asked_to_serve_two() {
+    let said = own("  apply: [{restartLibvirt: {}}, {restartLibvirt: {}}]\n").unwrap_err();
+    assert!(said.contains("`restartLibvirt` stands twice") && said.contains("mine.yaml:6:"), "{said}");
+    own("  apply: [{restartUnit: {unit: x.service}}, {restartUnit: {unit: x.service}}]\n").unwrap();
+}
+
+#[test]
 fn what_cannot_be_taken_back_from_outside_is_refused_in_the_file() {
     for (step, config) in [("restartAgent", "{unit: drydock-agent.service}"), ("reloadOpenvswitch", "{}")] {
         let said = own(&format!("  apply: [{{{step}: {config}}}]\n")).unwrap_err();

@@ -149,6 +149,13 @@ impl Step {
         )
     }
 
+    /// Keeps what its way back needs under the section's effect: a second one of its kind in the section would be taken back
+    /// by what the last one kept.
+    #[must_use]
+    pub const fn only_once(&self) -> bool {
+        matches!(self, Self::InstallPackages(_) | Self::RestartLibvirt(_) | Self::ReloadOpenvswitch(_))
+    }
+
     /// Can the step cut its node off, so that only the node itself can take it back? Such a step stands in a
     /// commit-confirmed section. Open vSwitch may carry the very address by which its node is reached.
     #[must_use]
