@@ -38,12 +38,21 @@ pub(crate) fn node(view: &NodeCheckView, canvas: Canvas) -> Page {
     let seen: Vec<String> = view
         .looked_at
         .iter()
-        .filter_map(|looked| Some(format!("{} {}", looked.seen.as_ref().ok()?, looked.at)))
+        .filter_map(|looked| Some(counted(*looked.seen.as_ref().ok()?, &looked.at)))
         .collect();
     if !seen.is_empty() {
         page.hanging(Line::painted("Looked at   ", Paint::Dim), &seen.join(", "), Paint::Plain, canvas);
     }
     page
+}
+
+/// `1 socket`, `2 sockets`, `1 process`.
+fn counted(count: u64, at: &str) -> String {
+    match (count, at) {
+        (1, "processes") => "1 process".to_owned(),
+        (1, _) => format!("1 {}", at.strip_suffix('s').unwrap_or(at)),
+        _ => format!("{count} {at}"),
+    }
 }
 
 fn answer(stops: usize, warns: usize, unseen: usize) -> String {
@@ -133,6 +142,13 @@ mod tests {
             for_s,
             next: vec![next.to_owned()],
         }
+    }
+
+    #[test]
+    fn one_of_a_kind_is_one() {
+        let told = [(1, "sockets"), (0, "sockets"), (1, "processes"), (2, "processes"), (1, "clock")]
+            .map(|(count, at)| counted(count, at));
+        assert_eq!(told, ["1 socket", "0 sockets", "1 process", "2 processes", "1 clock"]);
     }
 
     #[test]
