@@ -10,6 +10,7 @@ pub mod packages;
 pub mod ping;
 pub mod process;
 pub mod stale;
+pub mod still;
 pub mod units;
 pub mod unpacked;
 

@@ -7,7 +7,10 @@ use drydock_types::{outcome::Evidence, step::Healthy};
 use tokio::time::{Instant, sleep};
 
 use super::{Cx, Problem, look::Look, unit};
-use crate::{probes::health, sys::units::LOOK_AGAIN};
+use crate::{
+    probes::health,
+    sys::{still, units::LOOK_AGAIN},
+};
 
 /// The look at one service.
 #[derive(Debug)]
@@ -38,6 +41,7 @@ impl IsHealthy<'_> {
                 let what = format!("{source} is not well, still after {}: {}", self.0.within, view.detail);
                 return Err(Problem::new(what));
             }
+            still::waits(&format!("{source} is not well: {}", view.detail));
             sleep(LOOK_AGAIN * 2).await;
         }
     }

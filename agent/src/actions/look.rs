@@ -7,6 +7,7 @@ use drydock_types::{Millis, outcome::Evidence};
 use tokio::time::{Instant, sleep};
 
 use super::{Action, Cx, Found, Note, Problem};
+use crate::sys::still;
 
 /// A look has no effect that could be half done or taken back.
 #[async_trait]
@@ -56,7 +57,10 @@ where
             Err(problem) if Instant::now() >= until => {
                 return Err(Problem { what: format!("{}, still after {within}", problem.what), ..problem });
             }
-            Err(_) => sleep(again).await,
+            Err(problem) => {
+                still::waits(&problem.what);
+                sleep(again).await;
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{Cx, Problem, look::Look, unit};
 use crate::{
     policy::BinaryRule,
     sys::{
-        process,
+        process, still,
         units::{LOOK_AGAIN, UnitInfo},
         unpacked,
     },
@@ -50,7 +50,8 @@ impl Look for Running<'_> {
         loop {
             let why = match self.look(cx).await {
                 Seen::Well(running) => return Ok(vec![Evidence::Running(running)]),
-                Seen::NotYet(_) if begun.elapsed() < within => {
+                Seen::NotYet(why) if begun.elapsed() < within => {
+                    still::waits(&why);
                     sleep(LOOK_AGAIN).await;
                     continue;
                 }

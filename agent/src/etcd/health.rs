@@ -13,6 +13,7 @@ use super::{
     member::Member,
     survey::{left, status_of},
 };
+use crate::sys::still;
 
 const CALL_WITHIN: Duration = Duration::from_secs(2);
 /// etcd tells nobody when it is ready, so it is asked. A restart takes 160 ms at best: asking oftener than this
@@ -42,6 +43,7 @@ pub async fn wait_until_well(
         if Instant::now() + pause >= end {
             return Err(why);
         }
+        still::waits(&why);
         sleep(pause).await;
     }
 }

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     actions::{Found, Note, Problem},
     journal::{Journal, JournalError, Open, Record},
+    sys::still,
 };
 
 /// How long a probe or a guard may look.
@@ -459,9 +460,12 @@ impl<'a> Throttle<'a> {
 }
 
 async fn within<T>(deadline: Instant, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    match timeout_at(deadline, work).await {
+    match still::until(deadline, work).await {
         Ok(done) => done,
-        Err(_) => Err(Problem::new("the section's deadline passed while this was at work")),
+        Err(last) => {
+            let last = if last.is_empty() { last } else { format!("; it waited: {last}") };
+            Err(Problem::new(format!("the section's deadline passed while this was at work{last}")))
+        }
     }
 }
 

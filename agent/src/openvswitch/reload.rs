@@ -18,7 +18,10 @@ use super::{
 use crate::{
     actions::Problem,
     ovn::{self, Behind},
-    sys::units::{JobEnd, LOOK_AGAIN, Others, Units, Verb},
+    sys::{
+        still,
+        units::{JobEnd, LOOK_AGAIN, Others, Units, Verb},
+    },
 };
 
 /// Starting what is down and the replays take no longer, beside the reload itself.
@@ -136,6 +139,7 @@ impl Reload<'_> {
             if patience.is_over(stands, Instant::now()) {
                 return Err(why);
             }
+            still::waits(&why);
             sleep(LOOK_AGAIN).await;
         }
     }

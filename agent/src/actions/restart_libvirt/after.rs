@@ -13,7 +13,10 @@ use crate::{
     actions::Problem,
     host::Host,
     libvirt::{self, before::Before, before::Triple},
-    sys::units::{LOOK_AGAIN, UnitInfo, UnitsError},
+    sys::{
+        still,
+        units::{LOOK_AGAIN, UnitInfo, UnitsError},
+    },
 };
 
 /// Units that guests live by, or that would shut them down. The daemons of a modular libvirt are not among them: they end by
@@ -79,6 +82,7 @@ pub(super) async fn as_before(
             ))
             .next(format!("virsh -c qemu:///system list --all; journalctl -u {} -e", config.unit)));
         }
+        still::waits(&not_yet);
         sleep(LOOK_AGAIN * 4).await;
     }
 }

@@ -6,7 +6,7 @@ use drydock_types::{libvirt::Quiescence, outcome::Verdict};
 use tokio::time::{Instant, sleep};
 
 use super::word;
-use crate::{actions::Problem, libvirt::Seen};
+use crate::{actions::Problem, libvirt::Seen, sys::still};
 
 /// How often it is looked again: a look is some calls to the daemon.
 const LOOK_AGAIN: Duration = if cfg!(test) { Duration::from_millis(5) } else { Duration::from_secs(1) };
@@ -30,6 +30,7 @@ where
         if left.is_zero() {
             return Err(format!("the node is not {}: {why}", word(wanted)));
         }
+        still::waits(&why);
         sleep(LOOK_AGAIN.min(left)).await;
     }
 }

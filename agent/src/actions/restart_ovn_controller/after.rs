@@ -11,7 +11,7 @@ use crate::{
     host::Host,
     openvswitch::flows,
     ovn::{self, Tools},
-    sys::units::LOOK_AGAIN,
+    sys::{still, units::LOOK_AGAIN},
 };
 
 /// A controller of another version may write other flows, and ports come and go: so many of ten must be there again.
@@ -64,6 +64,7 @@ pub(super) async fn as_before(
                 config.within, config.unit
             )));
         }
+        still::waits(&why);
         sleep(LOOK_AGAIN * 2).await;
     }
 }

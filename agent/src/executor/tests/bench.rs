@@ -21,6 +21,7 @@ use crate::{
     journal::memory::{Fault, MemoryDisk, Survives},
     revert::{Report, Standing},
     section,
+    sys::still,
 };
 
 /// The node: what is on its disk and what runs. Outlives crashes of the agent.
@@ -107,6 +108,7 @@ impl Node {
             (world.failing.contains(&key), world.hanging.contains(&key))
         });
         if hangs {
+            still::waits(&format!("{key} hangs by script"));
             self.stick().await;
         }
         if fails { Err(Problem::new(format!("{key} fails by script"))) } else { Ok(()) }

@@ -259,7 +259,8 @@ fn once_it_is_armed_no_step_goes_on_until_after_the_revert_has_struck() {
         });
         let began = Instant::now();
         let outcome = bench.done(&confirmed_section()).await;
-        assert!(matches!(outcome.result, SectionResult::Undone { .. }), "{outcome:?}");
+        let SectionResult::Undone { failure } = &outcome.result else { panic!("{outcome:?}") };
+        assert!(failure.what.contains("; it waited: healthy.apply hangs by script;"), "{}", failure.what);
         assert!(began.elapsed() < Duration::from_secs(20), "its own deadline is a minute");
     });
 }

@@ -151,7 +151,7 @@ fn what_changes_a_k3s_node_stands_in_no_section_of_one_in_service() {
 
 #[test]
 fn what_can_be_taken_back_once_stands_once() {
-    let libvirt = Step::RestartLibvirt(drydock_types::libvirt::RestartLibvirt::default());
+    let libvirt = drydock_types::Step::RestartLibvirt(drydock_types::libvirt::RestartLibvirt::default());
     let section = |steps| Section { steps, ..crate::section::empty(SectionKind::Apply) };
     assert_eq!(may_be_begun(&section(vec![libvirt.clone()]), &|_| false), Ok(()));
     let said = may_be_begun(&section(vec![libvirt.clone(), libvirt]), &|_| false).unwrap_err();
