@@ -16,6 +16,7 @@ use drydock_system_tests::{
     process::{self, Process},
     wait,
 };
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 use zbus::{connection, fdo, interface, object_server::SignalEmitter, zvariant::OwnedObjectPath};
 
@@ -48,6 +49,8 @@ pub(crate) struct Toy {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
     _bus: Process,
+    /// Goes after the bus has ended.
+    _socket: TempDir,
 }
 
 impl Toy {
@@ -57,7 +60,7 @@ impl Toy {
     /// When one of them does not come up.
     #[must_use]
     pub(crate) fn start(service: Service) -> Self {
-        let (bus, address) = bus(&service.dir);
+        let (bus, socket, address) = bus(&service.dir);
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let to = address.clone();
@@ -73,7 +76,7 @@ impl Toy {
             });
         });
         is_ready.recv_timeout(wait::SOON).unwrap_or_else(|_| panic!("the service manager did not come up"));
-        Self { address, stop: Some(stop), thread: Some(thread), _bus: bus }
+        Self { address, stop: Some(stop), thread: Some(thread), _bus: bus, _socket: socket }
     }
 }
 
@@ -88,11 +91,11 @@ impl Drop for Toy {
     }
 }
 
-fn bus(dir: &Path) -> (Process, String) {
+fn bus(dir: &Path) -> (Process, TempDir, String) {
     // The way to a socket is short or refused: not below the fleet's directory.
     let socket = tempfile::Builder::new().prefix("drydock-bus-").tempdir();
-    let socket = socket.unwrap_or_else(|error| panic!("a directory for a socket: {error}")).keep();
-    let (config, address) = (dir.join("bus.conf"), format!("unix:path={}/bus", socket.display()));
+    let socket = socket.unwrap_or_else(|error| panic!("a directory for a socket: {error}"));
+    let (config, address) = (dir.join("bus.conf"), format!("unix:path={}/bus", socket.path().display()));
     let text = format!(
         "<busconfig><type>system</type><listen>{address}</listen><auth>EXTERNAL</auth>\
          <policy context=\"default\"><allow own=\"*\"/><allow send_destination=\"*\"/><allow receive_sender=\"*\"/>\
@@ -103,9 +106,9 @@ fn bus(dir: &Path) -> (Process, String) {
     command.args(["--nofork", "--nopidfile", "--config-file"]).arg(&config);
     let process = Process::start("dbus-daemon (of Debian's dbus-daemon)", command, &dir.join("bus.log"));
     // Not that its socket is there: between that and its listening a connection is refused.
-    let listens = || std::os::unix::net::UnixStream::connect(socket.join("bus")).is_ok();
+    let listens = || std::os::unix::net::UnixStream::connect(socket.path().join("bus")).is_ok();
     wait::until_true("the bus to listen", wait::SOON, listens);
-    (process, address)
+    (process, socket, address)
 }
 
 async fn serve(service: Service, address: &str) -> zbus::Result<zbus::Connection> {
